@@ -1,0 +1,72 @@
+import type { Clock, Logger, Random, SocketAddress } from "@adit/core";
+import type { Identity, PeerId, QuicStream } from "@adit/quic";
+import type { EndpointStatus, SessionPath, SessionStatus } from "./status.ts";
+
+/** What a connector's endpoint hands up for each stream that asks for a service. Exactly one of accept and refuse is called. */
+export interface IncomingService {
+  readonly session: PeerSession;
+  readonly name: string;
+  readonly protocol: "tcp" | "udp";
+  accept(): QuicStream;
+  refuse(code: string, reason: string): void;
+}
+
+export interface EndpointOptions {
+  readonly identity: Identity;
+  readonly role: "agent" | "connector";
+  /** The name a connector registers. */
+  readonly name?: string;
+  /** Resolved anew at each connection attempt; all its addresses are tried. */
+  readonly intermediate: { readonly host: string; readonly port: number };
+  /** Null when the key is the expected one, else the sentence why not; then the endpoint stops. */
+  readonly checkIntermediate: (peerId: PeerId, address: string) => string | null;
+  readonly bind?: { readonly ip: string; readonly port: number };
+  readonly icePolicy?: "all" | "relay";
+  /** A connector's admission: asked before any packet goes to the peer, and again with the certificate's key. Nobody by default. */
+  readonly admit?: (peerId: PeerId) => boolean;
+  readonly onService?: (request: IncomingService) => void;
+  readonly log: Logger;
+  readonly clock?: Clock;
+  readonly random?: Random;
+}
+
+export interface ConnectOptions {
+  /** A connector's name or PeerId. */
+  readonly target: string;
+  /** The PeerId that the name must lead to. */
+  readonly expectedPeer?: PeerId;
+  readonly service: string;
+  /** How long an unknown name is asked for again, ms. */
+  readonly waitMs: number;
+  /** One attempt, from Connect to a session that is up, ms. */
+  readonly timeoutMs?: number;
+}
+
+export interface PeerSession {
+  readonly id: string;
+  readonly peer: { readonly id: PeerId; readonly name: string | null };
+  readonly path: SessionPath;
+  /** Resolves when the connector accepted. @throws ServiceRefusedError, SessionError `closed`. */
+  openService(name: string, protocol?: "tcp" | "udp"): Promise<QuicStream>;
+  /** Round trip of a control message over the active path, ms. */
+  ping(): Promise<number>;
+  readonly closed: Promise<{ readonly code: string; readonly reason: string }>;
+  status(): SessionStatus;
+  close(reason?: string): void;
+}
+
+export interface Endpoint {
+  readonly peerId: PeerId;
+  readonly localAddresses: readonly SocketAddress[];
+  readonly registered: boolean;
+  /** Resolves once registered (connector) or welcomed (agent). @throws SessionError when it never will be. */
+  waitRegistered(): Promise<void>;
+  /** @throws SessionError */
+  connect(options: ConnectOptions): Promise<PeerSession>;
+  status(): EndpointStatus;
+  onSession: ((session: PeerSession) => void) | null;
+  /** The intermediate said no for good (replaced, not-allowed, intermediate-changed, unsupported-version). */
+  onStopped: ((code: string, message: string) => void) | null;
+  /** Streams finish or are reset, allocations are released; bounded in time. */
+  close(reason: string): Promise<void>;
+}

@@ -1,0 +1,45 @@
+import { AditError } from "@adit/core";
+
+export type SessionErrorCode =
+  | "not-found"
+  | "peer-changed"
+  | "not-allowed"
+  | "refused"
+  | "timeout"
+  | "intermediate-unreachable"
+  | "intermediate-changed"
+  | "unsupported-version"
+  | "closed";
+
+/** Why a session could not be had, or ended. */
+export class SessionError extends AditError {
+  readonly code: SessionErrorCode;
+
+  constructor(code: SessionErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+
+  /** Whether asking again can never help without somebody changing something. */
+  get permanent(): boolean {
+    return permanentCodes.has(this.code);
+  }
+}
+
+const permanentCodes: ReadonlySet<SessionErrorCode> = new Set([
+  "peer-changed",
+  "not-allowed",
+  "refused",
+  "intermediate-changed",
+  "unsupported-version",
+]);
+
+/** The connector's answer to OpenService, when it is no. Codes: docs/protocol.md. */
+export class ServiceRefusedError extends AditError {
+  readonly code: string;
+
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}

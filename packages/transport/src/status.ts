@@ -1,0 +1,38 @@
+import type { SocketAddress } from "@adit/core";
+import type { CandidateType } from "@adit/ice";
+
+/** Where a session's bytes go now. It is `relay` when either side's candidate is relayed. */
+export type SessionPath = "connecting" | "relay" | "direct" | "suspended";
+
+/** One session in `GET /status`. What is unknown is null, never absent. */
+export interface SessionStatus {
+  readonly id: string;
+  readonly peer: { readonly id: string; readonly name: string | null };
+  readonly path: SessionPath;
+  readonly local: SocketAddress | null;
+  readonly remote: SocketAddress | null;
+  readonly localType: CandidateType | null;
+  readonly remoteType: CandidateType | null;
+  /** Round trip of the active path, ms. */
+  readonly rttMs: number | null;
+  /** Round trip of the relay path, ms, also while it is on standby. */
+  readonly relayRttMs: number | null;
+  /** Application bytes, not packets. */
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  /** Completed QUIC handshakes: 1 for the whole life of a session. */
+  readonly handshakes: number;
+  /** Path changes after `connecting`. */
+  readonly migrations: number;
+  /** Why the session is on the path it is on. */
+  readonly reason: string;
+}
+
+/** What the endpoint knows of itself: `GET /status` without what only a program knows (listeners). */
+export interface EndpointStatus {
+  readonly peerId: string;
+  readonly intermediate: { readonly address: string; readonly connected: boolean; readonly rttMs: number | null };
+  readonly observedAddress: SocketAddress | null;
+  /** Newest first; ended sessions are not in it. */
+  readonly sessions: readonly SessionStatus[];
+}

@@ -1,0 +1,76 @@
+import type { Logger, Millis, Random, SocketAddress, SocketId } from "@adit/core";
+import type { CandidateType, LocalCandidate } from "./candidate.ts";
+import type { IceRole, PairFailure, PairId, PairInfo } from "./pair.ts";
+
+export interface IceAgentOptions {
+  readonly role: IceRole;
+  readonly random: Random;
+  /** 64 bits that settle a role conflict: the greater one controls (RFC 8445 §7.3.1.1). Random by default. */
+  readonly tieBreaker?: bigint;
+  /** The least time between new checks that this side allows, ms; 50 by default, 5 at least. In force is the greater of both sides'. */
+  readonly taMs?: Millis;
+  /** `relay` forms only pairs that have a relayed side, and announces only relayed candidates. */
+  readonly policy?: "all" | "relay";
+  /** Bound on pairs; the lowest priorities give way. 100 by default (RFC 8445 §6.1.2.5). */
+  readonly maxPairs?: number;
+  readonly log?: Logger;
+}
+
+/** What {@link IceAgent.addLocalCandidate} is given. */
+export interface LocalCandidateInit {
+  readonly type: Exclude<CandidateType, "prflx">;
+  readonly address: SocketAddress;
+  /** Where its checks leave from; by default `address` for host and relayed candidates, `related` for reflexive ones. */
+  readonly base?: SocketAddress;
+  readonly socket: SocketId;
+  readonly related?: SocketAddress;
+  /** The STUN or TURN server that told it; enters the foundation. */
+  readonly server?: SocketAddress;
+  /** 0..65535; by default earlier candidates of a type are preferred. */
+  readonly localPreference?: number;
+}
+
+/** Why a datagram changed nothing. */
+export type IceDropReason =
+  | "not-stun"
+  | "malformed"
+  | "indication"
+  | "unknown-method"
+  | "fingerprint"
+  | "username"
+  | "integrity"
+  | "replayed"
+  | "unknown-attribute"
+  | "bad-request"
+  | "role-conflict"
+  | "policy"
+  | "unknown-transaction"
+  | "wrong-path"
+  | "error-response"
+  | "closed";
+
+/** What became of a datagram. */
+export type IceReceipt =
+  /** An authenticated Binding request, answered. `pair` is null while no pair can be formed for it. */
+  | { readonly kind: "request"; readonly pair: PairId | null }
+  /** A success response to a check of ours, from where the check went. `rttMs` is an upper bound when the check was repeated. */
+  | { readonly kind: "response"; readonly pair: PairId; readonly rttMs: Millis }
+  | { readonly kind: "dropped"; readonly reason: IceDropReason };
+
+export type IceEvent =
+  /** To be signalled to the peer (RFC 8838). */
+  | { readonly type: "local-candidate"; readonly candidate: LocalCandidate }
+  /** A check succeeded: data may be sent on the pair. Each pair, not only the nominated one. */
+  | { readonly type: "pair-valid"; readonly pair: PairInfo }
+  /** Its check failed in this generation. A pair that carries data since the last generation stays `valid`. */
+  | { readonly type: "pair-failed"; readonly pair: PairInfo; readonly reason: PairFailure | "socket-removed" }
+  /** Consent ended (RFC 7675), or its socket went: sending must stop. */
+  | { readonly type: "pair-expired"; readonly pair: PairInfo }
+  /** Each success response, those to probes and consent checks too. */
+  | { readonly type: "check-answered"; readonly pair: PairInfo; readonly rttMs: Millis }
+  | { readonly type: "nominated"; readonly pair: PairInfo }
+  | { readonly type: "role-changed"; readonly role: IceRole }
+  /** No pair is valid, every check failed, and both sides have ended their candidates. A new candidate, `retry` or `restart` goes on. */
+  | { readonly type: "failed"; readonly reason: string }
+  /** The first nomination of this generation. */
+  | { readonly type: "completed" };

@@ -1,0 +1,98 @@
+import { classifyIp, isRelaySocket, type SocketAddress, type SocketId } from "@adit/core";
+
+/** RFC 8445 §5.1.1. */
+export type CandidateType = "host" | "srflx" | "prflx" | "relay";
+
+/** A transport address that a peer may be reached at, as it is signalled (RFC 8445 §5.3). */
+export interface Candidate {
+  /** 1..32 ice-chars; equal for candidates that are likely to work or fail together (§5.1.1.3). */
+  readonly foundation: string;
+  readonly component: 1;
+  readonly transport: "udp";
+  /** 1..2^31-1 (§5.1.2). */
+  readonly priority: number;
+  readonly address: SocketAddress;
+  readonly type: CandidateType;
+  /** The base of a reflexive candidate, or the mapped address of a relayed one; for diagnosis only. */
+  readonly related: SocketAddress | null;
+}
+
+export interface LocalCandidate extends Candidate {
+  /** Where its checks leave from. */
+  readonly socket: SocketId;
+  /** The address that checks are sent from (§4): itself for host and relayed candidates. */
+  readonly base: SocketAddress;
+}
+
+/** §5.1.2.2: "The RECOMMENDED values for type preferences are 126 for host candidates, 110 for peer-reflexive ..., 100 for server-reflexive ..., and 0 for relayed". */
+export const TYPE_PREFERENCE: Readonly<Record<CandidateType, number>> = { host: 126, prflx: 110, srflx: 100, relay: 0 };
+
+/** The highest local preference (§5.1.2.1: "an integer from 0 ... to 65535 inclusive"). */
+export const MAX_LOCAL_PREFERENCE = 65_535;
+
+/**
+ * Relayed candidates take local preferences up to this, all others above. PRIORITY in a check carries the peer-reflexive type
+ * preference whatever the candidate is (§7.1.1), so this is how the receiver of a check that overtakes signaling tells a
+ * relay's address from a NAT's.
+ */
+export const MAX_RELAY_LOCAL_PREFERENCE = 255;
+
+/** priority = 2^24 * type preference + 2^8 * local preference + (256 - component ID), §5.1.2.1; the component is always 1. */
+export function candidatePriority(type: CandidateType, localPreference: number): number {
+  return TYPE_PREFERENCE[type] * 2 ** 24 + localPreference * 2 ** 8 + 255;
+}
+
+export const localPreferenceOf = (priority: number): number => (priority >>> 8) & 0xffff;
+
+/** The value of PRIORITY in a check from `candidate`: its priority, were it peer-reflexive (§7.1.1). */
+export const checkPriority = (candidate: LocalCandidate): number =>
+  candidatePriority("prflx", localPreferenceOf(candidate.priority));
+
+/** Whether traffic to this candidate of the peer goes through a relay; a peer-reflexive one says so by its local preference. */
+export function isRelayedRemote(candidate: Candidate): boolean {
+  if (candidate.type === "relay") return true;
+  return candidate.type === "prflx" && localPreferenceOf(candidate.priority) <= MAX_RELAY_LOCAL_PREFERENCE;
+}
+
+export const isRelayedLocal = (candidate: LocalCandidate): boolean =>
+  candidate.type === "relay" || isRelaySocket(candidate.socket);
+
+/**
+ * The foundation (§5.1.1.3): same type, same base IP address, and for what a server told us the same server IP address.
+ * Every candidate here is UDP. Two hosts' foundations are never compared, so readable text does no harm.
+ */
+export class Foundations {
+  readonly #names = new Map<string, string>();
+
+  of(type: CandidateType, baseIp: string, serverIp: string | null): string {
+    const key = `${type}|${baseIp}|${serverIp ?? ""}`;
+    let name = this.#names.get(key);
+    if (name === undefined) {
+      name = String(this.#names.size + 1);
+      this.#names.set(key, name);
+    }
+    return name;
+  }
+}
+
+/** Why no check is ever sent to an address; null when one may be. */
+export function unusableRemote(address: SocketAddress): "port-zero" | "multicast" | "broadcast" | "unspecified" | null {
+  if (address.port === 0) return "port-zero";
+  const is = classifyIp(address.ip);
+  return is === "multicast" || is === "broadcast" || is === "unspecified" ? is : null;
+}
+
+const isLoopback = (address: SocketAddress): boolean => classifyIp(address.ip) === "loopback";
+const isLinkLocal6 = (address: SocketAddress): boolean =>
+  address.family === 6 && classifyIp(address.ip) === "link-local";
+
+/**
+ * Whether two candidates form a pair (§6.1.2.2): same component and address family; IPv6 link-local only with its like.
+ * Beyond the RFC: a peer may name our loopback only where we offered loopback ourselves.
+ */
+export function canPair(local: LocalCandidate, remote: Candidate): boolean {
+  if (local.component !== remote.component) return false;
+  if (local.base.family !== remote.address.family) return false;
+  if (isLinkLocal6(local.base) !== isLinkLocal6(remote.address)) return false;
+  return !isLoopback(remote.address) || isLoopback(local.base);
+}

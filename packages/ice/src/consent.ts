@@ -1,0 +1,25 @@
+import type { Millis, Random } from "@adit/core";
+import type { Generation } from "./generation.ts";
+
+/** RFC 7675 §5.1: "The initial Consent ... expires 30 seconds" after the last valid response. */
+export const CONSENT_TIMEOUT_MS = 30_000;
+/** RFC 7675 §5.1: "a period of 5 seconds", each randomized between 0.8 and 1.2 of it. */
+export const CONSENT_INTERVAL_MS = 5_000;
+
+/** The peer's leave to send on a pair. It was given in a generation, and is renewed with that generation's credentials. */
+export interface Consent {
+  readonly generation: Generation;
+  readonly expiresAt: Millis;
+  readonly nextCheckAt: Millis;
+}
+
+/** Consent as an authenticated answer at `now` gives it. */
+export const freshConsent = (now: Millis, generation: Generation, random: Random): Consent => ({
+  generation,
+  expiresAt: now + CONSENT_TIMEOUT_MS,
+  nextCheckAt: nextConsentCheck(now, random),
+});
+
+/** RFC 7675 §5.1: "each interval MUST be randomized from between 0.8 and 1.2 times the basic period", so that checks do not synchronize. */
+export const nextConsentCheck = (now: Millis, random: Random): Millis =>
+  now + CONSENT_INTERVAL_MS * (0.8 + 0.4 * random.float());

@@ -1,0 +1,202 @@
+import type { Millis, SocketAddress, SocketId } from "@adit/core";
+import { type Candidate, isRelayedLocal, isRelayedRemote, type LocalCandidate } from "./candidate.ts";
+import type { Consent } from "./consent.ts";
+
+/** `${socket}|${remote.key}`: what can be told apart on the wire. */
+export type PairId = string;
+
+export const pairId = (socket: SocketId, remote: SocketAddress): PairId => `${socket}|${remote.key}`;
+
+export type IceRole = "controlling" | "controlled";
+
+/** Why a check of a pair failed for good. */
+export type PairFailure = "timeout" | "consent-expired" | "error-response" | "abandoned";
+
+/** RFC 8445 §6.1.2.6. A pair of an earlier generation that still carries data goes through these again in the new one. */
+export type PairState =
+  | { readonly kind: "frozen" }
+  | { readonly kind: "waiting" }
+  | { readonly kind: "in-progress"; readonly transactionId: string; readonly since: Millis }
+  | { readonly kind: "succeeded"; readonly since: Millis }
+  | { readonly kind: "failed"; readonly since: Millis; readonly reason: PairFailure };
+
+export type PairStateName = PairState["kind"];
+
+/** A pair as others see it: a snapshot, unchanged after it was handed out. */
+export interface PairInfo {
+  readonly id: PairId;
+  readonly socket: SocketId;
+  /** The candidate of ours whose address the peer sees, once known; until then the one that checks are sent from. */
+  readonly local: LocalCandidate;
+  readonly remote: Candidate;
+  readonly priority: bigint;
+  readonly state: PairStateName;
+  /** Data may be sent on it: a check succeeded and consent stands (in this generation or the last one). */
+  readonly valid: boolean;
+  readonly nominated: boolean;
+  /** Neither side's candidate is a relay's. */
+  readonly direct: boolean;
+  /** The last measured round trip, ms. */
+  readonly rttMs: number | null;
+  readonly requestsSent: number;
+  readonly responsesReceived: number;
+  readonly failure: PairFailure | null;
+  /** When consent ends unless it is renewed; null when not valid. */
+  readonly consentUntil: Millis | null;
+}
+
+/** 2^32 * MIN(G,D) + 2 * MAX(G,D) + (G>D ? 1 : 0), with G the controlling side's priority and D the controlled side's (§6.1.2.3). */
+export function pairPriority(controlling: number, controlled: number): bigint {
+  const g = BigInt(controlling);
+  const d = BigInt(controlled);
+  const [low, high] = g < d ? [g, d] : [d, g];
+  return (low << 32n) + 2n * high + (g > d ? 1n : 0n);
+}
+
+/**
+ * Repeated checks that nobody ever answered end here, whatever asks for them (triggered checks, retries): a peer must not be able to
+ * aim us at a third party for long. Six whole transactions of Rc = 7.
+ */
+export const MAX_UNANSWERED_REQUESTS = 42;
+
+/** One socket of ours and one address of the peer's. */
+export class CandidatePair {
+  readonly id: PairId;
+  readonly socket: SocketId;
+  #local: LocalCandidate;
+  #remote: Candidate;
+  #priority: bigint;
+  #state: PairState = { kind: "frozen" };
+  #consent: Consent | null = null;
+  #mapped: LocalCandidate | null = null;
+  #nominated = false;
+  #info: PairInfo | null = null;
+  #rttMs: number | null = null;
+  #requestsSent = 0;
+  #responsesReceived = 0;
+  /** Requests since the last answer. */
+  unanswered = 0;
+  /** The peer nominated it before our own check succeeded (§7.3.1.5): what its check said, else null. */
+  pendingNomination: { readonly value: number | null } | null = null;
+
+  constructor(local: LocalCandidate, remote: Candidate, role: IceRole) {
+    this.id = pairId(local.socket, remote.address);
+    this.socket = local.socket;
+    this.#local = local;
+    this.#remote = remote;
+    this.#priority = this.#computePriority(role);
+  }
+
+  get local(): LocalCandidate {
+    return this.#local;
+  }
+
+  get remote(): Candidate {
+    return this.#remote;
+  }
+
+  get priority(): bigint {
+    return this.#priority;
+  }
+
+  get state(): PairState {
+    return this.#state;
+  }
+
+  get consent(): Consent | null {
+    return this.#consent;
+  }
+
+  get valid(): boolean {
+    return this.#consent !== null;
+  }
+
+  get nominated(): boolean {
+    return this.#nominated;
+  }
+
+  get rttMs(): number | null {
+    return this.#rttMs;
+  }
+
+  get direct(): boolean {
+    return !isRelayedLocal(this.#local) && !isRelayedRemote(this.#remote);
+  }
+
+  /** Pairs freeze and thaw together by this (§6.1.2.6). */
+  get foundation(): string {
+    return `${this.#local.foundation}:${this.#remote.foundation}`;
+  }
+
+  /** Better candidates for the same path: a signalled one for a peer-reflexive one, a host for its server-reflexive. */
+  setCandidates(local: LocalCandidate, remote: Candidate, role: IceRole): void {
+    this.#local = local;
+    this.#remote = remote;
+    this.#priority = this.#computePriority(role);
+    this.#info = null;
+  }
+
+  setState(state: PairState): void {
+    this.#state = state;
+    this.#info = null;
+  }
+
+  setConsent(consent: Consent | null): void {
+    this.#consent = consent;
+    this.#info = null;
+  }
+
+  setNominated(nominated: boolean): void {
+    this.#nominated = nominated;
+    this.#info = null;
+  }
+
+  /** The local candidate that has the address the peer sees (the local side of the valid pair, §7.2.5.3.2). */
+  setMapped(candidate: LocalCandidate): void {
+    this.#mapped = candidate;
+    this.#info = null;
+  }
+
+  noteRequest(): void {
+    this.#requestsSent++;
+    this.unanswered++;
+    this.#info = null;
+  }
+
+  noteResponse(rttMs: number): void {
+    this.#responsesReceived++;
+    this.unanswered = 0;
+    this.#rttMs = rttMs;
+    this.#info = null;
+  }
+
+  get exhausted(): boolean {
+    return this.unanswered >= MAX_UNANSWERED_REQUESTS;
+  }
+
+  get info(): PairInfo {
+    this.#info ??= {
+      id: this.id,
+      socket: this.socket,
+      local: this.#mapped ?? this.#local,
+      remote: this.#remote,
+      priority: this.#priority,
+      state: this.#state.kind,
+      valid: this.valid,
+      nominated: this.#nominated,
+      direct: this.direct,
+      rttMs: this.#rttMs,
+      requestsSent: this.#requestsSent,
+      responsesReceived: this.#responsesReceived,
+      failure: this.#state.kind === "failed" ? this.#state.reason : null,
+      consentUntil: this.#consent?.expiresAt ?? null,
+    };
+    return this.#info;
+  }
+
+  #computePriority(role: IceRole): bigint {
+    const { priority: ours } = this.#local;
+    const { priority: theirs } = this.#remote;
+    return role === "controlling" ? pairPriority(ours, theirs) : pairPriority(theirs, ours);
+  }
+}

@@ -4,3 +4,63 @@ export { type Candidate, type CandidateType, candidatePriority, type LocalCandid
 export type { IceRole, PairFailure, PairId, PairInfo, PairStateName } from "./pair.ts";
 export { pairId } from "./pair.ts";
 export { generateParameters, type IceParameters, isValidParameters } from "./parameters.ts";
+export {
+  getAddress,
+  getBytes,
+  getChannelNumber,
+  getErrorCode,
+  getNonce,
+  getRealm,
+  getString,
+  getU8,
+  getU32,
+  getU64,
+  getUnknownAttributes,
+  getUsername,
+  getXorAddress,
+  hasAttribute,
+  type StunErrorCode,
+  unknownComprehensionRequired,
+} from "./stun/attributes.ts";
+export { StunBuilder, type StunBuildOptions } from "./stun/builder.ts";
+export { StunError } from "./stun/errors.ts";
+export {
+  longTermKey,
+  shortTermKey,
+  verifyFingerprint,
+  verifyIntegrity,
+  verifyIntegritySha256,
+} from "./stun/integrity.ts";
+export {
+  decodeStun,
+  isStun,
+  type RawAttribute,
+  type StunClass,
+  type StunMessage,
+  transactionKey,
+} from "./stun/message.ts";
+export {
+  ADDRESS_FAMILY,
+  isComprehensionRequired,
+  STUN_ATTRIBUTE,
+  STUN_ERROR,
+  STUN_HEADER_BYTES,
+  STUN_LIMITS,
+  STUN_MAGIC_COOKIE,
+  STUN_METHOD,
+  stunErrorReason,
+  TRANSPORT_UDP,
+} from "./stun/tables.ts";
+export {
+  CHANNEL_DATA_HEADER_BYTES,
+  type ChannelData,
+  channelNumberOf,
+  channelPayload,
+  isChannelData,
+  isChannelNumber,
+  MAX_CHANNEL_NUMBER,
+  MIN_CHANNEL_NUMBER,
+  parseChannelData,
+  wrapChannelData,
+  writeChannelHeader,
+} from "./turn/channel-data.ts";

@@ -1,1 +1,47 @@
-export {};
+export type { Codec } from "./codec.ts";
+export { SignalingError, type SignalingErrorCode, WIRE_ERROR_CODES, type WireErrorCode } from "./errors.ts";
+export { FRAME_HEADER_BYTES, FrameReader, MAX_FRAME_BYTES } from "./frame.ts";
+export {
+  type CandidateAnswer,
+  type CandidateKind,
+  type CandidateOffer,
+  type ClientMessage,
+  type ClientOnly,
+  type Connect,
+  type Connected,
+  type ErrorMessage,
+  type Goodbye,
+  type Hello,
+  type Incoming,
+  type IntermediateMessage,
+  type IntermediateOnly,
+  type ObservedAddress,
+  type PathReport,
+  type Ping,
+  type Pong,
+  PROTOCOL_VERSION,
+  type PunchingResult,
+  type Register,
+  type Registered,
+  type Restart,
+  type Role,
+  type SessionEnd,
+  SIGNALING_ALPN,
+  type SignaledCandidate,
+  type SignaledIceParameters,
+  type SignalingMessage,
+  type SignalingType,
+  type StartPunching,
+  type TrickledCandidate,
+  type TurnServer,
+  type Welcome,
+} from "./messages.ts";
+export { controlCodec, openServiceCodec, serviceReplyCodec } from "./peer-codec.ts";
+export {
+  type ControlHello,
+  type ControlMessage,
+  type OpenService,
+  PEER_ALPN,
+  type ServiceReply,
+} from "./peer-messages.ts";
+export { signalingCodec } from "./signaling-codec.ts";

@@ -1,0 +1,35 @@
+/** The messages inside `adit-peer/1`: on the control stream, and at the head of each service stream. Bytes: docs/protocol.md. */
+import type { Goodbye, Hello, PathReport, Ping, Pong, Restart, TrickledCandidate } from "./messages.ts";
+
+/** ALPN of the connection between two peers. */
+export const PEER_ALPN = "adit-peer/1";
+
+/** First on the control stream, from both sides. The session is up for an agent only when the connector's has arrived. */
+export type ControlHello = Omit<Hello, "role">;
+
+/** The signaling messages of the same names, without `sessionId`: the connection is the session. */
+export type ControlMessage =
+  | ControlHello
+  | Omit<TrickledCandidate, "sessionId">
+  | Omit<Restart, "sessionId">
+  | Omit<PathReport, "sessionId">
+  | Ping
+  | Pong
+  | Goodbye;
+
+/** The first frame on a service stream, from whoever opened it; bytes of the service may follow at once. */
+export interface OpenService {
+  readonly type: "open-service";
+  readonly name: string;
+  readonly protocol: "tcp" | "udp";
+}
+
+/** The first frame back; after `accepted` the service's bytes follow. */
+export type ServiceReply =
+  | { readonly type: "accepted" }
+  | {
+      readonly type: "refused";
+      /** `service-unknown`, `service-unavailable`, `not-allowed`, `too-many`, or one that a newer peer knows. */
+      readonly code: string;
+      readonly reason: string;
+    };

@@ -1,0 +1,216 @@
+import { type Deadline, earliest, type Millis } from "@adit/core";
+import type { PairId } from "@adit/ice";
+import type { SessionPath } from "../status.ts";
+import { SUSPEND_AFTER_MS, SUSPEND_LIMIT_MS } from "./actions.ts";
+import { type KnownPair, KnownPairs, type PathPair } from "./known-pairs.ts";
+import { ACTIVE_FOR_MS, Liveness } from "./liveness.ts";
+
+/** While the active path is silent the report is repeated this often: it may be lost too. */
+export const REPORT_INTERVAL_MS = 500;
+
+export type FollowerAction =
+  | { readonly type: "check"; readonly pair: PairId }
+  /** Tell the agent that its active path is silent here. */
+  | { readonly type: "report"; readonly path: "relay" | "direct"; readonly silentMs: Millis }
+  | { readonly type: "ping" }
+  | { readonly type: "retry" }
+  | { readonly type: "changed"; readonly from: SessionPath; readonly to: SessionPath; readonly reason: string }
+  | { readonly type: "end"; readonly code: string; readonly reason: string };
+
+type State =
+  | { readonly name: "connecting" }
+  | { readonly name: "steady"; active: KnownPair; liveness: Liveness }
+  /** The active path is silent: complain until something is heard. */
+  | {
+      readonly name: "complaining";
+      readonly active: KnownPair;
+      readonly since: Millis;
+      reportAt: Millis;
+      suspended: boolean;
+    }
+  | { readonly name: "ended" };
+
+/**
+ * The path policy of the side that cannot migrate (the connector, RFC 9000 §9): it follows the peer, runs the same clock, and
+ * says so when it hears nothing.
+ *
+ * | state         | event                          | next        | actions              |
+ * |---------------|--------------------------------|-------------|----------------------|
+ * | connecting    | first connection on P          | steady P    | changed              |
+ * | steady P      | the peer migrated to Q         | steady Q    | changed              |
+ * | steady P      | silence                        | steady P    | check all            |
+ * | steady P      | P dead                         | complaining | report, check, retry |
+ * | complaining   | a packet, an answer, migration | steady      | ping                 |
+ * | complaining   | 500 ms                         | complaining | report, check        |
+ * | complaining   | 30 s                           | (suspended) | changed              |
+ * | complaining   | 10 min more                    | ended       | end                  |
+ */
+export class FollowerPolicy {
+  #state: State = { name: "connecting" };
+  #reason = "the handshake is under way";
+  #migrations = 0;
+  #activeAt: Millis = Number.NEGATIVE_INFINITY;
+  readonly #pairs = new KnownPairs();
+  readonly #actions: FollowerAction[] = [];
+
+  get path(): SessionPath {
+    const state = this.#state;
+    if (state.name === "connecting") return "connecting";
+    if (state.name === "ended" || (state.name === "complaining" && state.suspended)) return "suspended";
+    return state.active.pair.kind;
+  }
+
+  get activePair(): PairId | null {
+    return this.#state.name === "steady" || this.#state.name === "complaining" ? this.#state.active.pair.id : null;
+  }
+
+  get reason(): string {
+    return this.#reason;
+  }
+
+  get migrations(): number {
+    return this.#migrations;
+  }
+
+  get rttMs(): Millis | null {
+    const state = this.#state;
+    return state.name === "steady" || state.name === "complaining" ? state.active.rtt.smoothedMs : null;
+  }
+
+  get relayRttMs(): Millis | null {
+    for (const known of this.#pairs.all()) if (known.pair.kind === "relay") return known.rtt.smoothedMs;
+    return null;
+  }
+
+  get keepPairs(): readonly (PairId | null)[] {
+    return [this.activePair];
+  }
+
+  // ---- handle
+
+  /** QUIC's active path is on `pair` now: the handshake completed there, or the peer migrated. */
+  handleActive(now: Millis, pair: PathPair): void {
+    if (this.#state.name === "ended" || this.activePair === pair.id) return;
+    const from = this.path;
+    const active = this.#pairs.add(now, pair);
+    this.#state = { name: "steady", active, liveness: this.#liveness(now, active) };
+    if (from === pair.kind) return;
+    if (from !== "connecting") this.#migrations++;
+    this.#reason =
+      from === "connecting"
+        ? `the peer connected over the ${word(pair.kind)}`
+        : `the peer moved to the ${word(pair.kind)}`;
+    this.#actions.push({ type: "changed", from, to: pair.kind, reason: this.#reason });
+  }
+
+  handleAnswer(now: Millis, pair: PathPair, rttMs: Millis): void {
+    const known = this.#pairs.add(now, pair);
+    known.answeredAt = now;
+    known.rtt.add(rttMs);
+    const state = this.#state;
+    if (state.name === "steady" && state.active === known) {
+      const wasSuspect = state.liveness.state === "silent" || state.liveness.state === "verifying";
+      state.liveness.handleAnswer(now, known.rtt.smoothedMs ?? rttMs);
+      if (wasSuspect) this.#actions.push({ type: "ping" });
+    }
+    if (state.name === "complaining" && state.active === known) this.#recover(now, state);
+  }
+
+  handlePairLost(pair: PairId): void {
+    this.#pairs.delete(pair);
+  }
+
+  /** A QUIC packet came in on `pair`. */
+  handleHeard(now: Millis, pair: PairId): void {
+    const state = this.#state;
+    if (state.name === "steady" && state.active.pair.id === pair) {
+      const wasSilent = state.liveness.state === "silent";
+      state.liveness.handleHeard(now);
+      if (wasSilent) this.#actions.push({ type: "ping" });
+    }
+    if (state.name === "complaining" && state.active.pair.id === pair) this.#recover(now, state);
+  }
+
+  handleActivity(now: Millis): void {
+    this.#activeAt = now;
+    if (this.#state.name === "steady") this.#state.liveness.handleActivity(now);
+  }
+
+  handleTimeout(now: Millis): void {
+    const state = this.#state;
+    if (state.name === "steady") this.#handleSteadyTimeout(now, state);
+    else if (state.name === "complaining") this.#handleComplaint(now, state);
+  }
+
+  // ---- poll
+
+  pollAction(): FollowerAction | null {
+    return this.#actions.shift() ?? null;
+  }
+
+  pollTimeout(): Deadline | null {
+    const state = this.#state;
+    if (state.name === "steady") return state.liveness.pollTimeout();
+    if (state.name !== "complaining") return null;
+    const limitAt = state.since + SUSPEND_AFTER_MS + (state.suspended ? SUSPEND_LIMIT_MS : 0);
+    return earliest({ at: state.reportAt, reason: "path report" }, { at: limitAt, reason: "suspension" });
+  }
+
+  // ---- inside
+
+  #handleSteadyTimeout(now: Millis, state: Extract<State, { name: "steady" }>): void {
+    const verdict = state.liveness.handleTimeout(now);
+    if (verdict === "check") this.#checkAll();
+    if (verdict !== "dead") return;
+    this.#actions.push({ type: "retry" });
+    const complaining: State = {
+      name: "complaining",
+      active: state.active,
+      since: now,
+      reportAt: now,
+      suspended: false,
+    };
+    this.#state = complaining;
+    this.#handleComplaint(now, complaining);
+  }
+
+  #handleComplaint(now: Millis, state: Extract<State, { name: "complaining" }>): void {
+    if (!state.suspended && now >= state.since + SUSPEND_AFTER_MS) {
+      state.suspended = true;
+      this.#migrations++;
+      this.#reason = "nothing is heard from the peer";
+      this.#actions.push({ type: "changed", from: state.active.pair.kind, to: "suspended", reason: this.#reason });
+    }
+    if (state.suspended && now >= state.since + SUSPEND_AFTER_MS + SUSPEND_LIMIT_MS) {
+      this.#state = { name: "ended" };
+      this.#actions.push({ type: "end", code: "timeout", reason: "nothing was heard from the peer in 10 minutes" });
+      return;
+    }
+    if (now < state.reportAt) return;
+    state.reportAt = now + (state.suspended ? REPORT_INTERVAL_MS * 10 : REPORT_INTERVAL_MS);
+    this.#actions.push({ type: "report", path: state.active.pair.kind, silentMs: now - state.since });
+    this.#checkAll();
+  }
+
+  #recover(now: Millis, state: Extract<State, { name: "complaining" }>): void {
+    if (state.suspended) {
+      this.#migrations++;
+      this.#reason = `the ${word(state.active.pair.kind)} is heard again`;
+      this.#actions.push({ type: "changed", from: "suspended", to: state.active.pair.kind, reason: this.#reason });
+    }
+    this.#state = { name: "steady", active: state.active, liveness: this.#liveness(now, state.active) };
+    this.#actions.push({ type: "ping" });
+  }
+
+  #checkAll(): void {
+    for (const known of this.#pairs.all()) this.#actions.push({ type: "check", pair: known.pair.id });
+  }
+
+  #liveness(now: Millis, active: KnownPair): Liveness {
+    const liveness = new Liveness(now, active.rtt.smoothedMs);
+    if (now - this.#activeAt < ACTIVE_FOR_MS) liveness.handleActivity(now);
+    return liveness;
+  }
+}
+
+const word = (kind: "relay" | "direct"): string => (kind === "direct" ? "direct path" : "relay");

@@ -1,0 +1,470 @@
+import { Backoff, type Deadline, earliest, type Millis, type Random } from "@adit/core";
+import type { PairId } from "@adit/ice";
+import type { SessionPath } from "../status.ts";
+import {
+  KEEPALIVE_MS,
+  type PathAction,
+  PUNCH_TIMEOUT_MS,
+  RESTART_AFTER_MS,
+  STRANDED_CHECK_MS,
+  SUSPEND_AFTER_MS,
+  SUSPEND_LIMIT_MS,
+  VALIDATION_TIMEOUT_MS,
+} from "./actions.ts";
+import { type KnownPair, KnownPairs, type PathPair } from "./known-pairs.ts";
+import { ACTIVE_FOR_MS, Liveness } from "./liveness.ts";
+import { LEAVE_DIRECT_AFTER_MS, shouldUseDirect } from "./preference.ts";
+import type { SlotIndex, SlotTable } from "./slots.ts";
+import { SwitchGap } from "./switch-gap.ts";
+
+/** A path that QUIC is validating. `standby` is prepared so that falling back to it needs nothing more. */
+interface Trial {
+  readonly pair: PairId;
+  readonly slot: SlotIndex;
+  readonly purpose: "move" | "standby";
+  readonly giveUpAt: Millis;
+}
+
+type State =
+  | { readonly name: "connecting" }
+  | {
+      readonly name: "steady";
+      readonly active: KnownPair;
+      liveness: Liveness;
+      trial: Trial | null;
+      slowSince: Millis | null;
+    }
+  /** Nothing stands: pairs are checked, then ICE restarts. */
+  | { readonly name: "stranded"; readonly since: Millis; readonly was: SessionPath; checkAt: Millis; restartAt: Millis }
+  | { readonly name: "suspended"; readonly since: Millis; checkAt: Millis; restartAt: Millis }
+  | { readonly name: "ended" };
+
+export interface PathPolicyOptions {
+  readonly slots: SlotTable;
+  readonly random: Random;
+  /** Says why no direct pair works, in a sentence, from what ICE knows. */
+  readonly explainNoDirect: () => string;
+}
+
+/**
+ * Decides, on the side that may migrate (the agent), which ICE pair the one QUIC connection uses.
+ *
+ * | state      | event                                   | next      | actions                              |
+ * |------------|-----------------------------------------|-----------|--------------------------------------|
+ * | connecting | handshake complete on P                 | steady P  | changed                              |
+ * | steady P   | better pair Q answers, shouldUseDirect  | steady P  | validate Q                           |
+ * | steady P   | Q validated                             | steady Q  | migrate Q, changed                   |
+ * | steady P   | Q not validated in 2 s, or lost         | steady P  | (Q waits with backoff)               |
+ * | steady P   | silence, peer's report                  | steady P  | check P and the standing pairs       |
+ * | steady P   | P dead, Q answered meanwhile            | steady Q  | migrate Q, changed, retry            |
+ * | steady P   | P dead, nothing answered                | stranded  | check all, retry                     |
+ * | stranded   | Q answers                               | steady Q  | migrate Q, changed                   |
+ * | stranded   | 1 s                                     | stranded  | restart (again with backoff)         |
+ * | stranded   | 30 s                                    | suspended | changed                              |
+ * | suspended  | Q answers                               | steady Q  | migrate Q, changed                   |
+ * | suspended  | 10 min                                  | ended     | end                                  |
+ *
+ * Sans-IO: `now` is an argument; call {@link pollAction} after every input until it returns null.
+ */
+export class PathPolicy {
+  #state: State = { name: "connecting" };
+  #reason = "the handshake is under way";
+  #migrations = 0;
+  #activeAt: Millis = Number.NEGATIVE_INFINITY;
+  #pingAt: Millis = Number.POSITIVE_INFINITY;
+  #punch: { at: Millis } | null = null;
+  #pendingChange: { from: SessionPath; to: SessionPath; reason: string } | null = null;
+  #peerGone = false;
+  readonly #pairs = new KnownPairs();
+  readonly #gap = new SwitchGap();
+  readonly #actions: PathAction[] = [];
+  readonly #punchBackoff = new Backoff({ initialMs: 2_000, maxMs: 60_000 });
+  readonly #restartBackoff = new Backoff({ initialMs: 2_000, maxMs: 30_000 });
+  readonly #options: PathPolicyOptions;
+
+  constructor(now: Millis, options: PathPolicyOptions) {
+    this.#options = options;
+    this.#punch = { at: now + PUNCH_TIMEOUT_MS };
+  }
+
+  get path(): SessionPath {
+    switch (this.#state.name) {
+      case "connecting":
+        return "connecting";
+      case "steady":
+        return this.#state.active.pair.kind;
+      case "stranded":
+        return this.#state.was;
+      case "suspended":
+      case "ended":
+        return "suspended";
+    }
+  }
+
+  /** The pair that carries the session; null when none does. */
+  get activePair(): PairId | null {
+    return this.#state.name === "steady" ? this.#state.active.pair.id : null;
+  }
+
+  /** Why the session is where it is, for people. */
+  get reason(): string {
+    return this.#reason;
+  }
+
+  /** Path changes after `connecting`. */
+  get migrations(): number {
+    return this.#migrations;
+  }
+
+  /** Least recent round trip of the active pair, ms. */
+  get rttMs(): Millis | null {
+    return this.#state.name === "steady" ? this.#state.active.rtt.smoothedMs : null;
+  }
+
+  get relayRttMs(): Millis | null {
+    let best: KnownPair | null = null;
+    for (const known of this.#pairs.all()) {
+      if (known.pair.kind === "relay" && (best === null || known.answeredAt > best.answeredAt)) best = known;
+    }
+    return best?.rtt.smoothedMs ?? null;
+  }
+
+  /** The pairs whose slots must not be taken away. */
+  get keepPairs(): readonly (PairId | null)[] {
+    return this.#keep();
+  }
+
+  // ---- handle
+
+  /** The QUIC handshake completed over `pair`, whose slot it is on. */
+  handleEstablished(now: Millis, pair: PathPair): void {
+    if (this.#state.name !== "connecting") return;
+    const active = this.#pairs.add(now, pair);
+    this.#pingAt = now + KEEPALIVE_MS;
+    this.#reason = pair.kind === "relay" ? "connected over the relay, direct is being tried" : "connected directly";
+    this.#state = this.#steady(now, active);
+    this.#actions.push({ type: "changed", from: "connecting", to: pair.kind, reason: this.#reason, gapMs: null });
+    this.#evaluate(now);
+  }
+
+  /** A check on the pair succeeded; `rttMs` is its round trip. */
+  handleAnswer(now: Millis, pair: PathPair, rttMs: Millis): void {
+    const known = this.#pairs.add(now, pair);
+    known.answeredAt = now;
+    known.rtt.add(rttMs);
+    this.#peerGone = false;
+    const state = this.#state;
+    if (state.name === "steady" && state.active === known) {
+      const wasSilent = state.liveness.state !== "hearing" && state.liveness.state !== "idle";
+      state.liveness.handleAnswer(now, known.rtt.smoothedMs ?? rttMs);
+      if (wasSilent) this.#actions.push({ type: "ping" });
+    }
+    if (state.name === "stranded" || state.name === "suspended") {
+      this.#move(now, known, state.name === "suspended" ? "resumed: a path answers again" : "a path answers again");
+      return;
+    }
+    this.#evaluate(now);
+  }
+
+  /** ICE gave the pair up: consent expired, its socket or allocation is gone. */
+  handlePairLost(now: Millis, pair: PairId, reason: string): void {
+    this.#pairs.delete(pair);
+    if (this.#state.name !== "steady") return;
+    if (this.#state.trial?.pair === pair) this.#state.trial = null;
+    if (this.#state.active.pair.id === pair) this.#leave(now, reason, now - STRANDED_CHECK_MS);
+    else this.#evaluate(now);
+  }
+
+  /** A QUIC packet of this session came in on the pair. */
+  handleHeard(now: Millis, pair: PairId): void {
+    if (this.#state.name === "steady" && this.#state.active.pair.id === pair) {
+      const wasSilent = this.#state.liveness.state === "silent";
+      this.#state.liveness.handleHeard(now);
+      if (wasSilent) this.#actions.push({ type: "ping" });
+    }
+    const gapMs = this.#gap.handleHeard(now, pair);
+    if (gapMs !== null) this.#announceChange(gapMs);
+  }
+
+  /** Application bytes were read or written, or a write is waiting. */
+  handleActivity(now: Millis): void {
+    this.#activeAt = now;
+    if (this.#state.name === "steady") this.#state.liveness.handleActivity(now);
+  }
+
+  handleValidated(now: Millis, slot: SlotIndex): void {
+    if (this.#state.name !== "steady" || this.#state.trial?.slot !== slot) return;
+    const { pair, purpose } = this.#state.trial;
+    this.#state.trial = null;
+    const known = this.#pairs.get(pair);
+    if (!known || purpose === "standby") return;
+    if (known.pair.kind === "direct") {
+      const rtt = `${formatMs(known.rtt.minMs)}${this.relayRttMs === null ? "" : `, the relay ${formatMs(this.relayRttMs)}`}`;
+      this.#move(now, known, `a direct pair answers in ${rtt}`);
+    } else {
+      this.#move(now, known, "the relay is quicker than the direct path");
+    }
+  }
+
+  handleValidationFailed(now: Millis, slot: SlotIndex): void {
+    if (this.#state.name !== "steady" || this.#state.trial?.slot !== slot) return;
+    this.#pairs.get(this.#state.trial.pair)?.fail(now);
+    this.#state.trial = null;
+    this.#evaluate(now);
+  }
+
+  /** The peer hears nothing on the active path (PathReport). It is believed only after checks of ours went unanswered. */
+  handlePeerReport(now: Millis): void {
+    this.#demandProof(now);
+  }
+
+  /** Signaling says that the peer is gone or was started anew: a hint, verified by checks; then the session ends at once. */
+  handlePeerGone(now: Millis): void {
+    this.#peerGone = true;
+    this.#demandProof(now);
+  }
+
+  handleTimeout(now: Millis): void {
+    this.#handleKeepalive(now);
+    this.#handlePunchTimeout(now);
+    switch (this.#state.name) {
+      case "steady":
+        return this.#handleSteadyTimeout(now, this.#state);
+      case "stranded":
+        return this.#handleStrandedTimeout(now, this.#state);
+      case "suspended":
+        return this.#handleSuspendedTimeout(now, this.#state);
+      case "connecting":
+      case "ended":
+        return;
+    }
+  }
+
+  // ---- poll
+
+  pollAction(): PathAction | null {
+    return this.#actions.shift() ?? null;
+  }
+
+  pollTimeout(): Deadline | null {
+    const state = this.#state;
+    if (state.name === "ended" || state.name === "connecting") return null;
+    let next: Deadline | null = { at: this.#pingAt, reason: "keepalive" };
+    if (this.#punch) next = earliest(next, { at: this.#punch.at, reason: "hole punching" });
+    if (state.name === "steady") {
+      next = earliest(next, state.liveness.pollTimeout());
+      if (state.trial) next = earliest(next, { at: state.trial.giveUpAt, reason: "path validation" });
+      if (state.slowSince !== null) {
+        next = earliest(next, { at: state.slowSince + LEAVE_DIRECT_AFTER_MS, reason: "slow direct path" });
+      }
+      for (const known of this.#pairs.all()) {
+        if (known.failure) next = earliest(next, { at: known.failure.checkAt, reason: "failed path" });
+      }
+      return next;
+    }
+    const endsAt = state.since + (state.name === "stranded" ? SUSPEND_AFTER_MS : SUSPEND_LIMIT_MS);
+    return earliest(next, { at: Math.min(state.checkAt, state.restartAt, endsAt), reason: state.name });
+  }
+
+  // ---- steady
+
+  #handleSteadyTimeout(now: Millis, state: Extract<State, { name: "steady" }>): void {
+    const suspectSince = state.liveness.suspectSince(now);
+    const verdict = state.liveness.handleTimeout(now);
+    if (verdict === "dead") {
+      const kind = state.active.pair.kind === "direct" ? "direct path" : "relay";
+      this.#leave(now, `the ${kind} went silent`, suspectSince);
+      return;
+    }
+    if (verdict === "check") {
+      // The others are asked at the same time, so that whoever stands is known by the time the active one is given up.
+      for (const known of this.#pairs.all()) this.#actions.push({ type: "check", pair: known.pair.id });
+    }
+    if (state.trial && now >= state.trial.giveUpAt) this.handleValidationFailed(now, state.trial.slot);
+    this.#checkFailedPairs(now);
+    this.#evaluate(now);
+  }
+
+  /** In the background, with backoff: paths that failed get a chance to answer. */
+  #checkFailedPairs(now: Millis): void {
+    for (const known of this.#pairs.all()) {
+      if (!known.failure || now < known.failure.checkAt) continue;
+      known.failure.checkAt = now + Math.max(STRANDED_CHECK_MS, (now - known.failure.at) / 2);
+      this.#actions.push({ type: "check", pair: known.pair.id });
+    }
+  }
+
+  /** Looks for something better than what is, or prepares the standby. One trial at a time. */
+  #evaluate(now: Millis): void {
+    const state = this.#state;
+    if (state.name !== "steady" || state.trial) return;
+    const direct = this.#pairs.best(now, "direct");
+    const relay = this.#pairs.best(now, "relay");
+    if (state.active.pair.kind === "relay") {
+      if (direct && shouldUseDirect("relay", direct.rtt.minMs, state.active.rtt.minMs)) this.#try(now, direct, "move");
+      return;
+    }
+    if (!relay) return;
+    if (this.#options.slots.slotOf(relay.pair.id) === null) {
+      this.#try(now, relay, "standby");
+      return;
+    }
+    if (shouldUseDirect("direct", state.active.rtt.minMs, relay.rtt.minMs)) state.slowSince = null;
+    else state.slowSince ??= now;
+    if (state.slowSince !== null && now >= state.slowSince + LEAVE_DIRECT_AFTER_MS) {
+      state.slowSince = null;
+      this.#try(now, relay, "move");
+    }
+  }
+
+  #try(now: Millis, known: KnownPair, purpose: Trial["purpose"]): void {
+    if (this.#state.name !== "steady") return;
+    const slot = this.#options.slots.bind(known.pair.id, this.#keep());
+    if (slot === null) return;
+    this.#state.trial = { pair: known.pair.id, slot, purpose, giveUpAt: now + VALIDATION_TIMEOUT_MS };
+    this.#actions.push({ type: "validate", slot });
+  }
+
+  #demandProof(now: Millis): void {
+    if (this.#state.name !== "steady") return;
+    this.#state.liveness.demandProof(now);
+  }
+
+  // ---- moving
+
+  /** The active pair is dead; `since`: from when on an answer elsewhere shows that a path stands. */
+  #leave(now: Millis, reason: string, since: Millis): void {
+    if (this.#state.name !== "steady") return;
+    const { active } = this.#state;
+    active.fail(now);
+    const next = this.#pairs.standing(since, active.pair.id);
+    if (next) {
+      this.#move(now, next, reason);
+      this.#actions.push({ type: "retry" });
+      return;
+    }
+    if (this.#peerGone) {
+      this.#end("peer-gone", "the peer was restarted or has gone");
+      return;
+    }
+    this.#reason = `${reason}, and no other path answers`;
+    this.#restartBackoff.reset();
+    this.#state = {
+      name: "stranded",
+      since: now,
+      was: active.pair.kind,
+      checkAt: now,
+      restartAt: now + RESTART_AFTER_MS,
+    };
+    this.#actions.push({ type: "retry" });
+    this.#handleStrandedTimeout(now, this.#state);
+  }
+
+  #move(now: Millis, to: KnownPair, reason: string): void {
+    const from = this.path;
+    const slot = this.#options.slots.bind(to.pair.id, this.#keep());
+    if (slot === null) throw new Error("unreachable: there are more slots than pairs that keep one");
+    if (this.#gap.abandon()) this.#announceChange(null);
+    to.failure = null;
+    this.#reason = reason;
+    this.#state = this.#steady(now, to);
+    this.#actions.push({ type: "migrate", slot });
+    if (from === to.pair.kind) return;
+    this.#migrations++;
+    this.#pendingChange = { from, to: to.pair.kind, reason };
+    this.#gap.start(now, to.pair.id);
+    if (to.pair.kind === "direct") this.#punch = null;
+    else this.#schedulePunch(now);
+  }
+
+  #steady(now: Millis, active: KnownPair): Extract<State, { name: "steady" }> {
+    const liveness = new Liveness(now, active.rtt.smoothedMs);
+    if (now - this.#activeAt < ACTIVE_FOR_MS) liveness.handleActivity(now);
+    return { name: "steady", active, liveness, trial: null, slowSince: null };
+  }
+
+  #announceChange(gapMs: Millis | null): void {
+    if (!this.#pendingChange) return;
+    this.#actions.push({ type: "changed", ...this.#pendingChange, gapMs });
+    this.#pendingChange = null;
+  }
+
+  /** Active, standby and on trial: at most three of the four slots. */
+  #keep(): (PairId | null)[] {
+    const state = this.#state;
+    if (state.name !== "steady") return [];
+    let standby: PairId | null = null;
+    for (const known of this.#pairs.all()) {
+      if (known.pair.kind === "relay" && known !== state.active) standby = known.pair.id;
+    }
+    return [state.active.pair.id, standby, state.trial?.pair ?? null];
+  }
+
+  // ---- nothing stands
+
+  #handleStrandedTimeout(now: Millis, state: Extract<State, { name: "stranded" }>): void {
+    if (this.#peerGone) return this.#end("peer-gone", "the peer was restarted or has gone");
+    if (now >= state.since + SUSPEND_AFTER_MS) {
+      this.#reason = "no path answers; waiting for one";
+      this.#state = { name: "suspended", since: now, checkAt: now, restartAt: now };
+      if (this.#gap.abandon()) this.#announceChange(null);
+      this.#actions.push({ type: "changed", from: state.was, to: "suspended", reason: this.#reason, gapMs: null });
+      this.#migrations++;
+      return this.#handleSuspendedTimeout(now, this.#state);
+    }
+    this.#searchPath(now, state, STRANDED_CHECK_MS);
+  }
+
+  #handleSuspendedTimeout(now: Millis, state: Extract<State, { name: "suspended" }>): void {
+    if (now >= state.since + SUSPEND_LIMIT_MS) {
+      return this.#end("timeout", "no path to the peer was found in 10 minutes");
+    }
+    this.#searchPath(now, state, STRANDED_CHECK_MS * 10);
+  }
+
+  #searchPath(now: Millis, state: { checkAt: Millis; restartAt: Millis }, checkEveryMs: Millis): void {
+    if (now >= state.checkAt) {
+      state.checkAt = now + checkEveryMs;
+      for (const known of this.#pairs.all()) this.#actions.push({ type: "check", pair: known.pair.id });
+    }
+    if (now >= state.restartAt) {
+      state.restartAt = now + this.#restartBackoff.next(this.#options.random.float());
+      this.#actions.push({ type: "restart" });
+    }
+  }
+
+  #end(code: string, reason: string): void {
+    this.#state = { name: "ended" };
+    this.#reason = reason;
+    this.#actions.push({ type: "end", code, reason });
+  }
+
+  // ---- clocks of their own
+
+  #handleKeepalive(now: Millis): void {
+    if (now < this.#pingAt) return;
+    this.#pingAt = now + KEEPALIVE_MS;
+    this.#actions.push({ type: "ping" });
+  }
+
+  #schedulePunch(now: Millis): void {
+    this.#punch = { at: now + this.#punchBackoff.next(this.#options.random.float()) };
+  }
+
+  /** Still on the relay: say why, and try again with backoff. */
+  #handlePunchTimeout(now: Millis): void {
+    if (!this.#punch || now < this.#punch.at) return;
+    if (this.#state.name !== "steady" || this.#state.active.pair.kind !== "relay") {
+      this.#punch = this.#state.name === "steady" ? null : { at: now + PUNCH_TIMEOUT_MS };
+      return;
+    }
+    const first = this.#punchBackoff.attempt === 0;
+    this.#schedulePunch(now);
+    this.#actions.push({ type: "retry" });
+    if (!first) return;
+    this.#reason = `no direct path: ${this.#options.explainNoDirect()}`;
+    this.#actions.push({ type: "punch-failed", reason: this.#reason });
+  }
+}
+
+const formatMs = (ms: Millis | null): string => (ms === null ? "an unknown time" : `${ms.toFixed(1)} ms`);

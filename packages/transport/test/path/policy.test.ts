@@ -1,0 +1,248 @@
+import { test } from "@adit/harness";
+import { World } from "./world.ts";
+
+/** On the relay, then direct, 2 s in; both pairs valid. */
+function settled(seed = 1, relayRttMs = 20, directRttMs = 10) {
+  const world = new World(seed);
+  const relay = world.wire("relay", "relay", relayRttMs);
+  const direct = world.wire("direct", "direct", directRttMs);
+  world.establish(relay);
+  world.valid(relay);
+  world.valid(direct);
+  world.runUntil(2_000);
+  return { world, relay, direct };
+}
+
+test("a session starts on the relay and moves when a direct pair answers, after QUIC validated it", (t) => {
+  const { world } = settled();
+  t.same(world.changes(), ["connecting -> relay", "relay -> direct"]);
+  t.equal(world.agent.path, "direct");
+  t.equal(world.agent.activePair, "direct");
+  t.equal(world.agent.migrations, 1);
+  const validated = world.log.findIndex((entry) => entry.action === "validate");
+  const migrated = world.log.findIndex((entry) => entry.action === "migrate");
+  t.ok(validated >= 0 && validated < migrated, "validated before it migrated");
+  t.same(world.changes("connector"), ["connecting -> relay", "relay -> direct"]);
+});
+
+test("a session that starts on a direct pair prepares the relay as its standby", (t) => {
+  const world = new World();
+  const relay = world.wire("relay", "relay", 20);
+  const direct = world.wire("direct", "direct", 10);
+  world.establish(direct);
+  world.valid(relay);
+  world.runUntil(1_000);
+  t.equal(world.agent.path, "direct");
+  t.notEqual(world.slots.slotOf("relay"), null);
+  t.equal(world.count("agent", "migrate"), 0);
+});
+
+test("a path that QUIC cannot validate is not used, and is tried again with growing backoff", (t) => {
+  const world = new World();
+  const relay = world.wire("relay", "relay", 20);
+  const direct = world.wire("direct", "direct", 10);
+  world.establish(relay);
+  world.valid(relay);
+  direct.up = false;
+  world.valid(direct);
+  world.runUntil(20_000);
+  t.equal(world.agent.path, "relay");
+  direct.up = true;
+  world.runUntil(60_000);
+  t.equal(world.agent.path, "direct");
+});
+
+for (const side of ["download", "upload"] as const) {
+  for (const blocked of [["up", "down"], ["up"], ["down"]] as const) {
+    test(`direct dies under ${side}, ${blocked.join(" and ")} blocked: back on the relay, then direct again when mended`, (t) => {
+      const { world, direct } = settled();
+      world[side](60_000);
+      world.runUntil(4_000);
+      for (const direction of blocked) direct[direction] = false;
+      world.runUntil(12_000);
+      t.equal(world.agent.path, "relay");
+      const at =
+        world.log.filter((entry) => entry.action === "direct -> relay" && entry.who === "agent")[0]?.at ?? Infinity;
+      const limitMs = blocked.length === 2 ? 500 : 2_500;
+      t.ok(at - 4_000 <= limitMs, `noticed after ${at - 4_000} ms`);
+      t.match(world.agent.reason, /direct path went silent/);
+      direct.up = true;
+      direct.down = true;
+      world.runUntil(60_000);
+      t.equal(world.agent.path, "direct");
+      t.equal(world.changes().length, 4);
+    });
+  }
+}
+
+test("the agent that hears packets believes a report only after its own checks went unanswered", (t) => {
+  const { world } = settled();
+  world.download(10_000);
+  world.runUntil(4_000);
+  for (let i = 0; i < 10; i++) world.agent.handlePeerReport(world.now);
+  world.runUntil(10_000);
+  t.equal(world.agent.path, "direct");
+  t.equal(world.agent.migrations, 1);
+});
+
+test("a report about a path that really is dead one way moves the session within its 300 ms", (t) => {
+  const { world, direct } = settled();
+  world.upload(3_000);
+  world.runUntil(4_000);
+  direct.up = false;
+  // Only the connector has something to say, and the agent hears it all the time.
+  world.connector.handleActivity(world.now);
+  world.download(8_000);
+  world.runUntil(8_000);
+  t.equal(world.agent.path, "relay");
+});
+
+test("an idle session costs no checks beyond consent, and keeps QUIC alive every 15 s", (t) => {
+  const { world } = settled();
+  world.runUntil(10_000);
+  const before = world.log.length;
+  world.runUntil(130_000);
+  const said = world.log.slice(before);
+  t.equal(said.filter((entry) => entry.action.startsWith("check")).length, 0);
+  const pings = said.filter((entry) => entry.action === "ping" && entry.who === "agent").length;
+  t.equal(pings, 8);
+});
+
+test("the planned switch measures its gap by the agent's clock", (t) => {
+  const world = new World();
+  const relay = world.wire("relay", "relay", 40);
+  const direct = world.wire("direct", "direct", 10);
+  world.establish(relay);
+  world.valid(relay);
+  world.download(5_000);
+  world.runUntil(1_000);
+  world.valid(direct);
+  world.runUntil(5_000);
+  t.equal(world.agent.path, "direct");
+  const delivered = world.delivered.filter((at) => at > 1_000);
+  let largest = 0;
+  for (let i = 1; i < delivered.length; i++) largest = Math.max(largest, (delivered[i] ?? 0) - (delivered[i - 1] ?? 0));
+  t.ok(largest <= 40 + 20, `the download paused for ${largest} ms`);
+});
+
+test("both paths dead: pairs are checked first, then ICE restarts with backoff, then the session is suspended and ends", (t) => {
+  const { world, relay, direct } = settled();
+  world.download(700_000, 50);
+  world.runUntil(4_000);
+  for (const wire of [relay, direct]) wire.up = wire.down = false;
+  world.runUntil(4_900);
+  t.equal(world.count("agent", "restart"), 0, "the pairs that exist come first");
+  world.runUntil(20_000);
+  const restarts = world.count("agent", "restart");
+  t.ok(restarts >= 2 && restarts <= 8, `${restarts} restarts`);
+  t.equal(world.agent.path, "direct");
+  world.runUntil(40_000);
+  t.equal(world.agent.path, "suspended");
+  t.equal(world.connector.path, "suspended");
+  world.runUntil(700_000);
+  t.equal(world.count("agent", "end"), 1);
+  t.equal(world.count("connector", "end"), 1);
+});
+
+test("a suspended session resumes when a pair answers", (t) => {
+  const { world, relay, direct } = settled();
+  world.download(200_000, 50);
+  world.runUntil(4_000);
+  for (const wire of [relay, direct]) wire.up = wire.down = false;
+  world.runUntil(60_000);
+  t.equal(world.agent.path, "suspended");
+  relay.up = relay.down = true;
+  world.runUntil(65_000);
+  t.equal(world.agent.path, "relay");
+  t.equal(world.connector.path, "relay");
+  const after = world.delivered.filter((at) => at > 60_000).length;
+  t.ok(after > 50, `${after} packets after it resumed`);
+});
+
+test("told that the peer was restarted, the agent checks, and ends within a second only if nothing answers", (t) => {
+  const { world, relay, direct } = settled();
+  world.agent.handlePeerGone(world.now);
+  world.runUntil(12_000);
+  t.equal(world.count("agent", "end"), 0, "it answered, so the hint was wrong");
+  for (const wire of [relay, direct]) wire.up = wire.down = false;
+  world.agent.handlePeerGone(world.now);
+  world.runUntil(13_000);
+  t.equal(world.count("agent", "end"), 1);
+});
+
+test("no direct pair in 5 s: the hole punch failed, the reason says why, and it is tried again with backoff", (t) => {
+  const world = new World();
+  const relay = world.wire("relay", "relay", 20);
+  world.establish(relay);
+  world.valid(relay);
+  world.runUntil(4_990);
+  t.equal(world.count("agent", "punch-failed"), 0);
+  world.runUntil(5_010);
+  t.equal(world.count("agent", "punch-failed"), 1);
+  t.match(world.agent.reason, /no direct path: nobody answered/);
+  world.runUntil(60_000);
+  t.ok(world.count("agent", "retry") >= 4);
+  t.equal(world.count("agent", "punch-failed"), 1);
+});
+
+test("a pair that ICE gives up is left at once for one that stands", (t) => {
+  const { world, relay } = settled();
+  world.upload(4_000);
+  world.runUntil(2_900);
+  world.valid(relay);
+  world.agent.handlePairLost(world.now, "direct", "consent expired");
+  world.runUntil(3_500);
+  t.equal(world.agent.path, "relay");
+  t.equal(world.agent.reason, "consent expired");
+});
+
+test("a direct path slower than the relay by more than 10 ms for 10 s is left, and not for less", (t) => {
+  const { world, direct } = settled();
+  world.download(60_000);
+  direct.rttMs = 27;
+  world.runUntil(30_000);
+  t.equal(world.agent.path, "direct");
+  direct.rttMs = 45;
+  world.runUntil(36_000);
+  t.equal(world.agent.path, "direct");
+  world.runUntil(60_000);
+  t.equal(world.agent.path, "relay");
+});
+
+test("10 % loss each way does not move a session", (t) => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const { world, direct } = settled(seed);
+    direct.loss = 0.1;
+    world.download(30_000);
+    world.runUntil(30_000);
+    t.equal(world.agent.path, "direct", `seed ${seed}`);
+    t.equal(world.agent.migrations, 1, `seed ${seed}`);
+  }
+});
+
+test("a path that keeps dying waits longer each time", (t) => {
+  const { world, direct } = settled();
+  world.download(120_000);
+  for (let cut = 4_000; cut < 110_000; cut += 200) {
+    const on = world.agent.path === "direct";
+    direct.up = direct.down = !on;
+    world.runUntil(cut);
+  }
+  t.ok(world.agent.migrations <= 16, `${world.agent.migrations} migrations`);
+});
+
+test("500 new direct pairs in a row use four slots and never take the relay's", (t) => {
+  const { world } = settled();
+  const relaySlot = world.slots.slotOf("relay");
+  let last = world.wires.get("direct");
+  for (let i = 0; i < 500; i++) {
+    const next = world.wire(`direct-${i}`, "direct", 10, 100n + BigInt(i));
+    world.upload(world.now + 1_000);
+    if (last) last.up = last.down = false;
+    world.valid(next);
+    world.runUntil(world.now + 3_000);
+    t.equal(world.agent.path, "direct", `change ${i}`);
+    t.equal(world.slots.slotOf("relay"), relaySlot);
+    last = next;
+  }
+});

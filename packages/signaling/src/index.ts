@@ -1,3 +1,9 @@
+export {
+  SignalingClient,
+  type SignalingClientEvent,
+  type SignalingClientOptions,
+  type SignalingCommand,
+} from "./client.ts";
 export type { Codec } from "./codec.ts";
 export { SignalingError, type SignalingErrorCode, WIRE_ERROR_CODES, type WireErrorCode } from "./errors.ts";
 export { FRAME_HEADER_BYTES, FrameReader, MAX_FRAME_BYTES } from "./frame.ts";
@@ -44,4 +50,10 @@ export {
   PEER_ALPN,
   type ServiceReply,
 } from "./peer-messages.ts";
+export {
+  type SessionMessage,
+  SignalingServerConnection,
+  type SignalingServerConnectionOptions,
+  type SignalingServerEvent,
+} from "./server-connection.ts";
 export { signalingCodec } from "./signaling-codec.ts";

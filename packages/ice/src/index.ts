@@ -26,11 +26,19 @@ export { StunBuilder, type StunBuildOptions } from "./stun/builder.ts";
 export { StunError } from "./stun/errors.ts";
 export {
   longTermKey,
+  longTermKeySha256,
   shortTermKey,
   verifyFingerprint,
   verifyIntegrity,
   verifyIntegritySha256,
 } from "./stun/integrity.ts";
+export {
+  type Challenge,
+  LongTermAuth,
+  type LongTermCredentials,
+  readChallenge,
+  userHash,
+} from "./stun/long-term.ts";
 export {
   decodeStun,
   isStun,
@@ -42,6 +50,7 @@ export {
 export {
   ADDRESS_FAMILY,
   isComprehensionRequired,
+  PASSWORD_ALGORITHM,
   STUN_ATTRIBUTE,
   STUN_ERROR,
   STUN_HEADER_BYTES,
@@ -51,6 +60,13 @@ export {
   stunErrorReason,
   TRANSPORT_UDP,
 } from "./stun/tables.ts";
+export {
+  DEFAULT_TIMING,
+  type PendingRequest,
+  type RetransmissionTiming,
+  StunTransaction,
+  StunTransactions,
+} from "./stun/transaction.ts";
 export {
   CHANNEL_DATA_HEADER_BYTES,
   type ChannelData,

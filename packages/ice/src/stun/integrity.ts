@@ -17,9 +17,20 @@ export function shortTermKey(password: string): Uint8Array {
 
 /** The HMAC key of long-term credentials: MD5(username ":" realm ":" password), 16 bytes (RFC 8489 §9.2.2). */
 export function longTermKey(username: string, realm: string, password: string): Uint8Array {
-  const text = `${opaqueString(username)}:${opaqueString(realm)}:${opaqueString(password)}`;
-  return createHash("md5").update(text).digest();
+  return createHash("md5")
+    .update(longTermText(username, realm, password))
+    .digest();
 }
+
+/** The same for PASSWORD-ALGORITHM SHA-256: 32 bytes (RFC 8489 §18.5.1.2). */
+export function longTermKeySha256(username: string, realm: string, password: string): Uint8Array {
+  return createHash("sha256")
+    .update(longTermText(username, realm, password))
+    .digest();
+}
+
+const longTermText = (username: string, realm: string, password: string): string =>
+  `${opaqueString(username)}:${opaqueString(realm)}:${opaqueString(password)}`;
 
 /** RFC 8265 §4.2.2, as far as it maps: spaces that are not ASCII become ASCII, then Unicode NFC. ASCII stays as it is. */
 export function opaqueString(text: string): string {

@@ -128,3 +128,6 @@ export const STUN_LIMITS = {
   TEXT_BYTES_SENT: 509,
   TEXT_BYTES_RECEIVED: 763,
 } as const;
+
+/** PASSWORD-ALGORITHM values (RFC 8489 §18.5). */
+export const PASSWORD_ALGORITHM = { MD5: 0x0001, SHA256: 0x0002 } as const;

@@ -1,1 +1,55 @@
-export {};
+export { type AdminServer, type AdminSource, isTrustedHost, type Metric, renderMetrics, startAdmin } from "./admin.ts";
+export { type CommandSpec, type Context, type Invocation, Program } from "./command-line.ts";
+export { readConfigFile } from "./config-file.ts";
+export { bindFailure, codeOf, EXIT_STATUS, type ExitCode, ExitError, sentenceOf } from "./exit.ts";
+export {
+  type ByteStream,
+  type ForwardResult,
+  forwardBytes,
+  forwardTcp,
+  type LocalEnd,
+  STREAM_BROKEN,
+} from "./forward.ts";
+export { lockStateDir, type StateLock } from "./lock.ts";
+export { createLogger, type LogFormat, type LoggerOptions, type LogLevel } from "./logger.ts";
+export {
+  type CommonOptions,
+  commonOptions,
+  list,
+  type OptionSpec,
+  type OptionTable,
+  toggle,
+  type Values,
+  value,
+} from "./options.ts";
+export { type PinKind, Pins } from "./pins.ts";
+export { type Host, runProgram } from "./run.ts";
+export { defaultStateDir, ensureStateDir, loadIdentity } from "./state.ts";
+export { type StatusCheck, type StatusRequest, showStatus } from "./status-client.ts";
+export {
+  bindAddress,
+  count,
+  directory,
+  duration,
+  type Exposure,
+  exposure,
+  type IntermediateAddress,
+  intermediateAddress,
+  ipAddress,
+  isPeerId,
+  type LocalListener,
+  localListener,
+  oneOf,
+  peerIdOrAny,
+  peerName,
+  portRange,
+  secretText,
+  socketAddress,
+  type Target,
+  target,
+  text,
+  userPassword,
+  ValueError,
+  type ValueType,
+} from "./values.ts";
+export { VERSION } from "./version.ts";

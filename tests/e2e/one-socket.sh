@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# One UDP socket per program and address family, however many sessions: signaling, checks, TURN and all peers share it.
+. "$(dirname "$0")/lib.sh"
+begin "$@"
+
+agents=10
+rounds=5
+start_intermediate
+start_service "$(make_file served 100000)"
+allowed=()
+for ((i = 1; i <= agents; i++)); do allowed+=(--allow "$(agent_id "agent$i")"); done
+start_connector "${allowed[@]:1}"
+
+# How many UDP sockets of a family (4 or 6) the program holds.
+sockets() { ss "-${2}Huanp" | grep -c "pid=${pid_of[$1]}," || true; }
+
+start_round() {
+  local i
+  for ((i = 1; i <= agents; i++)); do
+    start "agent$i" "$bin/adit-agent" forward --intermediate 127.0.0.1:4433 --to office --local "127.0.0.2:$((9000 + i))=web" \
+      --bind "127.0.1.$i" --admin "127.0.0.1:$((9500 + i))" --state-dir "$dir/agent$i" --log json
+  done
+  for ((i = 1; i <= agents; i++)); do
+    start_tool "request$i" get --url "http://127.0.0.2:$((9000 + i))/hello" --connect-for 10000
+  done
+  for ((i = 1; i <= agents; i++)); do
+    exit_status "request$i" 30
+    [ "$status" = 0 ] || fail "agent $i is served"
+  done
+}
+
+equal "the connector alone: one IPv4 socket" "$(sockets connector 4)" 1
+for ((round = 1; round <= rounds; round++)); do
+  start_round
+  wait_status "http://$connector_admin/status" 5000 sessions.length "sessions.length=$agents" >/dev/null
+  equal "the connector with $agents sessions at once ($((round * agents)) so far): one IPv4 socket" "$(sockets connector 4)" 1
+  equal "and none of IPv6, being bound to an IPv4 address" "$(sockets connector 6)" 0
+  for ((i = 1; i <= agents; i++)); do [ "$(sockets "agent$i" 4)" = 1 ] || fail "agent $i has one UDP socket"; done
+  ok "each of the $agents agents: one"
+  for ((i = 1; i <= agents; i++)); do kill -TERM "${pid_of[agent$i]}"; done
+  for ((i = 1; i <= agents; i++)); do
+    exit_status "agent$i"
+    [ "$status" = 0 ] || fail "agent $i ends cleanly: exit status $status"
+  done
+  wait_status "http://$connector_admin/status" 10000 sessions.length sessions.length=0 >/dev/null
+done
+equal "after $((rounds * agents)) sessions: one socket" "$(sockets connector 4)" 1
+equal "of which each was a session of its own in the connector's log" \
+  "$(tool count --log "$dir/connector.log" --where event=session-start)" "$((rounds * agents))"
+
+# Not bound to an address: the wildcard of each family.
+start wildcard "$bin/adit-agent" forward --intermediate 127.0.0.1:4433 --to office --local 127.0.0.2:9000=web \
+  --admin "$agent_admin" --state-dir "$dir/agent1" --log json
+start_tool request get --url http://127.0.0.2:9000/hello --connect-for 10000
+exit_status request 15
+equal "an agent that is bound to no address is served" "$status" 0
+equal "it has one IPv4 socket" "$(sockets wildcard 4)" 1
+at_most "and at most one of IPv6" "$(sockets wildcard 6)" 1

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# npm run e2e [-- NAME...]: every scenario, or those whose names hold one of the words given. Each runs alone, in a network
+# namespace of its own, under a time limit. The last line counts them.
+#   ADIT_E2E_KEEP=1   keeps the logs of each scenario
+#   ADIT_E2E_TAIL=N   how many lines of each log a failure shows (30)
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+limit_s=240
+scenarios=(p2p-hole-punching fallback-to-relay direct-dies intermediate-restart refusals one-socket)
+
+wanted() {
+  [ "$#" -gt 1 ] || return 0
+  local word
+  for word in "${@:2}"; do
+    case $1 in *"$word"*) return 0 ;; esac
+  done
+  return 1
+}
+
+# What a scenario that was killed left behind. The start time tells its processes from later ones with their numbers.
+end_leftovers() {
+  local pid began
+  while read -r pid began; do
+    if [ -n "$began" ] && [ "$(cut -d' ' -f22 "/proc/$pid/stat" 2>/dev/null)" = "$began" ]; then
+      kill -KILL "$pid" 2>/dev/null && echo "# ended what was left: process $pid"
+    fi
+  done <"$1"
+}
+
+current=
+pids=$(mktemp)
+trap 'rm -f "$pids"' EXIT
+trap 'if [ -n "$current" ]; then kill -TERM "$current"; wait "$current"; fi; end_leftovers "$pids"; exit 130' INT TERM
+
+passed=0
+failed=()
+for name in "${scenarios[@]}"; do
+  wanted "$name" "$@" || continue
+  echo "# $name"
+  : >"$pids"
+  begun=$EPOCHREALTIME
+  ADIT_E2E_PIDS=$pids timeout --kill-after=15 "$limit_s" bash "$here/$name.sh" &
+  current=$!
+  wait "$current"
+  status=$?
+  current=
+  end_leftovers "$pids"
+  took=$(((${EPOCHREALTIME/[.,]/} - ${begun/[.,]/}) / 100000))
+  took="${took%?}.${took: -1} s"
+  case $status in
+    0) passed=$((passed + 1)) result="passed in $took" ;;
+    124 | 137) failed+=("$name") result="FAILED: not done within $limit_s s" ;;
+    *) failed+=("$name") result="FAILED after $took (exit status $status)" ;;
+  esac
+  printf '# %s: %s\n\n' "$name" "$result"
+done
+
+for name in "${failed[@]}"; do echo "failed: $name"; done
+echo "$passed passed, ${#failed[@]} failed"
+[ "${#failed[@]}" = 0 ] && [ "$passed" -gt 0 ]

@@ -1,3 +1,24 @@
+export {
+  Driver,
+  type DriverComponent,
+  type DriverDrop,
+  type DriverOptions,
+  type Receive,
+  type Timers,
+} from "./driver.ts";
 export type { ConnectOptions, Endpoint, EndpointOptions, IncomingService, PeerSession } from "./endpoint.ts";
 export { ServiceRefusedError, SessionError, type SessionErrorCode } from "./errors.ts";
+export { type LocalAddress, localAddresses } from "./interfaces.ts";
 export type { EndpointStatus, SessionPath, SessionStatus } from "./status.ts";
+export { bindUdp, udpRuntimes } from "./udp/bind.ts";
+export { UdpBindError, type UdpBindErrorCode } from "./udp/errors.ts";
+export {
+  type Incoming,
+  MAX_RECEIVE_BATCH,
+  type Outgoing,
+  type UdpBindOptions,
+  type UdpHandlers,
+  type UdpRuntime,
+  type UdpSocket,
+  type UdpStats,
+} from "./udp/udp.ts";

@@ -1,0 +1,339 @@
+import {
+  type Clock,
+  Counters,
+  type Deadline,
+  earliest,
+  type Logger,
+  type Millis,
+  monotonicClock,
+  nullLogger,
+  type SocketAddress,
+  type SocketId,
+  type Transmit,
+} from "@adit/core";
+import { bindUdp } from "./udp/bind.ts";
+import type { Incoming, Outgoing, UdpHandlers, UdpRuntime, UdpSocket } from "./udp/udp.ts";
+
+/** A state machine, or a bundle of them, that the driver works for. */
+export interface DriverComponent {
+  handleTimeout(now: Millis): void;
+  /** The next deadline. After {@link handleTimeout} it must lie ahead. */
+  pollTimeout(): Deadline | null;
+  /** The next datagram. Its bytes must stay as they are until {@link flushed} (or for good, where there is none). */
+  pollTransmit(): Transmit | null;
+  /** Takes events from what is below and acts on them; called in each round of a turn. */
+  drain?(now: Millis): void;
+  /** All datagrams polled so far were sent, copied or dropped: their buffers may be reused. */
+  flushed?(): void;
+}
+
+/** Gets each batch of a socket; `now` is when it was picked up. */
+export type Receive = (now: Millis, socket: SocketId, batch: readonly Incoming[]) => void;
+
+/** Timers as the driver needs them; tests bring their own. */
+export interface Timers {
+  /** Calls `fn` once after `ms`; returns what cancels it. */
+  after(ms: Millis, fn: () => void): () => void;
+  /** Calls `fn` once when what is ready now has been read. */
+  soon(fn: () => void): () => void;
+}
+
+export const systemTimers: Timers = {
+  after: (ms, fn) => {
+    const timer = setTimeout(fn, ms);
+    return () => clearTimeout(timer);
+  },
+  soon: (fn) => {
+    const immediate = setImmediate(fn);
+    return () => clearImmediate(immediate);
+  },
+};
+
+export interface DriverOptions {
+  readonly clock?: Clock;
+  readonly timers?: Timers;
+  readonly log?: Logger;
+}
+
+/** What waits for a socket that takes no more. Newer datagrams are dropped and counted: QUIC and STUN resend, and slow down. */
+export const MAX_QUEUED_PER_SOCKET = 512;
+
+/** Datagrams sent in one turn; what is left goes out in the next, after receiving. */
+export const MAX_TRANSMITS_PER_TURN = 2048;
+
+/** Rounds of timeout and drain in one turn: enough for work to travel through all layers and back. */
+const MAX_ROUNDS_PER_TURN = 16;
+
+/** After as many turns in a row that found the same deadline still due, a component is broken: it gets a turn per ms, no more. */
+const MAX_STUCK_TURNS = 64;
+
+/** Node turns longer timeouts into 1 ms. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+export type DriverDrop = "queue-full" | "no-socket" | "closed";
+
+interface SocketEntry {
+  readonly socket: UdpSocket;
+  /** `queue[0]` is next. At most {@link MAX_QUEUED_PER_SOCKET} after a turn, {@link MAX_TRANSMITS_PER_TURN} more within it. */
+  queue: Outgoing[];
+  blocked: boolean;
+}
+
+/**
+ * One loop for a program's UDP: receive a batch, hand it down, let the components work until nothing moves, send what they
+ * want sent in one batch per socket, and arm one timer for the earliest deadline.
+ */
+export class Driver {
+  readonly drops = new Counters<DriverDrop>();
+  readonly #clock: Clock;
+  readonly #timers: Timers;
+  readonly #log: Logger;
+  readonly #components = new Set<DriverComponent>();
+  readonly #sockets = new Map<SocketId, SocketEntry>();
+  #nextSocket: SocketId = 0;
+  #state: "idle" | "turning" | "closed" = "idle";
+  /** Something asked for a turn while one was going on. */
+  #again = false;
+  #cancelSoon: (() => void) | null = null;
+  #timer: { readonly at: Millis; readonly cancel: () => void } | null = null;
+  #stuckTurns = 0;
+
+  constructor(options: DriverOptions = {}) {
+    this.#clock = options.clock ?? monotonicClock;
+    this.#timers = options.timers ?? systemTimers;
+    this.#log = options.log ?? nullLogger;
+  }
+
+  /** The sockets, by id. */
+  get sockets(): ReadonlyMap<SocketId, UdpSocket> {
+    return new Map([...this.#sockets].map(([id, { socket }]) => [id, socket]));
+  }
+
+  /** How many datagrams may be queued on a socket before they are dropped; 0 for an unknown socket. */
+  room(id: SocketId): number {
+    const entry = this.#sockets.get(id);
+    return entry ? Math.max(0, MAX_QUEUED_PER_SOCKET - entry.queue.length) : 0;
+  }
+
+  /** Binds a UDP socket and takes it in. @throws UdpBindError */
+  async bind(options: { address: SocketAddress; receive: Receive; runtime?: UdpRuntime }): Promise<SocketId> {
+    const id = this.#nextSocket++;
+    const socket = await bindUdp({ ...options, handlers: this.#handlers(id, options.receive) });
+    this.#take(id, socket);
+    return id;
+  }
+
+  /** Takes in a socket of another making, which `open` makes around the handlers it gets. */
+  addSocket(open: (handlers: UdpHandlers) => UdpSocket, receive: Receive): SocketId {
+    const id = this.#nextSocket++;
+    this.#take(id, open(this.#handlers(id, receive)));
+    return id;
+  }
+
+  /** Closes a socket; what waited for it is dropped. */
+  removeSocket(id: SocketId): void {
+    const entry = this.#sockets.get(id);
+    if (!entry) return;
+    this.#sockets.delete(id);
+    this.drops.add("closed", entry.queue.length);
+    entry.socket.close();
+  }
+
+  add(component: DriverComponent): void {
+    this.#components.add(component);
+    this.wake();
+  }
+
+  remove(component: DriverComponent): void {
+    this.#components.delete(component);
+  }
+
+  /**
+   * Says that a component has work. The turn comes soon, when the runtime has read what is ready; calls until then are one.
+   * May be called from anywhere, also from inside a turn.
+   */
+  wake(): void {
+    if (this.#state === "turning") this.#again = true;
+    else if (this.#state === "idle") this.#cancelSoon ??= this.#timers.soon(this.#onSoon);
+  }
+
+  /** A last turn, then everything is closed. Idempotent. */
+  close(): void {
+    if (this.#state === "closed") return;
+    if (this.#state === "idle") this.#turn();
+    this.#state = "closed";
+    this.#cancelSoon?.();
+    this.#cancelSoon = null;
+    this.#disarm();
+    for (const id of [...this.#sockets.keys()]) this.removeSocket(id);
+    this.#components.clear();
+  }
+
+  #take(id: SocketId, socket: UdpSocket): void {
+    if (this.#state === "closed") socket.close();
+    else this.#sockets.set(id, { socket, queue: [], blocked: false });
+  }
+
+  #handlers(id: SocketId, receive: Receive): UdpHandlers {
+    return {
+      onBatch: (batch) => {
+        if (this.#state === "closed") return;
+        receive(this.#clock.now(), id, batch);
+        this.#turn();
+      },
+      onDrain: () => {
+        const entry = this.#sockets.get(id);
+        if (!entry) return;
+        entry.blocked = false;
+        this.#turn();
+      },
+    };
+  }
+
+  readonly #onSoon = (): void => {
+    this.#cancelSoon = null;
+    this.#turn();
+  };
+
+  #turn(): void {
+    if (this.#state === "closed") return;
+    if (this.#state === "turning") {
+      this.#again = true;
+      return;
+    }
+    this.#state = "turning";
+    this.#cancelSoon?.();
+    this.#cancelSoon = null;
+    try {
+      this.#work();
+      this.#send();
+    } finally {
+      // `close` may have been called from inside the turn.
+      if ((this.#state as string) === "turning") this.#state = "idle";
+    }
+    this.#arm();
+  }
+
+  /** Rounds of timeouts, drains and transmits until a round brings nothing, or the turn has done its share. */
+  #work(): void {
+    let budget = MAX_TRANSMITS_PER_TURN;
+    for (let round = 0; round < MAX_ROUNDS_PER_TURN; round++) {
+      this.#again = false;
+      const now = this.#clock.now();
+      let moved = false;
+      for (const component of this.#components) {
+        const deadline = component.pollTimeout();
+        if (deadline && deadline.at <= now) {
+          component.handleTimeout(now);
+          moved = true;
+        }
+        component.drain?.(now);
+      }
+      for (const component of this.#components) {
+        for (let transmit = component.pollTransmit(); transmit; transmit = component.pollTransmit()) {
+          this.#enqueue(transmit);
+          moved = true;
+          if (--budget === 0) {
+            this.#again = true;
+            return;
+          }
+        }
+      }
+      if (!moved && !this.#again) return;
+    }
+    this.#again = true;
+  }
+
+  #enqueue(transmit: Transmit): void {
+    const entry = this.#sockets.get(transmit.socket);
+    if (!entry) this.drops.add("no-socket");
+    else if (entry.blocked && entry.queue.length >= MAX_QUEUED_PER_SOCKET) this.drops.add("queue-full");
+    else entry.queue.push(transmit);
+  }
+
+  #send(): void {
+    for (const entry of this.#sockets.values()) {
+      if (entry.queue.length === 0) continue;
+      if (!entry.blocked) this.#flush(entry);
+      if (entry.queue.length > 0) this.#retain(entry);
+    }
+    for (const component of this.#components) component.flushed?.();
+  }
+
+  #flush(entry: SocketEntry): void {
+    const dealt = entry.socket.send(entry.queue, 0);
+    entry.blocked = dealt < entry.queue.length;
+    entry.queue = entry.blocked ? entry.queue.slice(dealt) : [];
+  }
+
+  /** What stays beyond the turn gets bytes of its own: the components may reuse theirs. */
+  #retain(entry: SocketEntry): void {
+    const excess = entry.queue.length - MAX_QUEUED_PER_SOCKET;
+    if (excess > 0) {
+      entry.queue.length = MAX_QUEUED_PER_SOCKET;
+      this.drops.add("queue-full", excess);
+    }
+    entry.queue = entry.queue.map((outgoing) =>
+      outgoing instanceof Retained ? outgoing : new Retained(outgoing.data.slice(), outgoing.to),
+    );
+  }
+
+  /**
+   * One timer for the earliest deadline. A deadline that moved back leaves the timer as it is: QUIC's move with every packet,
+   * and one idle turn when the old one passes is cheaper than a new timer each turn.
+   */
+  #arm(): void {
+    if (this.#state === "closed") return;
+    let next: Deadline | null = null;
+    for (const component of this.#components) next = earliest(next, component.pollTimeout());
+    const now = this.#clock.now();
+    if (this.#again || (next && next.at <= now)) {
+      this.#again = false;
+      this.#armOverdue(now, next);
+      return;
+    }
+    this.#stuckTurns = 0;
+    if (!next || next.at === Number.POSITIVE_INFINITY) this.#disarm();
+    else if (!this.#timer || next.at < this.#timer.at) this.#setTimer(next.at, now);
+  }
+
+  /** There is more to do at once; unless it is the same deadline over and over, which a turn per ms must do for. */
+  #armOverdue(now: Millis, next: Deadline | null): void {
+    const isDue = next !== null && next.at <= now;
+    this.#stuckTurns = isDue ? this.#stuckTurns + 1 : 0;
+    if (this.#stuckTurns <= MAX_STUCK_TURNS) {
+      this.#cancelSoon ??= this.#timers.soon(this.#onSoon);
+      return;
+    }
+    if (this.#stuckTurns === MAX_STUCK_TURNS + 1) this.#log.error("deadline-stuck", { reason: next?.reason });
+    this.#setTimer(now + 1, now);
+  }
+
+  #setTimer(at: Millis, now: Millis): void {
+    this.#disarm();
+    // Timers count whole milliseconds and round down: up is right, early would be a turn for nothing.
+    const ms = Math.min(MAX_TIMER_MS, Math.max(1, Math.ceil(at - now)));
+    this.#timer = { at, cancel: this.#timers.after(ms, this.#onTimer) };
+  }
+
+  #disarm(): void {
+    this.#timer?.cancel();
+    this.#timer = null;
+  }
+
+  readonly #onTimer = (): void => {
+    this.#timer = null;
+    this.#turn();
+  };
+}
+
+/** A datagram that waits with bytes of its own. */
+class Retained implements Outgoing {
+  readonly data: Uint8Array;
+  readonly to: SocketAddress;
+
+  constructor(data: Uint8Array, to: SocketAddress) {
+    this.data = data;
+    this.to = to;
+  }
+}

@@ -1,0 +1,105 @@
+import { SocketAddress } from "@adit/core";
+import { BaseUdpSocket } from "./base.ts";
+import { UdpCounts } from "./counts.ts";
+import { bindError, errorCode } from "./errors.ts";
+import { Gatherer } from "./gather.ts";
+import { raiseReceiveBuffer } from "./receive-buffer.ts";
+import type { Outgoing, UdpBindOptions, UdpSocket } from "./udp.ts";
+
+/** `data, port, ip, data, port, ip, ...` */
+type Triples = (Uint8Array | number | string)[];
+
+/** What this file needs of `Bun.udpSocket`. */
+export interface NativeSocket {
+  /** Returns how many datagrams were taken, or throws when the first one is refused. */
+  sendMany(packets: Triples): number;
+  close(): void;
+}
+
+/** libuSockets' LIBUS_SOCKET_IPV6_ONLY: not in Bun's types, but `node:dgram` of Bun sets `ipv6Only` by it. A test guards it. */
+const IPV6_ONLY_FLAG = 8;
+
+/**
+ * A UDP socket on `Bun.udpSocket`.
+ * @throws UdpBindError
+ */
+export async function bindBun(options: UdpBindOptions): Promise<UdpSocket> {
+  const { address } = options;
+  const counts = new UdpCounts();
+  const handle = { socket: null as BunUdpSocket | null };
+  const gatherer = new Gatherer(address.family, counts, (batch) => options.handlers.onBatch(batch));
+  const native = await Bun.udpSocket({
+    hostname: address.ip,
+    port: address.port,
+    ...(address.family === 6 ? { flags: IPV6_ONLY_FLAG } : {}),
+    socket: {
+      data: (_socket, data, port, ip) => gatherer.push(data, ip, port),
+      drain: () => handle.socket?.onNativeDrain(),
+      // The types say (socket, error); what comes is (error). It is an ICMP message about some datagram sent before.
+      error: (...args: unknown[]) => counts.receiveErrors.add(errorCode(args.find((arg) => arg instanceof Error))),
+    },
+  }).catch((cause) => {
+    throw bindError(address, cause);
+  });
+  await raiseReceiveBuffer(native);
+  const bound = SocketAddress.of(address.ip, native.port);
+  handle.socket = new BunUdpSocket({ address: bound, native, handlers: options.handlers, counts, gatherer });
+  return handle.socket;
+}
+
+/** @internal Exported for its test. */
+export class BunUdpSocket extends BaseUdpSocket<NativeSocket> {
+  /** Bun also says "drain" after a batch that stopped at a refused datagram. */
+  onNativeDrain(): void {
+    this.drained();
+  }
+
+  protected override offer(batch: readonly Outgoing[], from: number): number {
+    const packets: Triples = [];
+    const refused: { readonly index: number; readonly code: string }[] = [];
+    for (let i = from; i < batch.length; i++) {
+      const { data, to } = batch[i] as Outgoing;
+      const code = this.refusal(to);
+      if (code === null) packets.push(data, to.port, to.ip);
+      else refused.push({ index: i - from, code });
+    }
+    const sent = this.#sendPackets(packets);
+    let dealt = sent;
+    for (const { index, code } of refused) {
+      if (index > dealt) break; // behind the first one that waits: it is met again with it
+      this.counts.sendErrors.add(code);
+      dealt++;
+    }
+    return dealt;
+  }
+
+  /**
+   * Sends until all are dealt with or the kernel takes no more; returns how many datagrams were dealt with.
+   *
+   * `sendMany` stops short for two reasons that look alike: the kernel is full, or it refused a datagram. Asking again from
+   * there tells them apart: a full kernel takes 0, a refused datagram throws. And an ICMP error about an earlier datagram is
+   * delivered to whichever send comes next (Bun sets IP_RECVERR), which is then not carried out although nothing is wrong with
+   * it: so the same datagram is offered once more before it is given up.
+   */
+  #sendPackets(packets: Triples): number {
+    const total = packets.length / 3;
+    let dealt = 0;
+    let retried = -1;
+    while (dealt < total) {
+      try {
+        const taken = this.native.sendMany(dealt === 0 ? packets : packets.slice(dealt * 3));
+        if (taken === 0) break;
+        this.counts.sent += taken;
+        dealt += taken;
+      } catch (error) {
+        if (retried !== dealt) {
+          retried = dealt;
+          continue;
+        }
+        this.counts.sendErrors.add(errorCode(error));
+        dealt++;
+      }
+    }
+    return dealt;
+  }
+}

@@ -1,0 +1,85 @@
+import { type IpFamily, SocketAddress } from "@adit/core";
+import type { UdpCounts } from "./counts.ts";
+import { type Incoming, MAX_RECEIVE_BATCH } from "./udp.ts";
+
+/**
+ * Gathers the datagrams that the runtime hands over one by one into the batch in which the kernel had them.
+ *
+ * Both runtimes run microtasks and `process.nextTick` after every single datagram, and immediates after the whole poll: so the
+ * batch is handed up from an immediate, or from inside the callback when it is full (under a flood Bun reads on without
+ * returning to its loop). Measured on Bun: 4.5 us of CPU per datagram echoed in batches, 5.2 us one by one; a lone datagram is
+ * not slower by more than 1 us.
+ */
+export class Gatherer {
+  readonly #family: IpFamily;
+  readonly #counts: UdpCounts;
+  readonly #onBatch: (batch: readonly Incoming[]) => void;
+  /** At most {@link MAX_RECEIVE_BATCH} long. */
+  #batch: Incoming[] = [];
+  #armed = false;
+  #closed = false;
+  #last: SocketAddress | null = null;
+  #lastIp = "";
+
+  constructor(family: IpFamily, counts: UdpCounts, onBatch: (batch: readonly Incoming[]) => void) {
+    this.#family = family;
+    this.#counts = counts;
+    this.#onBatch = onBatch;
+  }
+
+  push(data: Uint8Array, ip: string, port: number): void {
+    if (this.#closed) return;
+    const from = this.#source(ip, port);
+    if (!from) return;
+    this.#counts.received++;
+    this.#batch.push({ data, from });
+    if (this.#batch.length >= MAX_RECEIVE_BATCH) {
+      this.#handUp();
+    } else if (!this.#armed) {
+      this.#armed = true;
+      setImmediate(this.#onImmediate);
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#batch = [];
+  }
+
+  readonly #onImmediate = (): void => {
+    this.#armed = false;
+    this.#handUp();
+  };
+
+  #handUp(): void {
+    const batch = this.#batch;
+    if (batch.length === 0) return;
+    this.#batch = [];
+    try {
+      this.#onBatch(batch);
+    } catch (error) {
+      // A bug above. The runtime's receive callback would take it for a network error, so it is thrown where it is seen.
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  }
+
+  /** Null for what cannot be answered: a link-local source with a zone (`fe80::1%eth0`), or the other family. */
+  #source(ip: string, port: number): SocketAddress | null {
+    // Datagrams come in runs from one source: comparing is cheaper than two map lookups with a fresh string.
+    if (this.#last && this.#last.port === port && this.#lastIp === ip) return this.#last;
+    if (ip.includes("%")) {
+      this.#counts.receiveErrors.add("zone");
+      return null;
+    }
+    const from = SocketAddress.of(ip, port);
+    if (from.family !== this.#family) {
+      this.#counts.receiveErrors.add("family");
+      return null;
+    }
+    this.#last = from;
+    this.#lastIp = ip;
+    return from;
+  }
+}

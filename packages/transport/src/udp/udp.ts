@@ -1,0 +1,62 @@
+import type { SocketAddress } from "@adit/core";
+
+/** A datagram to be sent. The bytes may be reused as soon as `send` has returned. */
+export interface Outgoing {
+  readonly data: Uint8Array;
+  readonly to: SocketAddress;
+}
+
+/**
+ * A datagram that came. `data` belongs to the receiver: it is not reused behind its back, and may be kept or written to. (It
+ * may be a view into a larger buffer: copy what is kept for long.)
+ */
+export interface Incoming {
+  readonly data: Uint8Array;
+  readonly from: SocketAddress;
+}
+
+/** Called from the runtime's event loop, never from inside `send` or `close`; as soon as the socket is bound. */
+export interface UdpHandlers {
+  /** Datagrams in the order in which they came, at most {@link MAX_RECEIVE_BATCH}. */
+  onBatch(batch: readonly Incoming[]): void;
+  /** After `send` took less than everything: it is worth calling it again. */
+  onDrain(): void;
+}
+
+/** What a socket did, since it was bound. All failures to send lose one datagram each, as the network may; nothing else. */
+export interface UdpStats {
+  readonly received: number;
+  readonly sent: number;
+  /** Datagrams that the system refused, by error code: EMSGSIZE, EPERM (a firewall rule), ENETUNREACH, ... */
+  readonly sendErrors: Readonly<Record<string, number>>;
+  /** Errors that came back for datagrams sent before (ICMP): ECONNREFUSED, EHOSTUNREACH, ... */
+  readonly receiveErrors: Readonly<Record<string, number>>;
+}
+
+/** A bound UDP socket that moves batches. Nothing that comes from the network makes it throw or close. */
+export interface UdpSocket {
+  /** The bound address, with the port that the system chose. */
+  readonly address: SocketAddress;
+  /**
+   * Hands `batch[from..]` to the system, in order. Returns how many were dealt with (sent, or refused for good and counted):
+   * fewer than offered means the system takes no more now, `onDrain` follows, and the rest is the caller's to offer again or
+   * to drop. After `close` everything is dealt with by being dropped.
+   */
+  send(batch: readonly Outgoing[], from?: number): number;
+  stats(): UdpStats;
+  /** No handler is called after it. Idempotent. */
+  close(): void;
+}
+
+/** A batch handed up has at most this many datagrams, so that timers and sends get their turn under a flood. */
+export const MAX_RECEIVE_BATCH = 512;
+
+export type UdpRuntime = "bun" | "node";
+
+export interface UdpBindOptions {
+  /** Where to bind; port 0 lets the system choose. `0.0.0.0` and `::` are wildcards; `::` takes IPv6 only. */
+  readonly address: SocketAddress;
+  readonly handlers: UdpHandlers;
+  /** Which implementation; the runtime's own unless given. `bun` needs Bun. */
+  readonly runtime?: UdpRuntime;
+}

@@ -1,0 +1,138 @@
+/** One TURN allocation: a relayed transport address, whom it may exchange packets with, and its channels (RFC 8656 §3.2). */
+import type { Millis, SocketAddress, SocketId } from "@adit/core";
+import type { TurnOwner } from "./relay-policy.ts";
+
+/** RFC 8656 §9: "The Permission Lifetime MUST be 300 seconds". */
+export const PERMISSION_LIFETIME_MS = 300_000;
+
+/** RFC 8656 §12: "Channel bindings last for 10 minutes unless refreshed". */
+export const CHANNEL_LIFETIME_MS = 600_000;
+
+/** One allocation serves all sessions of a connector. Past these bounds a request gets 508. */
+export const MAX_PERMISSIONS = 1024;
+export const MAX_CHANNELS = 1024;
+
+/** Names an allocation between the state machine and the driver. */
+export type RelayId = number;
+
+export interface Channel {
+  readonly number: number;
+  readonly peer: SocketAddress;
+  expiresAt: Millis;
+  /** The policy's last answer, and at which version of the policy it was given. */
+  allowed: boolean;
+  checkedAtVersion: number;
+}
+
+export type AllocationState =
+  /** Waits for the driver to bind a socket; what the answer will need. */
+  | { readonly kind: "binding"; readonly port: number; readonly tries: number; readonly request: AllocateRequest }
+  | {
+      readonly kind: "live";
+      readonly relayed: SocketAddress;
+      readonly socket: SocketId;
+      readonly response: Uint8Array;
+    };
+
+export interface AllocateRequest {
+  readonly transactionId: Uint8Array;
+  readonly key: Uint8Array;
+  readonly lifetimeMs: Millis;
+  readonly fingerprint: boolean;
+  /** The value of ADDRESS-ERROR-CODE's family when a second address was asked for, which this relay does not give. */
+  readonly refusedFamily: number | null;
+}
+
+export class Allocation {
+  readonly relay: RelayId;
+  readonly client: SocketAddress;
+  readonly owner: TurnOwner;
+  /** Of the request that made it: the same one again is a retransmission and gets the same answer. */
+  readonly transaction: string;
+  state: AllocationState;
+  expiresAt: Millis;
+  /** IP address -> when the permission expires. */
+  readonly #permissions = new Map<string, Millis>();
+  readonly #channels = new Map<number, Channel>();
+  readonly #channelsByPeer = new Map<string, Channel>();
+
+  constructor(o: {
+    readonly relay: RelayId;
+    readonly client: SocketAddress;
+    readonly owner: TurnOwner;
+    readonly transaction: string;
+    readonly state: AllocationState;
+    readonly expiresAt: Millis;
+  }) {
+    this.relay = o.relay;
+    this.client = o.client;
+    this.owner = o.owner;
+    this.transaction = o.transaction;
+    this.state = o.state;
+    this.expiresAt = o.expiresAt;
+  }
+
+  hasPermission(now: Millis, ip: string): boolean {
+    const expiresAt = this.#permissions.get(ip);
+    return expiresAt !== undefined && expiresAt > now;
+  }
+
+  /** Whether permissions for all of `ips` fit. */
+  hasRoomFor(now: Millis, ips: ReadonlySet<string>): boolean {
+    let fresh = 0;
+    for (const ip of ips) if (!this.#permissions.has(ip)) fresh++;
+    if (this.#permissions.size + fresh <= MAX_PERMISSIONS) return true;
+    this.sweep(now);
+    return this.#permissions.size + fresh <= MAX_PERMISSIONS;
+  }
+
+  /** Installs or refreshes a permission; {@link hasRoomFor} was asked before. */
+  permit(now: Millis, ip: string): void {
+    this.#permissions.set(ip, now + PERMISSION_LIFETIME_MS);
+  }
+
+  /** The channel of that number, if it stands. */
+  channel(now: Millis, number: number): Channel | undefined {
+    const channel = this.#channels.get(number);
+    return channel && channel.expiresAt > now ? channel : undefined;
+  }
+
+  channelTo(now: Millis, peer: SocketAddress): Channel | undefined {
+    const channel = this.#channelsByPeer.get(peer.key);
+    return channel && channel.expiresAt > now ? channel : undefined;
+  }
+
+  /**
+   * Binds or refreshes a channel. RFC 8656 §12.2: a number stands for one peer and a peer has one number, as long as the
+   * binding lasts; after that both are free.
+   */
+  bind(now: Millis, number: number, peer: SocketAddress, version: number): "ok" | "conflict" | "full" {
+    const ofNumber = this.channel(now, number);
+    const ofPeer = this.channelTo(now, peer);
+    if (ofNumber !== ofPeer) return "conflict";
+    if (ofNumber) {
+      ofNumber.expiresAt = now + CHANNEL_LIFETIME_MS;
+      return "ok";
+    }
+    if (this.#channels.size >= MAX_CHANNELS) this.sweep(now);
+    if (this.#channels.size >= MAX_CHANNELS) return "full";
+    this.#forget(this.#channels.get(number));
+    this.#forget(this.#channelsByPeer.get(peer.key));
+    const channel = { number, peer, expiresAt: now + CHANNEL_LIFETIME_MS, allowed: true, checkedAtVersion: version };
+    this.#channels.set(number, channel);
+    this.#channelsByPeer.set(peer.key, channel);
+    return "ok";
+  }
+
+  /** Drops what has expired. Nothing else depends on it: expiry is looked at wherever something is used. */
+  sweep(now: Millis): void {
+    for (const [ip, expiresAt] of this.#permissions) if (expiresAt <= now) this.#permissions.delete(ip);
+    for (const channel of this.#channels.values()) if (channel.expiresAt <= now) this.#forget(channel);
+  }
+
+  #forget(channel: Channel | undefined): void {
+    if (!channel) return;
+    this.#channels.delete(channel.number);
+    this.#channelsByPeer.delete(channel.peer.key);
+  }
+}

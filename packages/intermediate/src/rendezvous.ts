@@ -1,0 +1,351 @@
+/**
+ * The introductions: names, sessions, and what is passed on between the two parties of one. Sans-IO: messages in, messages out.
+ *
+ * It believes nobody about a session but its two parties, reads of what it passes on only what it needs (candidates, to repeat them
+ * in StartPunching), and bounds what each key may make it remember. Framing, rate and direction of messages were checked before.
+ */
+import { Counters, type Deadline, type Logger, type Millis, nullLogger, type SocketAddress } from "@adit/core";
+import type {
+  CandidateAnswer,
+  CandidateOffer,
+  Connect,
+  ErrorMessage,
+  IntermediateMessage,
+  PathReport,
+  PunchingResult,
+  Register,
+  Restart,
+  Role,
+  SessionEnd,
+  SessionMessage,
+  TrickledCandidate,
+  WireErrorCode,
+} from "@adit/signaling";
+import {
+  addCandidate,
+  type ConnectionId,
+  connectionOf,
+  otherParty,
+  type Party,
+  type Session,
+  type SessionCounts,
+  SessionTable,
+  startGeneration,
+} from "./session-table.ts";
+
+/** Names of peers, as the programs take them too. */
+const NAME = /^[a-z0-9-]{1,40}$/;
+
+/** StartPunching's delay lies in 0..1000 ms. */
+const MAX_PUNCH_DELAY_MS = 1_000;
+
+export type RendezvousOutput =
+  | { readonly type: "send"; readonly connection: ConnectionId; readonly message: IntermediateMessage }
+  /** The connection is over: the same key registered anew (`replaced`), or this program ends (`shutdown`). */
+  | { readonly type: "goodbye"; readonly connection: ConnectionId; readonly reason: "replaced" | "shutdown" };
+
+export interface Registration {
+  readonly name: string;
+  readonly peerId: string;
+  readonly address: SocketAddress;
+  /** When, on the monotonic clock. */
+  readonly since: Millis;
+}
+
+export type RendezvousRefusal =
+  | "not-found"
+  | "name-taken"
+  | "peer-changed"
+  | "unknown-session"
+  | "too-many"
+  | "absent-peer";
+
+export interface RendezvousOptions {
+  /** Whom a key may exchange relayed packets with has changed. */
+  onSessionsChanged(): void;
+  readonly log?: Logger;
+}
+
+/** A client that has said Hello. */
+export interface Client {
+  readonly connection: ConnectionId;
+  /** Proved by its certificate. */
+  readonly peerId: string;
+  readonly role: Role;
+  readonly observed: SocketAddress;
+}
+
+interface Connection extends Client {
+  observed: SocketAddress;
+  rttMs: Millis;
+  registration: { readonly name: string; readonly since: Millis } | null;
+}
+
+/** Messages that only count within a session, and are passed on to its other party. */
+type InSession =
+  | CandidateOffer
+  | CandidateAnswer
+  | TrickledCandidate
+  | Restart
+  | PathReport
+  | PunchingResult
+  | SessionEnd;
+
+export class Rendezvous {
+  /** What was refused or could not be passed on. */
+  readonly counters = new Counters<RendezvousRefusal>();
+  readonly #log: Logger;
+  readonly #connections = new Map<ConnectionId, Connection>();
+  readonly #byName = new Map<string, Connection>();
+  /** Registered connectors by key. */
+  readonly #byPeer = new Map<string, Connection>();
+  readonly #sessions: SessionTable;
+  readonly #output: RendezvousOutput[] = [];
+
+  constructor(options: RendezvousOptions) {
+    this.#log = options.log ?? nullLogger;
+    this.#sessions = new SessionTable(() => options.onSessionsChanged());
+  }
+
+  /** A client said Hello. */
+  handleHello(client: Client): void {
+    const { connection, peerId, role, observed } = client;
+    this.#connections.set(connection, { connection, peerId, role, observed, rttMs: 0, registration: null });
+    this.#sessions.adopt(role, peerId, connection, observed);
+  }
+
+  handleMessage(now: Millis, id: ConnectionId, message: SessionMessage): void {
+    const connection = this.#connections.get(id);
+    if (!connection) return;
+    switch (message.type) {
+      case "register":
+        return this.#register(now, connection, message);
+      case "connect":
+        return this.#connect(connection, message);
+      case "error":
+        return this.#handleError(connection, message);
+      default:
+        return this.#handleInSession(connection, message);
+    }
+  }
+
+  /** The client's packets come from elsewhere now. */
+  handleObserved(id: ConnectionId, observed: SocketAddress): void {
+    const connection = this.#connections.get(id);
+    if (!connection) return;
+    connection.observed = observed;
+    this.#sessions.observe(connection.peerId, id, observed);
+  }
+
+  handleRtt(id: ConnectionId, rttMs: Millis): void {
+    const connection = this.#connections.get(id);
+    if (connection) connection.rttMs = rttMs;
+  }
+
+  /**
+   * The connection is gone, and its registration with it. Its sessions wait for the key to come back, unless the client said
+   * Goodbye: then its program has ended, and the other parties hear of it.
+   */
+  handleClosed(now: Millis, id: ConnectionId, why: "broken" | "goodbye"): void {
+    const connection = this.#connections.get(id);
+    if (!connection) return;
+    this.#connections.delete(id);
+    this.#unregister(connection);
+    if (why === "goodbye") this.#endSessions(connection);
+    this.#sessions.detach(now, connection.peerId, id);
+  }
+
+  /** This program ends: everybody is told. */
+  shutdown(): void {
+    for (const connection of this.#connections.keys()) {
+      this.#output.push({ type: "goodbye", connection, reason: "shutdown" });
+    }
+  }
+
+  handleTimeout(now: Millis): void {
+    this.#sessions.sweep(now);
+  }
+
+  pollTimeout(): Deadline | null {
+    const at = this.#sessions.sweepAt;
+    return at === null ? null : { at, reason: "absent session parties" };
+  }
+
+  pollOutput(): RendezvousOutput | null {
+    return this.#output.shift() ?? null;
+  }
+
+  /** Whether `ip` is where a session peer of this key was last seen: for the relay policy. */
+  isSessionPeer(peerId: string, ip: string): boolean {
+    return this.#sessions.isSessionPeer(peerId, ip);
+  }
+
+  registrations(): readonly Registration[] {
+    return [...this.#byName.values()].flatMap(({ peerId, observed, registration }) =>
+      registration ? [{ name: registration.name, peerId, address: observed, since: registration.since }] : [],
+    );
+  }
+
+  sessionCounts(): SessionCounts {
+    return this.#sessions.counts();
+  }
+
+  get connectionCount(): number {
+    return this.#connections.size;
+  }
+
+  #register(now: Millis, connection: Connection, { requestId, name }: Register): void {
+    const { peerId, observed } = connection;
+    if (!NAME.test(name))
+      return this.#refuse(connection, "bad-message", "a name is 1 to 40 of a-z, 0-9 and -", { requestId });
+    const holder = this.#byName.get(name);
+    if (holder && holder.peerId !== peerId) {
+      this.counters.add("name-taken");
+      return this.#refuse(connection, "name-taken", `the name "${name}" is held by another key`, { requestId });
+    }
+    const older = this.#byPeer.get(peerId);
+    if (older && older !== connection) this.#replace(now, older, connection);
+    this.#unregister(connection);
+    connection.registration = { name, since: now };
+    this.#byName.set(name, connection);
+    this.#byPeer.set(peerId, connection);
+    this.#log.info("peer-registered", { name, peerId, address: observed.key });
+    this.#send(connection.connection, { type: "registered", requestId, name });
+  }
+
+  /** The same key registers anew: the newest wins, and the older one must not come back to win in turn. */
+  #replace(now: Millis, older: Connection, newer: Connection): void {
+    this.#log.info("peer-replaced", { peerId: older.peerId, address: older.observed.key, by: newer.observed.key });
+    this.#sessions.adopt("connector", newer.peerId, newer.connection, newer.observed, older.connection);
+    this.#output.push({ type: "goodbye", connection: older.connection, reason: "replaced" });
+    this.handleClosed(now, older.connection, "broken");
+  }
+
+  #unregister(connection: Connection): void {
+    if (!connection.registration) return;
+    this.#log.info("peer-unregistered", { name: connection.registration.name, peerId: connection.peerId });
+    this.#byName.delete(connection.registration.name);
+    this.#byPeer.delete(connection.peerId);
+    connection.registration = null;
+  }
+
+  #connect(agent: Connection, { sessionId, target, expectedPeer }: Connect): void {
+    const refuse = (code: WireErrorCode, text: string) => this.#refuse(agent, code, text, { sessionId });
+    const connector = this.#byName.get(target) ?? this.#byPeer.get(target);
+    if (!connector) {
+      this.counters.add("not-found");
+      return refuse("not-found", `nobody is registered as "${target}"`);
+    }
+    if (expectedPeer !== null && expectedPeer !== connector.peerId) {
+      this.counters.add("peer-changed");
+      return refuse("peer-changed", `"${target}" belongs to ${connector.peerId}, not to ${expectedPeer}`);
+    }
+    if (connector.peerId === agent.peerId) return refuse("not-allowed", "agent and connector have the same key");
+    const session = this.#openSession(agent, connector, sessionId);
+    if (session === "taken") return refuse("unexpected-message", "this session id is in use");
+    if (session === "full") {
+      this.counters.add("too-many");
+      return refuse("too-many", "too many sessions; end some, or try later");
+    }
+    const { peerId, connection, registration, observed } = connector;
+    this.#log.debug("session-introduced", { sessionId, agent: agent.peerId, connector: peerId });
+    const name = registration?.name ?? null;
+    this.#send(agent.connection, { type: "connected", sessionId, peerId, name, peerObserved: observed });
+    this.#send(connection, { type: "incoming", sessionId, peerId: agent.peerId, peerObserved: agent.observed });
+  }
+
+  /** A new session, or the same one again: an agent whose signaling came back may say Connect anew with the same id. */
+  #openSession(agent: Connection, connector: Connection, id: bigint): Session | "taken" | "full" {
+    const known = this.#sessions.get(id);
+    if (!known) return this.#sessions.create(id, agent, connector) ?? "full";
+    if (known.agent.peerId !== agent.peerId || known.connector.peerId !== connector.peerId) return "taken";
+    this.#sessions.confirm(known, known.agent, agent.connection, agent.observed);
+    return known;
+  }
+
+  #handleInSession(connection: Connection, message: InSession): void {
+    const { sessionId } = message;
+    const found = this.#partyOf(connection, sessionId);
+    if (!found) {
+      this.counters.add("unknown-session");
+      // A late word about what is over is no mistake worth an answer.
+      if (message.type === "session-end" || message.type === "punching-result") return;
+      return this.#refuse(connection, "unknown-session", "you take part in no such session", { sessionId });
+    }
+    const { session, party } = found;
+    this.#sessions.confirm(session, party, connection.connection, connection.observed);
+    if (message.type === "punching-result") {
+      const { outcome, detail } = message;
+      this.#log.debug("punching-result", { sessionId, by: party.role, outcome, detail });
+      return this.#sessions.setOutcome(session, party.role, outcome);
+    }
+    if (message.type === "candidate") {
+      if (message.candidate) addCandidate(party, message.ufrag, message.candidate);
+    } else if ("ice" in message) startGeneration(party, message.ice.ufrag, message.candidates);
+    this.#sendTo(otherParty(session, party), message);
+    const isAnswer = message.type === "candidate-answer" || (message.type === "restart" && message.answer);
+    if (isAnswer) this.#startPunching(session);
+    if (message.type === "session-end") this.#sessions.end(session);
+  }
+
+  /** An Error about a session is for the other party: a connector refuses that way, and then the session is over. */
+  #handleError(connection: Connection, message: ErrorMessage): void {
+    const found = message.sessionId === null ? null : this.#partyOf(connection, message.sessionId);
+    if (!found) return this.counters.add("unknown-session");
+    this.#sendTo(otherParty(found.session, found.party), { ...message, requestId: null });
+    this.#sessions.end(found.session);
+  }
+
+  #endSessions(connection: Connection): void {
+    for (const session of [...this.#sessions.of(connection.peerId)]) {
+      const party = session[connection.role];
+      if (party.peerId !== connection.peerId || connectionOf(party) !== connection.connection) continue;
+      this.#sendTo(otherParty(session, party), { type: "session-end", sessionId: session.id, reason: "peer-stopped" });
+      this.#sessions.end(session);
+    }
+  }
+
+  /**
+   * Both sides are to raise their pace at the same moment T, the earliest at which both can have heard of it: half the longer round
+   * trip from now. Each is told T minus half of its own.
+   */
+  #startPunching(session: Session): void {
+    const half = (party: Party) => (this.#connections.get(connectionOf(party) ?? -1)?.rttMs ?? 0) / 2;
+    const target = Math.max(half(session.agent), half(session.connector));
+    for (const party of [session.agent, session.connector]) {
+      this.#sendTo(party, {
+        type: "start-punching",
+        sessionId: session.id,
+        targetTimeMs: Math.round(Math.min(MAX_PUNCH_DELAY_MS, target - half(party))),
+        peerCandidates: otherParty(session, party).candidates,
+      });
+    }
+  }
+
+  #partyOf(connection: Connection, sessionId: bigint): { session: Session; party: Party } | null {
+    const session = this.#sessions.get(sessionId);
+    const party = session?.[connection.role];
+    return session && party?.peerId === connection.peerId ? { session, party } : null;
+  }
+
+  #sendTo(party: Party, message: IntermediateMessage): void {
+    const id = connectionOf(party);
+    // Not kept for later: what it says about addresses would be stale by then, and the sender has the control stream as well.
+    if (id === null) this.counters.add("absent-peer");
+    else this.#send(id, message);
+  }
+
+  #refuse(
+    { connection }: Connection,
+    code: WireErrorCode,
+    message: string,
+    about: { readonly sessionId?: bigint; readonly requestId?: bigint },
+  ): void {
+    const { sessionId = null, requestId = null } = about;
+    this.#send(connection, { type: "error", code, message, sessionId, requestId });
+  }
+
+  #send(connection: ConnectionId, message: IntermediateMessage): void {
+    this.#output.push({ type: "send", connection, message });
+  }
+}

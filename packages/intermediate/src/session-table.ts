@@ -1,0 +1,257 @@
+/**
+ * The sessions that this intermediate introduced: who takes part, from where, and how it went.
+ *
+ * A session belongs to two keys, not to two connections: a signaling connection breaks when a laptop changes networks while the
+ * session goes on, and what the relay lets through follows from this table. So a party may be absent for a while.
+ */
+import type { Millis, SocketAddress } from "@adit/core";
+import type { PunchingResult, Role, SignaledCandidate } from "@adit/signaling";
+
+/** Names one signaling connection. */
+export type ConnectionId = number;
+
+/** How long a party may be without a signaling connection before the session is forgotten: as long as peers keep a suspended one. */
+export const ABSENCE_LIMIT_MS = 600_000;
+
+/** Sessions at one time; per key of an agent; per key of a connector. Past them Connect gets `too-many`. */
+export const MAX_SESSIONS = 16_384;
+export const MAX_SESSIONS_PER_AGENT = 64;
+export const MAX_SESSIONS_PER_CONNECTOR = 1024;
+
+/** Candidates kept per party for StartPunching: as many as a message may carry. */
+const MAX_CANDIDATES = 64;
+
+const SWEEP_MS = 5_000;
+
+export interface Party {
+  readonly role: Role;
+  readonly peerId: string;
+  observed: SocketAddress;
+  presence: Presence;
+  /** The generation that `candidates` belong to. */
+  ufrag: string | null;
+  candidates: SignaledCandidate[];
+}
+
+/** `silent`: the connection came after the session did, and has not spoken of it yet; perhaps the program was started anew. */
+export type Presence =
+  | { readonly kind: "present"; readonly connection: ConnectionId }
+  | { readonly kind: "silent"; readonly connection: ConnectionId }
+  | { readonly kind: "absent"; readonly until: Millis };
+
+export interface Session {
+  readonly id: bigint;
+  readonly agent: Party;
+  readonly connector: Party;
+  /** The last PunchingResult; the agent's word counts before the connector's. */
+  outcome: { readonly is: PunchingResult["outcome"]; readonly by: Role } | null;
+}
+
+export interface SessionCounts {
+  /** Introduced since start. */
+  readonly total: number;
+  /** Of these, the last result said direct. */
+  readonly direct: number;
+  /** Of these, the last result said relay. */
+  readonly relayed: number;
+  readonly failed: number;
+  /** In the table now. */
+  readonly active: number;
+}
+
+export class SessionTable {
+  readonly #sessions = new Map<bigint, Session>();
+  readonly #byPeer = new Map<string, Set<Session>>();
+  /** How many sessions let `peerId` exchange packets with `ip`, by `peerId|ip`. */
+  readonly #reach = new Map<string, number>();
+  readonly #outcomes = { direct: 0, relay: 0, failed: 0 };
+  #total = 0;
+  #sweepAt: Millis | null = null;
+  readonly #onChange: () => void;
+
+  /** `onChange` is called whenever {@link isSessionPeer} may answer differently. */
+  constructor(onChange: () => void) {
+    this.#onChange = onChange;
+  }
+
+  get(id: bigint): Session | undefined {
+    return this.#sessions.get(id);
+  }
+
+  of(peerId: string): ReadonlySet<Session> {
+    return this.#byPeer.get(peerId) ?? EMPTY;
+  }
+
+  /** Whether `ip` is where the other party of a session with `peerId` was last seen. */
+  isSessionPeer(peerId: string, ip: string): boolean {
+    return this.#reach.has(`${peerId}|${ip}`);
+  }
+
+  /** Null when a bound is reached. */
+  create(id: bigint, agent: NewParty, connector: NewParty): Session | null {
+    if (this.#sessions.size >= MAX_SESSIONS) return null;
+    if (!this.#makeRoom(agent.peerId, MAX_SESSIONS_PER_AGENT)) return null;
+    if (!this.#makeRoom(connector.peerId, MAX_SESSIONS_PER_CONNECTOR)) return null;
+    const session: Session = {
+      id,
+      agent: newParty("agent", agent),
+      connector: newParty("connector", connector),
+      outcome: null,
+    };
+    this.#sessions.set(id, session);
+    for (const party of [session.agent, session.connector]) {
+      const sessions = this.#byPeer.get(party.peerId) ?? new Set();
+      this.#byPeer.set(party.peerId, sessions.add(session));
+    }
+    this.#countReach(session, 1);
+    this.#total++;
+    this.#onChange();
+    return session;
+  }
+
+  end(session: Session): void {
+    if (!this.#sessions.delete(session.id)) return;
+    for (const party of [session.agent, session.connector]) {
+      const sessions = this.#byPeer.get(party.peerId);
+      sessions?.delete(session);
+      if (sessions?.size === 0) this.#byPeer.delete(party.peerId);
+    }
+    this.#countReach(session, -1);
+    this.#onChange();
+  }
+
+  /** The party spoke of the session over this connection. */
+  confirm(session: Session, party: Party, connection: ConnectionId, observed: SocketAddress): void {
+    if (party.presence.kind !== "present" || party.presence.connection !== connection) {
+      party.presence = { kind: "present", connection };
+    }
+    this.#setObserved(session, party, observed);
+  }
+
+  /** A new connection of a key that has sessions takes over those whose own connection is gone, or is `from`. */
+  adopt(role: Role, peerId: string, connection: ConnectionId, observed: SocketAddress, from?: ConnectionId): void {
+    for (const session of this.of(peerId)) {
+      const party = session[role];
+      if (party.peerId !== peerId) continue;
+      if (party.presence.kind !== "absent" && party.presence.connection !== from) continue;
+      party.presence = { kind: "silent", connection };
+      this.#setObserved(session, party, observed);
+    }
+  }
+
+  /** The connection is gone. */
+  detach(now: Millis, peerId: string, connection: ConnectionId): void {
+    for (const session of this.of(peerId)) {
+      for (const party of [session.agent, session.connector]) {
+        if (party.presence.kind === "absent" || party.presence.connection !== connection) continue;
+        party.presence = { kind: "absent", until: now + ABSENCE_LIMIT_MS };
+        this.#sweepAt ??= now + SWEEP_MS;
+      }
+    }
+  }
+
+  /** The peer is seen at another address now. */
+  observe(peerId: string, connection: ConnectionId, observed: SocketAddress): void {
+    for (const session of this.of(peerId)) {
+      for (const party of [session.agent, session.connector]) {
+        if (party.presence.kind === "absent" || party.presence.connection !== connection) continue;
+        this.#setObserved(session, party, observed);
+      }
+    }
+  }
+
+  setOutcome(session: Session, by: Role, is: PunchingResult["outcome"]): void {
+    if (session.outcome?.by === "agent" && by !== "agent") return;
+    if (session.outcome) this.#outcomes[session.outcome.is]--;
+    session.outcome = { is, by };
+    this.#outcomes[is]++;
+  }
+
+  counts(): SessionCounts {
+    const { direct, relay, failed } = this.#outcomes;
+    return { total: this.#total, direct, relayed: relay, failed, active: this.#sessions.size };
+  }
+
+  get sweepAt(): Millis | null {
+    return this.#sweepAt;
+  }
+
+  /** Forgets sessions with a party that stayed away. The other party is not told: between the two it may well go on. */
+  sweep(now: Millis): void {
+    if (this.#sweepAt === null || now < this.#sweepAt) return;
+    let waiting = false;
+    for (const session of [...this.#sessions.values()]) {
+      for (const party of [session.agent, session.connector]) {
+        if (party.presence.kind !== "absent") continue;
+        if (party.presence.until <= now) this.end(session);
+        else waiting = true;
+      }
+    }
+    this.#sweepAt = waiting ? now + SWEEP_MS : null;
+  }
+
+  /** Room for one more session of this key: at the bound the oldest one that nobody vouched for since its connection broke makes way. */
+  #makeRoom(peerId: string, limit: number): boolean {
+    const sessions = this.of(peerId);
+    if (sessions.size < limit) return true;
+    for (const session of sessions) {
+      const own = session.agent.peerId === peerId ? session.agent : session.connector;
+      if (own.presence.kind === "present") continue;
+      this.end(session);
+      return true;
+    }
+    return false;
+  }
+
+  #setObserved(session: Session, party: Party, observed: SocketAddress): void {
+    if (party.observed.ip === observed.ip) {
+      party.observed = observed;
+      return;
+    }
+    this.#countReach(session, -1);
+    party.observed = observed;
+    this.#countReach(session, 1);
+    this.#onChange();
+  }
+
+  #countReach(session: Session, by: 1 | -1): void {
+    for (const [peerId, ip] of [
+      [session.agent.peerId, session.connector.observed.ip],
+      [session.connector.peerId, session.agent.observed.ip],
+    ]) {
+      const key = `${peerId}|${ip}`;
+      const count = (this.#reach.get(key) ?? 0) + by;
+      if (count > 0) this.#reach.set(key, count);
+      else this.#reach.delete(key);
+    }
+  }
+}
+
+export interface NewParty {
+  readonly peerId: string;
+  readonly connection: ConnectionId;
+  readonly observed: SocketAddress;
+}
+
+const EMPTY: ReadonlySet<Session> = new Set();
+
+function newParty(role: Role, { peerId, connection, observed }: NewParty): Party {
+  return { role, peerId, observed, presence: { kind: "present", connection }, ufrag: null, candidates: [] };
+}
+
+/** A new ICE generation of this party: offer, answer or restart. */
+export function startGeneration(party: Party, ufrag: string, candidates: readonly SignaledCandidate[]): void {
+  party.ufrag = ufrag;
+  party.candidates = candidates.slice(0, MAX_CANDIDATES);
+}
+
+/** A trickled candidate; one of another generation, or past the bound, is not kept. */
+export function addCandidate(party: Party, ufrag: string, candidate: SignaledCandidate): void {
+  if (party.ufrag === ufrag && party.candidates.length < MAX_CANDIDATES) party.candidates.push(candidate);
+}
+
+export const otherParty = (session: Session, party: Party): Party =>
+  party === session.agent ? session.connector : session.agent;
+
+export const connectionOf = (party: Party): ConnectionId | null =>
+  party.presence.kind === "absent" ? null : party.presence.connection;

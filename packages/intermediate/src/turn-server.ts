@@ -1,0 +1,315 @@
+/**
+ * A TURN server (RFC 8656) over UDP, with the STUN Binding service on the same socket. Sans-IO: datagrams in, datagrams and
+ * commands to bind relay sockets out.
+ *
+ * Deviations from the RFC, each on purpose:
+ * - 441 compares the holder of the credentials, not the text of the user name: `expiry:id` changes when credentials are renewed.
+ * - Expired credentials still refresh what stands. No new allocation is made with them.
+ * - EVEN-PORT and RESERVATION-TOKEN get 508: RTP/RTCP port pairs are a thing of the past.
+ * - Packets between two allocations of this server never touch a socket, so it works behind a 1:1 NAT that does not hairpin.
+ */
+import {
+  Counters,
+  type Deadline,
+  type Logger,
+  type Millis,
+  nullLogger,
+  type Random,
+  SocketAddress,
+  type SocketId,
+  type Transmit,
+} from "@adit/core";
+import {
+  CHANNEL_DATA_HEADER_BYTES,
+  channelNumberOf,
+  channelPayload,
+  decodeStun,
+  getBytes,
+  getXorAddress,
+  isChannelData,
+  STUN_ATTRIBUTE,
+  STUN_METHOD,
+  StunBuilder,
+  type StunMessage,
+  unknownComprehensionRequired,
+  verifyFingerprint,
+  writeChannelHeader,
+} from "@adit/ice";
+import type { Allocation, Channel, RelayId } from "./allocation.ts";
+import { AllocationTable, TURN_LIMITS, type TurnCommand, type TurnLimits } from "./allocation-table.ts";
+import type { Credentials } from "./credentials.ts";
+import type { RelayPolicy } from "./relay-policy.ts";
+import { answerBinding } from "./stun-server.ts";
+import { TurnRequests } from "./turn-requests.ts";
+
+export interface TurnServerOptions {
+  /** The socket that clients talk to. */
+  readonly socket: SocketId;
+  /** Where relay sockets are bound. */
+  readonly bindIp: string;
+  /** The IP address in XOR-RELAYED-ADDRESS. */
+  readonly relayedIp: string;
+  /** `--relay-ports`, both included. */
+  readonly ports: { readonly first: number; readonly last: number };
+  readonly credentials: Credentials;
+  readonly policy: RelayPolicy;
+  readonly random: Random;
+  readonly limits?: Partial<TurnLimits>;
+  readonly log?: Logger;
+}
+
+export type TurnDrop =
+  | "malformed"
+  | "bad-fingerprint"
+  | "unexpected-message"
+  | "no-allocation"
+  | "no-channel"
+  | "no-permission"
+  | "denied-peer"
+  | "too-long"
+  | "queue-full";
+
+export interface TurnStats {
+  readonly allocations: number;
+  readonly relayedPackets: number;
+  /** Payload bytes that were passed on, both directions. */
+  readonly relayedBytes: number;
+}
+
+/** Datagrams waiting for the driver, which drains after each batch of at most 512; past it they are dropped, as a network would. */
+const MAX_QUEUE = 8192;
+
+/** The longest UDP payload over IPv4. */
+const MAX_UDP_PAYLOAD = 65_507;
+
+const SEND_KNOWN: ReadonlySet<number> = new Set([STUN_ATTRIBUTE.XOR_PEER_ADDRESS, STUN_ATTRIBUTE.DATA]);
+
+export class TurnServer {
+  readonly counters = new Counters<TurnDrop>();
+  readonly #socket: SocketId;
+  readonly #relayedIp: string;
+  readonly #policy: RelayPolicy;
+  readonly #random: Random;
+  readonly #log: Logger;
+  readonly #allocations: AllocationTable;
+  readonly #requests: TurnRequests;
+  readonly #framer = new Framer();
+  #transmits: Transmit[] = [];
+  #nextTransmit = 0;
+  #relayedPackets = 0;
+  #relayedBytes = 0;
+
+  constructor(options: TurnServerOptions) {
+    const { log = nullLogger, policy, random, credentials, bindIp, relayedIp, ports } = options;
+    const limits = { ...TURN_LIMITS, ...options.limits };
+    this.#socket = options.socket;
+    this.#relayedIp = relayedIp;
+    this.#policy = policy;
+    this.#random = random;
+    this.#log = log;
+    this.#allocations = new AllocationTable({ bindIp, relayedIp, ports, limits, policy, random, log });
+    this.#requests = new TurnRequests({
+      allocations: this.#allocations,
+      credentials,
+      policy,
+      random,
+      family: SocketAddress.of(relayedIp, 0).family,
+      log,
+    });
+  }
+
+  /** A datagram from a client. `data` is kept until it is sent on. */
+  handleDatagram(now: Millis, from: SocketAddress, data: Uint8Array): void {
+    if (isChannelData(data)) return this.#handleChannelData(now, from, data);
+    const message = decodeStun(data);
+    if (!message) return this.counters.add("malformed");
+    if (message.fingerprintOffset >= 0 && !verifyFingerprint(message)) return this.counters.add("bad-fingerprint");
+    if (message.class === "request") {
+      const response =
+        message.method === STUN_METHOD.BINDING
+          ? answerBinding(message, from)
+          : this.#requests.handle(now, from, message);
+      if (response === "unknown-method") return this.counters.add("unexpected-message");
+      if (response !== "later") this.#transmit(response, this.#socket, from);
+      return;
+    }
+    if (message.class === "indication" && message.method === STUN_METHOD.SEND) {
+      return this.#handleSend(now, from, message);
+    }
+    // A Binding indication keeps a NAT's mapping alive (RFC 8489 §5) and asks for nothing.
+    if (message.class === "indication" && message.method === STUN_METHOD.BINDING) return;
+    this.counters.add("unexpected-message");
+  }
+
+  /** A datagram from a peer to the relayed address of an allocation. */
+  handleRelayDatagram(now: Millis, relay: RelayId, from: SocketAddress, data: Uint8Array): void {
+    const allocation = this.#allocations.ofRelay(relay);
+    if (!allocation) return this.counters.add("no-allocation");
+    this.#toClient(now, allocation, from, data);
+  }
+
+  /** The driver bound the socket that a `bind` command asked for. */
+  handleBound(relay: RelayId, socket: SocketId): void {
+    const allocation = this.#allocations.ofRelay(relay);
+    if (allocation?.state.kind !== "binding") return this.#allocations.closeSocket(relay);
+    const { request, port } = allocation.state;
+    const relayed = SocketAddress.of(this.#relayedIp, port);
+    const response = this.#requests.allocateSuccess(allocation.client, relayed, request);
+    this.#allocations.setLive(allocation, relayed, socket, response);
+    this.#transmit(response, this.#socket, allocation.client);
+  }
+
+  /** The driver could not. */
+  handleBindFailed(relay: RelayId, reason: string): void {
+    const allocation = this.#allocations.ofRelay(relay);
+    if (allocation?.state.kind !== "binding" || this.#allocations.tryNextPort(allocation)) return;
+    this.#log.warn("relay-bind-failed", { port: allocation.state.port, reason });
+    const response = this.#requests.allocateFailure(allocation.state.request);
+    this.#allocations.remove(allocation, "bind-failed");
+    this.#transmit(response, this.#socket, allocation.client);
+  }
+
+  /** Whether this port of the relayed IP is a live allocation: for the relay policy. */
+  isLivePort(port: number): boolean {
+    return this.#allocations.ofPort(port) !== undefined;
+  }
+
+  /** Ends every allocation. Clients are not told: TURN has no message for it; their next Refresh would get 437. */
+  close(): void {
+    this.#allocations.removeAll("shutdown");
+  }
+
+  handleTimeout(now: Millis): void {
+    this.#allocations.sweep(now);
+  }
+
+  pollTimeout(): Deadline | null {
+    const at = this.#allocations.sweepAt;
+    return at === null ? null : { at, reason: "expired allocations" };
+  }
+
+  pollTransmit(): Transmit | null {
+    const transmit = this.#transmits[this.#nextTransmit];
+    if (transmit) {
+      this.#nextTransmit++;
+      return transmit;
+    }
+    if (this.#nextTransmit > 0) {
+      this.#transmits = [];
+      this.#nextTransmit = 0;
+    }
+    return null;
+  }
+
+  pollCommand(): TurnCommand | null {
+    return this.#allocations.pollCommand();
+  }
+
+  get stats(): TurnStats {
+    return {
+      allocations: this.#allocations.size,
+      relayedPackets: this.#relayedPackets,
+      relayedBytes: this.#relayedBytes,
+    };
+  }
+
+  /** The way of nearly every packet: a few table look-ups, no parsing beyond 4 bytes, no copy. */
+  #handleChannelData(now: Millis, from: SocketAddress, data: Uint8Array): void {
+    const allocation = this.#allocations.of(now, from);
+    if (!allocation) return this.counters.add("no-allocation");
+    const channel = allocation.channel(now, channelNumberOf(data));
+    if (!channel) return this.counters.add("no-channel");
+    if (!allocation.hasPermission(now, channel.peer.ip)) return this.counters.add("no-permission");
+    if (!this.#isAllowed(allocation, channel)) return this.counters.add("denied-peer");
+    this.#toPeer(now, allocation, channel.peer, channelPayload(data));
+  }
+
+  #handleSend(now: Millis, from: SocketAddress, message: StunMessage): void {
+    const allocation = this.#allocations.of(now, from);
+    if (!allocation) return this.counters.add("no-allocation");
+    const peer = getXorAddress(message, STUN_ATTRIBUTE.XOR_PEER_ADDRESS);
+    const data = getBytes(message, STUN_ATTRIBUTE.DATA);
+    if (!peer || !data || unknownComprehensionRequired(message, SEND_KNOWN).length > 0) {
+      return this.counters.add("malformed");
+    }
+    if (!allocation.hasPermission(now, peer.ip)) return this.counters.add("no-permission");
+    if (this.#policy.denyPeer(allocation.owner, peer)) return this.counters.add("denied-peer");
+    this.#toPeer(now, allocation, peer, data);
+  }
+
+  #toPeer(now: Millis, allocation: Allocation, peer: SocketAddress, data: Uint8Array): void {
+    if (allocation.state.kind !== "live") return this.counters.add("no-allocation");
+    const neighbour = peer.ip === this.#relayedIp ? this.#allocations.ofPort(peer.port) : undefined;
+    if (neighbour) return this.#toClient(now, neighbour, allocation.state.relayed, data);
+    this.#transmit(data, allocation.state.socket, peer);
+    this.#countRelayed(data);
+  }
+
+  #toClient(now: Millis, allocation: Allocation, from: SocketAddress, data: Uint8Array): void {
+    if (allocation.state.kind !== "live" || allocation.expiresAt <= now) return this.counters.add("no-allocation");
+    if (!allocation.hasPermission(now, from.ip)) return this.counters.add("no-permission");
+    const channel = allocation.channelTo(now, from);
+    const allowed = channel
+      ? this.#isAllowed(allocation, channel)
+      : this.#policy.denyPeer(allocation.owner, from) === null;
+    if (!allowed) return this.counters.add("denied-peer");
+    if (data.length > MAX_UDP_PAYLOAD - (channel ? CHANNEL_DATA_HEADER_BYTES : DATA_INDICATION_OVERHEAD)) {
+      return this.counters.add("too-long");
+    }
+    const framed = channel ? this.#framer.frame(channel.number, data) : dataIndication(from, data, this.#random);
+    this.#transmit(framed, this.#socket, allocation.client);
+    this.#countRelayed(data);
+  }
+
+  /** The policy's answer for a channel, asked again only when it may have changed. */
+  #isAllowed(allocation: Allocation, channel: Channel): boolean {
+    if (channel.checkedAtVersion !== this.#policy.version) {
+      channel.checkedAtVersion = this.#policy.version;
+      channel.allowed = this.#policy.denyPeer(allocation.owner, channel.peer) === null;
+    }
+    return channel.allowed;
+  }
+
+  #countRelayed(data: Uint8Array): void {
+    this.#relayedPackets++;
+    this.#relayedBytes += data.length;
+  }
+
+  #transmit(data: Uint8Array, socket: SocketId, to: SocketAddress): void {
+    if (this.#transmits.length - this.#nextTransmit >= MAX_QUEUE) return this.counters.add("queue-full");
+    this.#transmits.push({ data, socket, to });
+  }
+}
+
+/** Header (20), XOR-PEER-ADDRESS for IPv6 (24), DATA's header and padding (4 + 3). */
+const DATA_INDICATION_OVERHEAD = 51;
+
+/** RFC 8656 §11.4 */
+function dataIndication(from: SocketAddress, data: Uint8Array, random: Random): Uint8Array {
+  return new StunBuilder("indication", STUN_METHOD.DATA, random.bytes(12), data.length + DATA_INDICATION_OVERHEAD)
+    .xorAddress(STUN_ATTRIBUTE.XOR_PEER_ADDRESS, from)
+    .add(STUN_ATTRIBUTE.DATA, data)
+    .build();
+}
+
+/** How much memory the framer takes at once: one allocation for some fifty packets. */
+const SLAB_BYTES = 65_536;
+
+/** Puts ChannelData headers before payloads. */
+class Framer {
+  #slab = new Uint8Array(0);
+  #used = 0;
+
+  frame(channel: number, payload: Uint8Array): Uint8Array {
+    const length = CHANNEL_DATA_HEADER_BYTES + payload.length;
+    if (this.#used + length > this.#slab.length) {
+      this.#slab = new Uint8Array(Math.max(SLAB_BYTES, length));
+      this.#used = 0;
+    }
+    const out = this.#slab.subarray(this.#used, this.#used + length);
+    this.#used += length;
+    writeChannelHeader(out, channel, payload.length);
+    out.set(payload, CHANNEL_DATA_HEADER_BYTES);
+    return out;
+  }
+}

@@ -9,15 +9,24 @@ export const CONSENT_INTERVAL_MS = 5_000;
 /** The peer's leave to send on a pair. It was given in a generation, and is renewed with that generation's credentials. */
 export interface Consent {
   readonly generation: Generation;
+  /** When it was first given in this generation. */
+  readonly since: Millis;
   readonly expiresAt: Millis;
   readonly nextCheckAt: Millis;
 }
 
-/** Consent as an authenticated answer at `now` gives it. */
-export const freshConsent = (now: Millis, generation: Generation, random: Random): Consent => ({
+/** Consent as an authenticated answer at `now` gives or renews it. */
+export const freshConsent = (
+  now: Millis,
+  generation: Generation,
+  random: Random,
+  renewed: Consent | null,
+): Consent => ({
   generation,
+  since: renewed?.since ?? now,
   expiresAt: now + CONSENT_TIMEOUT_MS,
-  nextCheckAt: nextConsentCheck(now, random),
+  // Any answer renews it, but the schedule stays: a pair that is probed often is not checked less at random times.
+  nextCheckAt: renewed?.nextCheckAt ?? nextConsentCheck(now, random),
 });
 
 /** RFC 7675 §5.1: "each interval MUST be randomized from between 0.8 and 1.2 times the basic period", so that checks do not synchronize. */

@@ -74,7 +74,7 @@ export class CandidatePair {
   #rttMs: number | null = null;
   #requestsSent = 0;
   #responsesReceived = 0;
-  /** Requests since the last answer. */
+  /** Requests since the last answer, without those that consent covers. */
   unanswered = 0;
   /** The peer nominated it before our own check succeeded (§7.3.1.5): what its check said, else null. */
   pendingNomination: { readonly value: number | null } | null = null;
@@ -159,7 +159,7 @@ export class CandidatePair {
 
   noteRequest(): void {
     this.#requestsSent++;
-    this.unanswered++;
+    if (!this.valid) this.unanswered++;
     this.#info = null;
   }
 

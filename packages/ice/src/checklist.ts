@@ -1,0 +1,208 @@
+import type { Millis } from "@adit/core";
+import { type Candidate, isRelayedLocal, isRelayedRemote, type LocalCandidate } from "./candidate.ts";
+import { CandidatePair, type IceRole, type PairId, pairId } from "./pair.ts";
+
+/** RFC 8445 §6.1.2.5: "the agent MUST limit the total number of connectivity checks ... A default limit of 100". */
+export const DEFAULT_MAX_PAIRS = 100;
+
+const isUnresolved = (pair: CandidatePair): boolean =>
+  pair.state.kind === "frozen" || pair.state.kind === "waiting" || pair.state.kind === "in-progress";
+
+const isRelayed = (pair: CandidatePair): boolean => !pair.direct;
+
+/** The pairs of a session and the order in which they are checked (RFC 8445 §6.1.2, §6.1.4). There is one stream, so one checklist. */
+export class Checklist {
+  readonly #pairs = new Map<PairId, CandidatePair>();
+  /** Triggered checks, first in first out (§6.1.4.1). A pair stands in it once, so it is bounded by the pairs. */
+  readonly #triggered = new Set<CandidatePair>();
+  readonly #maxPairs: number;
+
+  constructor(maxPairs: number = DEFAULT_MAX_PAIRS) {
+    this.#maxPairs = maxPairs;
+  }
+
+  get size(): number {
+    return this.#pairs.size;
+  }
+
+  [Symbol.iterator](): IterableIterator<CandidatePair> {
+    return this.#pairs.values();
+  }
+
+  get(id: PairId): CandidatePair | null {
+    return this.#pairs.get(id) ?? null;
+  }
+
+  has(pair: CandidatePair): boolean {
+    return this.#pairs.get(pair.id) === pair;
+  }
+
+  /**
+   * The pair of a local and a remote candidate, made or improved. Its priority decides who goes when there are too many
+   * (§6.1.2.5).
+   * @returns null when it is the one that goes.
+   */
+  form(local: LocalCandidate, remote: Candidate, role: IceRole): CandidatePair | null {
+    const known = this.#pairs.get(pairId(local.socket, remote.address));
+    if (known) {
+      known.setCandidates(local, remote, role);
+      return known;
+    }
+    const pair = new CandidatePair(local, remote, role);
+    if (this.#pairs.size >= this.#maxPairs) {
+      const victim = this.#leastUseful(pair);
+      if (!victim || victim === pair) return null;
+      this.remove(victim);
+    }
+    pair.setState({ kind: this.#startsWaiting(pair) ? "waiting" : "frozen" });
+    this.#pairs.set(pair.id, pair);
+    return pair;
+  }
+
+  remove(pair: CandidatePair): void {
+    if (this.has(pair)) this.#pairs.delete(pair.id);
+    this.#triggered.delete(pair);
+  }
+
+  /** Puts a pair at the end of the triggered-check queue (§7.3.1.4). */
+  trigger(pair: CandidatePair): void {
+    pair.setState({ kind: "waiting" });
+    this.#triggered.add(pair);
+  }
+
+  untrigger(pair: CandidatePair): void {
+    this.#triggered.delete(pair);
+  }
+
+  /** Whether {@link next} would find something. */
+  get hasWork(): boolean {
+    if (this.#triggered.size > 0) return true;
+    for (const pair of this.#pairs.values()) if (pair.state.kind === "waiting") return true;
+    return this.#thawable() !== null;
+  }
+
+  /** Takes the pair to check in this Ta slot: triggered first, then the best Waiting one, then a Frozen one (§6.1.4.2). */
+  next(): CandidatePair | null {
+    for (const pair of this.#triggered) {
+      this.#triggered.delete(pair);
+      return pair;
+    }
+    return this.#relayFirst() ?? this.#best((pair) => pair.state.kind === "waiting") ?? this.#thawable();
+  }
+
+  /** A success thaws what shares its foundation (§7.2.5.3.3). */
+  thaw(foundation: string): void {
+    for (const pair of this.#pairs.values()) {
+      if (pair.state.kind === "frozen" && pair.foundation === foundation) pair.setState({ kind: "waiting" });
+    }
+  }
+
+  thawAll(): void {
+    for (const pair of this.#pairs.values()) if (pair.state.kind === "frozen") pair.setState({ kind: "waiting" });
+  }
+
+  /** Waiting and In-Progress pairs, for the RTO of §14.3. */
+  get activeCount(): number {
+    let count = 0;
+    for (const { state } of this.#pairs.values()) {
+      if (state.kind === "waiting" || state.kind === "in-progress") count++;
+    }
+    return count;
+  }
+
+  /** Whether a pair with a higher priority may still succeed. */
+  hasUnresolvedAbove(priority: bigint): boolean {
+    for (const pair of this.#pairs.values()) if (isUnresolved(pair) && pair.priority > priority) return true;
+    return false;
+  }
+
+  get allFailed(): boolean {
+    for (const pair of this.#pairs.values()) if (pair.state.kind !== "failed") return false;
+    return true;
+  }
+
+  /** All pairs' priorities for a new role (§7.3.1.1). */
+  setRole(role: IceRole): void {
+    for (const pair of this.#pairs.values()) pair.setCandidates(pair.local, pair.remote, role);
+  }
+
+  /** Starts over for a new generation: what carries data stays, to be checked anew; the rest goes. Returns what went. */
+  restart(): CandidatePair[] {
+    this.#triggered.clear();
+    const gone = [...this.#pairs.values()].filter((pair) => !pair.valid);
+    for (const pair of gone) this.#pairs.delete(pair.id);
+    for (const pair of this.#pairs.values()) {
+      pair.setState({ kind: "frozen" });
+      pair.unanswered = 0;
+      pair.pendingNomination = null;
+    }
+    return gone;
+  }
+
+  /** The pair that is checked next among those that `is` accepts: the highest priority (§6.1.2.3). */
+  #best(is: (pair: CandidatePair) => boolean): CandidatePair | null {
+    let best: CandidatePair | null = null;
+    for (const pair of this.#pairs.values()) {
+      if (is(pair) && (best === null || pair.priority > best.priority)) best = pair;
+    }
+    return best;
+  }
+
+  /**
+   * §6.1.2.6 and RFC 8838 §12: of the pairs of one foundation one is checked, and the others wait for its outcome; where a pair
+   * of that foundation succeeded there is nothing to wait for.
+   */
+  #startsWaiting(fresh: CandidatePair): boolean {
+    let contended = false;
+    for (const pair of this.#pairs.values()) {
+      if (pair.foundation !== fresh.foundation) continue;
+      if (pair.state.kind === "succeeded") return true;
+      if (pair.state.kind === "waiting" && pair.priority < fresh.priority && !this.#triggered.has(pair)) {
+        pair.setState({ kind: "frozen" });
+      } else if (pair.state.kind === "waiting" || pair.state.kind === "in-progress") {
+        contended = true;
+      }
+    }
+    return !contended;
+  }
+
+  /** The best Frozen pair whose foundation has no pair Waiting or In-Progress (§6.1.4.2). */
+  #thawable(): CandidatePair | null {
+    const busy = new Set<string>();
+    for (const pair of this.#pairs.values()) {
+      if (pair.state.kind === "waiting" || pair.state.kind === "in-progress") busy.add(pair.foundation);
+    }
+    return this.#best((pair) => pair.state.kind === "frozen" && !busy.has(pair.foundation));
+  }
+
+  /**
+   * The best relayed pair goes second, not last as its priority would have it: a session is to run over the relay while it
+   * looks for better, and one slot of Ta is all that it costs the others.
+   */
+  #relayFirst(): CandidatePair | null {
+    let started = 0;
+    for (const pair of this.#pairs.values()) {
+      const waits = pair.state.kind === "frozen" || pair.state.kind === "waiting";
+      if (!waits && isRelayed(pair)) return null;
+      if (!waits) started++;
+    }
+    if (started === 0) return null;
+    return this.#best((pair) => isRelayed(pair) && (pair.state.kind === "waiting" || pair.state.kind === "frozen"));
+  }
+
+  /** Who gives way to keep the bound: the lowest priority that neither carries data nor is under way, but not the last relayed one. */
+  #leastUseful(fresh: CandidatePair): CandidatePair | null {
+    const all = [...this.#pairs.values(), fresh];
+    const relayed = all.filter((pair) => isRelayedLocal(pair.local) || isRelayedRemote(pair.remote));
+    let worst: CandidatePair | null = null;
+    for (const pair of all) {
+      if (pair.valid || pair.state.kind === "in-progress" || this.#triggered.has(pair)) continue;
+      if (relayed.length === 1 && relayed[0] === pair) continue;
+      if (worst === null || pair.priority < worst.priority) worst = pair;
+    }
+    return worst;
+  }
+}
+
+/** RFC 8445 §14.3: "RTO = MAX (500ms, Ta * N * (Num-Waiting + Num-In-Progress))", with N = 1 checklist. */
+export const checkRtoMs = (taMs: Millis, activeCount: number): Millis => Math.max(500, taMs * activeCount);

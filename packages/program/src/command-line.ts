@@ -181,7 +181,11 @@ export class Program<O extends OptionTable> {
         choose(registered, command.optsWithGlobals(), typeof first === "string" ? first : null);
       });
     }
-    for (const command of new Set([root, ...root.commands])) {
+    const first = this.#commands[0];
+    if (first && this.#commands.every(({ name }) => name !== null)) {
+      root.addHelpText("after", `\nExample:\n  ${first.example}\n\n${this.name} COMMAND --help tells more.`);
+    }
+    for (const command of [root, ...root.commands]) {
       command.version(`${this.name} ${VERSION}`, "-V, --version", "print the version");
       command.helpOption("-h, --help", "print this");
     }

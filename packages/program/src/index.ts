@@ -10,6 +10,7 @@ export {
   type LocalEnd,
   STREAM_BROKEN,
 } from "./forward.ts";
+export { loadIdentity } from "./key-file.ts";
 export { lockStateDir, type StateLock } from "./lock.ts";
 export { createLogger, type LogFormat, type LoggerOptions, type LogLevel } from "./logger.ts";
 export {
@@ -24,7 +25,7 @@ export {
 } from "./options.ts";
 export { type PinKind, Pins } from "./pins.ts";
 export { type Host, runProgram } from "./run.ts";
-export { defaultStateDir, ensureStateDir, loadIdentity } from "./state.ts";
+export { defaultStateDir, ensureStateDir } from "./state.ts";
 export { type StatusCheck, type StatusRequest, showStatus } from "./status-client.ts";
 export {
   bindAddress,
@@ -44,6 +45,7 @@ export {
   peerName,
   portRange,
   secretText,
+  serviceName,
   socketAddress,
   type Target,
   target,

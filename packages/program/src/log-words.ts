@@ -15,6 +15,7 @@ const words: Readonly<Record<string, (f: Fields) => string | null>> = {
     return `${peerOf(f)}: now ${pathInWords(f.to)}, before ${pathInWords(f.from)}${reasonOf(f)}${gap}`;
   },
   "session-end": (f) => `${peerOf(f)}: session ended${reasonOf(f)}`,
+  failed: (f) => `${str(f.program)}: ${str(f.message)}`,
   "stream-open": () => null,
   "stream-close": () => null,
 };
@@ -27,7 +28,7 @@ export function inWords(level: LogLevel, event: string, fields: Fields, verbose:
     return `${time} ${level.padEnd(5)} ${event}${sentence ? `: ${sentence}` : ""}${pairs(fields)}`;
   }
   if (sentence === null) return null;
-  const prefix = level === "warn" ? "warning: " : level === "error" ? "error: " : "";
+  const prefix = event === "failed" ? "" : level === "warn" ? "warning: " : level === "error" ? "error: " : "";
   if (sentence !== undefined) return prefix + sentence;
   // A field named `message` is a sentence already.
   const { message, ...rest } = fields;

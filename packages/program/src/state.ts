@@ -1,8 +1,6 @@
-import { randomBytes } from "node:crypto";
-import { chmodSync, linkSync, lstatSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
-import { Identity } from "@adit/quic";
 import { codeOf, ExitError, sentenceOf } from "./exit.ts";
 
 /**
@@ -31,62 +29,4 @@ export function ensureStateDir(path: string): string {
     });
   }
   return dir;
-}
-
-export const KEY_FILE = "key.pem";
-
-/**
- * The Ed25519 key of a state directory (PKCS #8 PEM, mode 0600), made on the first run. Two first runs at once get the same key.
- * @throws ExitError `usage` when others may read the file, or it is no such key.
- */
-export function loadIdentity(stateDir: string): Identity {
-  const path = join(ensureStateDir(stateDir), KEY_FILE);
-  return readKey(path) ?? createKey(path);
-}
-
-function readKey(path: string): Identity | null {
-  let pem: string;
-  try {
-    const { mode } = lstatSync(path);
-    // The umask cannot have done this: somebody opened the file, or copied it carelessly, and may know the key.
-    if (process.platform !== "win32" && (mode & 0o077) !== 0) {
-      const octal = (mode & 0o777).toString(8).padStart(4, "0");
-      throw new ExitError(
-        "usage",
-        `the key file ${path} can be read by others (mode ${octal}); run: chmod 600 ${path}`,
-      );
-    }
-    pem = readFileSync(path, "utf8");
-  } catch (error) {
-    if (codeOf(error) === "ENOENT") return null;
-    if (error instanceof ExitError) throw error;
-    throw new ExitError("usage", `the key file ${path} cannot be read: ${sentenceOf(error)}`, { cause: error });
-  }
-  try {
-    return Identity.fromPkcs8Pem(pem);
-  } catch (error) {
-    throw new ExitError(
-      "usage",
-      `the key file ${path} holds no Ed25519 key in PKCS #8 PEM; put the right one back, or remove it to get a new key (and a new PeerId)`,
-      { cause: error },
-    );
-  }
-}
-
-function createKey(path: string): Identity {
-  const identity = Identity.generate();
-  const temporary = `${path}.${process.pid}.${randomBytes(6).toString("hex")}`;
-  try {
-    writeFileSync(temporary, identity.toPkcs8Pem(), { mode: 0o600, flag: "wx", flush: true });
-    chmodSync(temporary, 0o600);
-    // link() fails when the name is taken: nobody ever reads half a key, and the first of two wins.
-    linkSync(temporary, path);
-    return identity;
-  } catch (error) {
-    const winner = codeOf(error) === "EEXIST" ? readKey(path) : null;
-    if (winner) return winner;
-    throw new ExitError("usage", `the key file ${path} cannot be written: ${sentenceOf(error)}`, { cause: error });
-  } finally {
-    rmSync(temporary, { force: true });
-  }
 }

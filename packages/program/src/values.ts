@@ -91,10 +91,16 @@ export const portRange: ValueType<{ first: number; last: number }> = valueType(
 const NAME = /^[a-z0-9-]{1,40}$/;
 const NAME_WORDS = "1 to 40 of a-z, 0-9 and -";
 
-/** The name of a peer or a service. */
+/** The name of a peer. */
 export const peerName: ValueType<string> = valueType("NAME", `a name of ${NAME_WORDS}`, (value) =>
   NAME.test(value) ? value : null,
 );
+
+export const serviceName: ValueType<string> = {
+  ...peerName,
+  placeholder: "SERVICE",
+  expected: `a service's name, ${NAME_WORDS}`,
+};
 
 /** Whether this is a PeerId: the base32 of 32 bytes, 52 characters. */
 export const isPeerId = (value: string): boolean => value.length === 52 && fromBase32(value)?.length === 32;

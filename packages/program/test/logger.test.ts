@@ -1,0 +1,69 @@
+import { SocketAddress } from "@adit/core";
+import { test } from "@adit/harness";
+import { createLogger, type LogFormat, type LogLevel } from "../src/index.ts";
+
+function capture(format: LogFormat, level: LogLevel = "info") {
+  const lines: string[] = [];
+  return { lines, log: createLogger({ format, level, write: (line) => lines.push(line) }) };
+}
+
+test("json: each line is one object with time, level, event and the fields", (t) => {
+  const { lines, log } = capture("json");
+  log.info("listening", { service: "web", address: SocketAddress.of("127.0.0.1", 9000), big: 2n ** 60n });
+  log.error("odd", { error: new Error("two\nlines"), bytes: new Uint8Array(5), text: "line\nbreak \u001b[31m" });
+  log.debug("unseen");
+  t.equal(lines.length, 2);
+  for (const line of lines) t.match(line, /^\{[^\n]*\}\n$/);
+  const first = JSON.parse(lines[0] ?? "");
+  t.match(first.time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+  t.same(
+    { ...first, time: "" },
+    { time: "", level: "info", event: "listening", service: "web", address: "127.0.0.1:9000", big: String(2n ** 60n) },
+  );
+  const second = JSON.parse(lines[1] ?? "");
+  t.same([second.level, second.error, second.bytes], ["error", "two\nlines", "5 bytes"]);
+});
+
+test("json: a field cannot take the place of the line's own keys", (t) => {
+  const { lines, log } = capture("json");
+  log.warn("path", { event: "validated", level: "x", time: 3 });
+  const line = JSON.parse(lines[0] ?? "");
+  t.same([line.event, line.level, line.event_, line.level_, line.time_], ["path", "warn", "validated", "x", 3]);
+  t.equal((lines[0] ?? "").match(/"level":/g)?.length, 1);
+});
+
+test("text: state changes are sentences, streams are no noise, and the terminal is safe", (t) => {
+  const { lines, log } = capture("text");
+  log.info("listening", { service: "web", address: "127.0.0.1:9000" });
+  log.info("registered", { name: "office" });
+  log.info("session-start", { peerId: "abcdefghijklmnop", name: null });
+  log.info("path-changed", {
+    name: "office",
+    from: "relay",
+    to: "direct",
+    reason: "direct pair nominated",
+    gapMs: 12.4,
+  });
+  log.info("stream-open", { service: "web" });
+  log.info("stream-close", { service: "web", bytes: 3 });
+  log.info("session-end", { name: "office", reason: "gone\u001b[2J\nforged: line" });
+  log.warn("service-refused", { message: "web: nobody answers" });
+  log.warn("other-thing", { a: 1, b: "two words", c: null });
+  t.same(lines, [
+    "web: listening on 127.0.0.1:9000\n",
+    "registered as office\n",
+    "connected to abcdefgh...\n",
+    "office: now direct, before over the relay (direct pair nominated), 12 ms without packets\n",
+    "office: session ended (gone [2J forged: line)\n",
+    "warning: web: nobody answers\n",
+    'warning: other thing a=1 b="two words"\n',
+  ]);
+});
+
+test("text at debug: everything, with time, level and fields", (t) => {
+  const { lines, log } = capture("text", "debug");
+  log.info("stream-close", { service: "web", bytes: 3 });
+  log.trace("packet");
+  t.equal(lines.length, 1);
+  t.match(lines[0] ?? "", /^\d\d:\d\d:\d\d\.\d{3} info {2}stream-close service=web bytes=3\n$/);
+});

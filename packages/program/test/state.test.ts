@@ -1,0 +1,103 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type T, test } from "@adit/harness";
+import { defaultStateDir, ensureStateDir, loadIdentity, lockStateDir } from "../src/index.ts";
+
+function makeDir(t: T): string {
+  const dir = mkdtempSync(join(tmpdir(), "adit-state-"));
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }));
+  return join(dir, "state");
+}
+
+const mode = (path: string): number => statSync(path).mode & 0o777;
+const locks = (dir: string): string[] => readdirSync(dir).filter((name) => name.startsWith("lock."));
+
+test("the default directory follows the XDG specification", (t) => {
+  t.equal(defaultStateDir("adit-agent", { XDG_STATE_HOME: "/s", HOME: "/h" }), "/s/adit/agent");
+  t.equal(defaultStateDir("adit-agent", { XDG_STATE_HOME: "relative", HOME: "/h" }), "/h/.local/state/adit/agent");
+  t.equal(defaultStateDir("adit-connector", { HOME: "/h" }), "/h/.local/state/adit/connector");
+});
+
+test("the key is made once, for its owner alone", async (t) => {
+  const dir = makeDir(t);
+  const [a, b] = await Promise.all([loadIdentity(dir), loadIdentity(dir)]);
+  t.equal(a.peerId, b.peerId);
+  t.equal((await loadIdentity(dir)).peerId, a.peerId);
+  t.same([mode(dir), mode(join(dir, "key.pem"))], [0o700, 0o600]);
+  t.same(readdirSync(dir), ["key.pem"]);
+});
+
+test("a key file that others may read, or that is no key, is refused with what to do", async (t) => {
+  const dir = makeDir(t);
+  await loadIdentity(dir);
+  for (const bits of [0o640, 0o604, 0o620, 0o601]) {
+    chmodSync(join(dir, "key.pem"), bits);
+    await t.rejects(loadIdentity(dir), {
+      code: "usage",
+      message: /key\.pem can be read by others \(mode 06\d\d\); run: chmod 600 /,
+    });
+  }
+  chmodSync(join(dir, "key.pem"), 0o600);
+  writeFileSync(join(dir, "key.pem"), "not a key");
+  await t.rejects(loadIdentity(dir), { code: "usage", message: /holds no Ed25519 key/ });
+});
+
+test("a state directory that is a file is refused", (t) => {
+  const dir = ensureStateDir(makeDir(t));
+  writeFileSync(join(dir, "file"), "");
+  t.throws(() => ensureStateDir(join(dir, "file")), {
+    code: "usage",
+    message: /is not a directory; choose another with --state-dir/,
+  });
+  t.throws(() => ensureStateDir(join(dir, "file", "below")), { code: "usage" });
+});
+
+test("one program at a time: the second is told the pid of the first", async (t) => {
+  const dir = makeDir(t);
+  const lock = await lockStateDir(dir, "adit-agent");
+  await t.rejects(lockStateDir(dir, "adit-agent"), {
+    code: "usage",
+    message: new RegExp(`in use by adit-agent \\(pid ${process.pid}\\)`),
+  });
+  lock.release();
+  lock.release();
+  t.same(locks(dir), []);
+  (await lockStateDir(dir, "adit-agent")).release();
+});
+
+test("another process's lock holds while it lives, and not when it was killed", async (t) => {
+  const dir = ensureStateDir(makeDir(t));
+  const other = spawn("sleep", ["60"]);
+  t.teardown(() => other.kill("SIGKILL"));
+  await once(other, "spawn");
+  // What that process would have written: the birth is unknown ("0") where there is no /proc.
+  writeFileSync(join(dir, `lock.${other.pid}.0`), "adit-connector\n");
+  await t.rejects(lockStateDir(dir, "adit-agent"), {
+    code: "usage",
+    message: new RegExp(`in use by adit-connector \\(pid ${other.pid}\\)`),
+  });
+  t.same(locks(dir), [`lock.${other.pid}.0`]);
+  other.kill("SIGKILL");
+  await once(other, "close");
+  const lock = await lockStateDir(dir, "adit-agent");
+  t.same(locks(dir).length, 1);
+  lock.release();
+});
+
+test(
+  "a later process with the same pid does not hold an old lock",
+  async (t) => {
+    const dir = ensureStateDir(makeDir(t));
+    const other = spawn("sleep", ["60"]);
+    t.teardown(() => other.kill("SIGKILL"));
+    await once(other, "spawn");
+    writeFileSync(join(dir, `lock.${other.pid}.1`), "adit-agent\n"); // nothing we start is as old as one tick after boot
+    writeFileSync(join(dir, `lock.${process.pid}.1`), "adit-agent\n");
+    (await lockStateDir(dir, "adit-agent")).release();
+    t.same(locks(dir), []);
+  },
+  { skip: process.platform !== "linux" && "needs /proc" },
+);

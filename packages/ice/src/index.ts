@@ -80,3 +80,5 @@ export {
   wrapChannelData,
   writeChannelHeader,
 } from "./turn/channel-data.ts";
+export { type RelayedData, TurnClient, type TurnClientOptions } from "./turn/client.ts";
+export type { TurnDrop, TurnEvent, TurnState } from "./turn/events.ts";

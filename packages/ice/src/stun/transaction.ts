@@ -18,13 +18,19 @@ export class StunTransaction {
   readonly startedAt: Millis;
   readonly #timing: RetransmissionTiming;
   #requestsSent = 1;
+  #lastSentAt: Millis;
   #deadline: Millis;
 
   /** The request is sent at `now`. */
   constructor(now: Millis, timing: Partial<RetransmissionTiming> = {}) {
     this.startedAt = now;
+    this.#lastSentAt = now;
     this.#timing = { ...DEFAULT_TIMING, ...timing };
     this.#deadline = now + this.#wait();
+  }
+
+  get lastSentAt(): Millis {
+    return this.#lastSentAt;
   }
 
   get requestsSent(): number {
@@ -41,8 +47,16 @@ export class StunTransaction {
     if (now < this.#deadline) return "wait";
     if (this.#requestsSent >= this.#timing.maxRequests) return "timed-out";
     this.#requestsSent++;
+    this.#lastSentAt = now;
     this.#deadline = now + this.#wait();
     return "retransmit";
+  }
+
+  /** The request is sent once more at `now`, and the schedule begins anew. */
+  restart(now: Millis): void {
+    this.#requestsSent = 1;
+    this.#lastSentAt = now;
+    this.#deadline = now + this.#wait();
   }
 
   #wait(): Millis {
@@ -106,6 +120,14 @@ export class StunTransactions<Context> {
     // A request has the class bits 00, so these are the method bits alone.
     if (!pending || methodBits(pending.request) !== methodBits(response.raw)) return null;
     return pending;
+  }
+
+  /** Sends a request again now, with its schedule from the start: the answer to any of its copies counts. */
+  resend(now: Millis, pending: PendingRequest<Context>): void {
+    const key = keyOf(pending);
+    if (this.#pending.get(key) !== pending) return;
+    pending.transaction.restart(now);
+    if (!this.#outbox.includes(key)) this.#outbox.push(key);
   }
 
   /** The request is answered, or no longer wanted. */

@@ -1,0 +1,422 @@
+import {
+  Counters,
+  type Deadline,
+  earliest,
+  type Logger,
+  type Millis,
+  nullLogger,
+  type Random,
+  SocketAddress,
+  type SocketId,
+  type Transmit,
+  utf8,
+} from "@adit/core";
+import { getBytes, getXorAddress } from "../stun/attributes.ts";
+import { StunBuilder } from "../stun/builder.ts";
+import { StunError } from "../stun/errors.ts";
+import { opaqueString } from "../stun/integrity.ts";
+import type { LongTermCredentials } from "../stun/long-term.ts";
+import { decodeStun, type StunMessage } from "../stun/message.ts";
+import { STUN_ATTRIBUTE, STUN_ERROR, STUN_LIMITS, STUN_METHOD } from "../stun/tables.ts";
+import { channelNumberOf, channelPayload, isChannelData, wrapChannelData } from "./channel-data.ts";
+import type { TurnDrop, TurnEvent, TurnState } from "./events.ts";
+import { Leases, type LeaseVerdict } from "./leases.ts";
+import { type TurnOutcome, TurnRequests } from "./requests.ts";
+
+export interface TurnClientOptions {
+  readonly server: SocketAddress;
+  /** The UDP socket to send from. */
+  readonly socket: SocketId;
+  /** How others name the allocation: FIRST_RELAY_ID or above. */
+  readonly relaySocket: SocketId;
+  readonly username: string;
+  readonly password: string;
+  /** When given, a relay of another realm is refused. */
+  readonly realm?: string;
+  /** Asks for a relayed address of this family; the relay's default is IPv4. */
+  readonly family?: 4 | 6;
+  readonly random: Random;
+  readonly log?: Logger;
+}
+
+/** Data that a peer sent to the relayed address. */
+export interface RelayedData {
+  readonly peer: SocketAddress;
+  /** A view on the datagram. */
+  readonly data: Uint8Array;
+}
+
+type State =
+  | { readonly is: "idle" }
+  /** `clearings`: how often an old allocation in the way was asked to be deleted. */
+  | { readonly is: "allocating"; readonly clearings: number }
+  | {
+      readonly is: "allocated";
+      readonly relayed: SocketAddress;
+      readonly mapped: SocketAddress | null;
+      expiresAt: Millis;
+      /** Infinite while a Refresh is under way. */
+      refreshAt: Millis;
+      keepaliveAt: Millis;
+    }
+  | { readonly is: "failed" }
+  | { readonly is: "closed" };
+
+/** A Refresh that was refused for another reason than a lost allocation is tried again after this, until the allocation runs out. */
+const REFRESH_RETRY_MS = 10_000;
+
+/** A Binding indication this often keeps the NAT's mapping towards the relay, which may last 30 s only. */
+const KEEPALIVE_MIN_MS = 15_000;
+const KEEPALIVE_MAX_MS = 20_000;
+
+/** A probe is answered by a request that was sent this recently. */
+const PROBE_QUIET_MS = 200;
+
+/** An old allocation of the same 5-tuple is asked to be deleted this often before an Allocate gives up with 437. */
+const MAX_CLEARINGS = 2;
+
+/** Events wait for {@link TurnClient.pollEvent}; past this many the oldest are lost. More than all leases can cause at once. */
+const MAX_EVENTS = 4096;
+
+/**
+ * A TURN client (RFC 8656) for one UDP socket and one relay; its allocation serves all sessions. Sans-IO.
+ *
+ * Permissions and channels are wishes: they are kept refreshed until removed, and asked for again from a new allocation.
+ */
+export class TurnClient {
+  readonly server: SocketAddress;
+  readonly socket: SocketId;
+  readonly relaySocket: SocketId;
+  /** What came from the relay's address and was of no use. */
+  readonly dropped: Counters<TurnDrop> = new Counters();
+  readonly #family: 4 | 6 | null;
+  readonly #random: Random;
+  readonly #log: Logger;
+  readonly #requests: TurnRequests;
+  readonly #leases: Leases;
+  readonly #events: TurnEvent[] = [];
+  #keepaliveDue = false;
+  #state: State = { is: "idle" };
+  /** The latest time that anyone told us. */
+  #now: Millis = 0;
+  /** Undefined: to be worked out again. */
+  #deadline: Deadline | null | undefined;
+
+  /** @throws StunError when the user name is longer than 508 bytes. */
+  constructor(o: TurnClientOptions) {
+    this.server = o.server;
+    this.socket = o.socket;
+    this.relaySocket = o.relaySocket;
+    this.#family = o.family ?? null;
+    this.#random = o.random;
+    this.#log = o.log ?? nullLogger;
+    const credentials = checked({ username: o.username, password: o.password });
+    this.#requests = new TurnRequests({ credentials, realm: o.realm ?? null, random: o.random, dropped: this.dropped });
+    this.#leases = new Leases(this.#requests, (event) => this.#emit(event));
+  }
+
+  get state(): TurnState {
+    return this.#state.is;
+  }
+
+  /** Null unless allocated. */
+  get relayedAddress(): SocketAddress | null {
+    return this.#state.is === "allocated" ? this.#state.relayed : null;
+  }
+
+  /** Our address as the relay sees it; null unless allocated. */
+  get mappedAddress(): SocketAddress | null {
+    return this.#state.is === "allocated" ? this.#state.mapped : null;
+  }
+
+  /** Whether the relay holds a permission for this IP address at the moment. */
+  hasPermission(ip: string): boolean {
+    return this.#leases.hasPermission(canonicalIp(ip));
+  }
+
+  /** The number under which data to the peer can be sent as ChannelData; null until the binding is confirmed. */
+  channelOf(peer: SocketAddress): number | null {
+    return this.#leases.channelOf(peer);
+  }
+
+  /** Asks for an allocation; nothing happens when there is one, or one is asked for, or the client is closed. */
+  start(now: Millis): void {
+    this.#touch(now);
+    if (this.#state.is !== "idle" && this.#state.is !== "failed") return;
+    this.#state = { is: "allocating", clearings: 0 };
+    this.#requests.start(now, { kind: "allocate", family: this.#family });
+  }
+
+  /** Gives the allocation back (Refresh with lifetime 0, retransmitted for 2.5 s at most if the client goes on being driven). Final. */
+  close(now: Millis): void {
+    this.#touch(now);
+    const release = this.#state.is === "allocated" || (this.#state.is === "allocating" && this.#requests.challenged);
+    if (this.#state.is === "closed") return;
+    this.#state = { is: "closed" };
+    this.#requests.clear();
+    this.#leases.clear();
+    this.#keepaliveDue = false;
+    if (release) this.#requests.start(now, { kind: "release", thenAllocate: false });
+  }
+
+  /**
+   * New credentials. An allocation stays with the user name that made it until the relay refuses that; then, and for the next
+   * allocation, these count.
+   * @throws StunError when the user name is longer than 508 bytes.
+   */
+  setCredentials(now: Millis, credentials: LongTermCredentials): void {
+    this.#touch(now);
+    this.#requests.setCredentials(checked(credentials));
+  }
+
+  /**
+   * Lets an IP address reach us through the relay, from the "permission" event on until {@link removePermission}. One that was
+   * refused is asked for again.
+   * @throws AddressError when `ip` is not an IP address.
+   */
+  addPermission(now: Millis, ip: string): void {
+    this.#touch(now);
+    if (this.#state.is === "closed") return;
+    this.#leases.addPermission(now, canonicalIp(ip));
+    this.#pump(now);
+  }
+
+  /** What comes from this address is dropped from now on; the relay itself forgets it within 5 minutes. Its channels go too. */
+  removePermission(ip: string): void {
+    this.#touch(this.#now);
+    this.#leases.removePermission(this.#now, canonicalIp(ip));
+  }
+
+  /** Binds a channel to a peer, which spares 32 bytes and work per datagram; includes the permission. */
+  bindChannel(now: Millis, peer: SocketAddress): void {
+    this.#touch(now);
+    if (this.#state.is === "closed") return;
+    this.#leases.addChannel(now, peer);
+    this.#pump(now);
+  }
+
+  /** The channel is no longer refreshed or used; the permission stays. */
+  removeChannel(now: Millis, peer: SocketAddress): void {
+    this.#touch(now);
+    this.#leases.removeChannel(now, peer);
+  }
+
+  /** The datagram that carries `data` to `peer`, to be sent to {@link server} from {@link socket}: ChannelData, or a Send indication. */
+  send(peer: SocketAddress, data: Uint8Array): Uint8Array {
+    const channel = this.channelOf(peer);
+    if (channel !== null) return wrapChannelData(channel, data);
+    const id = this.#random.bytes(12);
+    // Header 20, address 24 at most, attribute header 4, padding 3.
+    return new StunBuilder("indication", STUN_METHOD.SEND, id, data.length + 51)
+      .xorAddress(STUN_ATTRIBUTE.XOR_PEER_ADDRESS, peer)
+      .add(STUN_ATTRIBUTE.DATA, data)
+      .build();
+  }
+
+  /** Asks at once, with a Refresh, whether the allocation still stands. */
+  probe(now: Millis): void {
+    this.#touch(now);
+    if (this.#state.is !== "allocated") return;
+    if (this.#requests.inFlight("refresh") > 0) this.#requests.hurry(now, "refresh", PROBE_QUIET_MS);
+    else this.#refresh(now, this.#state);
+  }
+
+  /** A datagram from the relay's address; null when it was for us, or dropped. */
+  handleDatagram(now: Millis, data: Uint8Array): RelayedData | null {
+    this.#now = now;
+    if (isChannelData(data)) return this.#handleChannelData(data);
+    const message = decodeStun(data);
+    if (!message) return this.#drop("malformed");
+    if (message.class === "indication" && message.method === STUN_METHOD.DATA)
+      return this.#handleDataIndication(message);
+    if (message.class !== "success" && message.class !== "error") return this.#drop("unexpected");
+    this.#touch(now);
+    const outcome = this.#requests.handleResponse(now, message);
+    if (outcome) this.#conclude(now, outcome);
+    this.#pump(now);
+    return null;
+  }
+
+  handleTimeout(now: Millis): void {
+    this.#touch(now);
+    for (const outcome of this.#requests.handleTimeout(now)) this.#conclude(now, outcome);
+    const state = this.#state;
+    if (state.is !== "allocated") return;
+    if (now >= state.expiresAt) return this.#lose(now, "it ran out unrefreshed");
+    if (now >= state.refreshAt) this.#refresh(now, state);
+    if (now >= state.keepaliveAt) {
+      this.#keepaliveDue = true;
+      state.keepaliveAt = now + this.#keepaliveInterval();
+    }
+    this.#leases.pump(now);
+  }
+
+  pollTimeout(): Deadline | null {
+    if (this.#deadline === undefined) this.#deadline = this.#nextDeadline();
+    return this.#deadline;
+  }
+
+  pollTransmit(): Transmit | null {
+    let data = this.#requests.pollTransmit();
+    if (!data && this.#keepaliveDue) {
+      this.#keepaliveDue = false;
+      data = new StunBuilder("indication", STUN_METHOD.BINDING, this.#random.bytes(12)).build();
+    }
+    return data && { data, socket: this.socket, to: this.server };
+  }
+
+  pollEvent(): TurnEvent | null {
+    return this.#events.shift() ?? null;
+  }
+
+  #handleChannelData(data: Uint8Array): RelayedData | null {
+    if (this.#state.is !== "allocated") return this.#drop("not-allocated");
+    const peer = this.#leases.peerOf(channelNumberOf(data));
+    return peer ? { peer, data: channelPayload(data) } : this.#drop("unknown-channel");
+  }
+
+  /** RFC 8656 §11.4: not authenticated, so it must at least come from a peer that we let in. */
+  #handleDataIndication(message: StunMessage): RelayedData | null {
+    if (this.#state.is !== "allocated") return this.#drop("not-allocated");
+    const peer = getXorAddress(message, STUN_ATTRIBUTE.XOR_PEER_ADDRESS);
+    const data = getBytes(message, STUN_ATTRIBUTE.DATA);
+    if (!peer || !data) return this.#drop("malformed");
+    return this.#leases.wantsPermission(peer.ip) ? { peer, data } : this.#drop("no-permission");
+  }
+
+  #conclude(now: Millis, outcome: TurnOutcome): void {
+    const { operation } = outcome;
+    switch (operation.kind) {
+      case "allocate":
+        return this.#concludeAllocate(now, outcome);
+      case "refresh":
+        return this.#concludeRefresh(now, outcome);
+      case "release":
+        if (operation.thenAllocate && this.#state.is === "allocating") {
+          this.#requests.start(now, { kind: "allocate", family: this.#family });
+        }
+        return;
+      case "permission":
+        return this.#settle(now, outcome, this.#leases.concludePermission(now, operation, outcome));
+      case "channel":
+        return this.#settle(now, outcome, this.#leases.concludeChannel(now, operation, outcome));
+    }
+  }
+
+  #concludeAllocate(now: Millis, outcome: TurnOutcome): void {
+    if (this.#state.is !== "allocating") return;
+    if (!outcome.ok) {
+      const { clearings } = this.#state;
+      if (outcome.code === STUN_ERROR.ALLOCATION_MISMATCH && clearings < MAX_CLEARINGS) {
+        // An allocation of a former life on this 5-tuple, or of an answer that was lost.
+        this.#state = { is: "allocating", clearings: clearings + 1 };
+        this.#requests.start(now, { kind: "release", thenAllocate: true });
+        return;
+      }
+      return this.#fail(outcome.code, outcome.reason, outcome.alternateServer);
+    }
+    const relayed = getXorAddress(outcome.response, STUN_ATTRIBUTE.XOR_RELAYED_ADDRESS);
+    if (!relayed) return this.#fail(null, "the relay granted an allocation without an address", null);
+    const mapped = getXorAddress(outcome.response, STUN_ATTRIBUTE.XOR_MAPPED_ADDRESS);
+    const keepaliveAt = now + this.#keepaliveInterval();
+    this.#state = { is: "allocated", relayed, mapped, keepaliveAt, ...grantedLifetime(now, outcome.response) };
+    this.#requests.bindCredentials();
+    this.#log.info("turn-allocated", { server: this.server, relayed, mapped });
+    this.#emit({ type: "allocated", relayed, mapped });
+  }
+
+  #concludeRefresh(now: Millis, outcome: TurnOutcome): void {
+    const state = this.#state;
+    if (state.is !== "allocated") return;
+    if (outcome.ok) {
+      const granted = grantedLifetime(now, outcome.response);
+      if (granted.expiresAt <= now) return this.#lose(now, "the relay ended it");
+      Object.assign(state, granted);
+    } else if (outcome.code === STUN_ERROR.ALLOCATION_MISMATCH) {
+      this.#lose(now, outcome.reason);
+    } else {
+      // It stands until it runs out: a silent network may come back with it intact.
+      state.refreshAt = outcome.code === null ? now : now + REFRESH_RETRY_MS;
+      this.#log.debug("turn-refresh-failed", { code: outcome.code, reason: outcome.reason });
+    }
+  }
+
+  #settle(now: Millis, outcome: TurnOutcome, verdict: LeaseVerdict): void {
+    if (verdict === "lost" && this.#state.is === "allocated") this.#lose(now, outcome.ok ? "" : outcome.reason);
+  }
+
+  #refresh(now: Millis, state: State & { is: "allocated" }): void {
+    state.refreshAt = Number.POSITIVE_INFINITY;
+    this.#requests.start(now, { kind: "refresh" });
+  }
+
+  #lose(now: Millis, reason: string): void {
+    this.#log.info("turn-lost", { server: this.server, reason });
+    this.#emit({ type: "lost", reason });
+    this.#requests.clear();
+    this.#requests.unbindCredentials();
+    this.#leases.reset(now);
+    this.#state = { is: "allocating", clearings: 0 };
+    this.#requests.start(now, { kind: "allocate", family: this.#family });
+  }
+
+  #fail(code: number | null, reason: string, alternateServer: SocketAddress | null): void {
+    this.#log.warn("turn-failed", { server: this.server, code, reason });
+    this.#state = { is: "failed" };
+    this.#emit({ type: "failed", code, reason, retryAfterMs: retryAfterMs(code), alternateServer });
+  }
+
+  #nextDeadline(): Deadline | null {
+    const requests = this.#requests.pollTimeout();
+    const state = this.#state;
+    if (state.is !== "allocated") return requests;
+    const at = Math.min(state.expiresAt, state.refreshAt, state.keepaliveAt, this.#leases.dueAt());
+    return earliest(requests, { at, reason: "turn-refresh" });
+  }
+
+  #pump(now: Millis): void {
+    if (this.#state.is === "allocated") this.#leases.pump(now);
+  }
+
+  #keepaliveInterval(): Millis {
+    return KEEPALIVE_MIN_MS + this.#random.float() * (KEEPALIVE_MAX_MS - KEEPALIVE_MIN_MS);
+  }
+
+  #touch(now: Millis): void {
+    this.#now = now;
+    this.#deadline = undefined;
+  }
+
+  #emit(event: TurnEvent): void {
+    if (this.#events.length >= MAX_EVENTS) this.#events.shift();
+    this.#events.push(event);
+  }
+
+  #drop(reason: TurnDrop): null {
+    this.dropped.add(reason);
+    return null;
+  }
+}
+
+function checked(credentials: LongTermCredentials): LongTermCredentials {
+  const length = utf8(opaqueString(credentials.username)).length;
+  if (length <= STUN_LIMITS.USERNAME_BYTES) return credentials;
+  throw new StunError(`a TURN user name may have ${STUN_LIMITS.USERNAME_BYTES} bytes, not ${length}`);
+}
+
+const canonicalIp = (ip: string): string => SocketAddress.of(ip, 0).ip;
+
+function retryAfterMs(code: number | null): Millis | null {
+  switch (code) {
+    case null:
+      return 5_000;
+    case STUN_ERROR.ALLOCATION_MISMATCH:
+    case STUN_ERROR.ALLOCATION_QUOTA_REACHED:
+    case STUN_ERROR.INSUFFICIENT_CAPACITY:
+      return 60_000; // RFC 8656 §7.4: "the client SHOULD wait at least 1 minute before trying"
+    case STUN_ERROR.SERVER_ERROR:
+      return 10_000;
+    default:
+      return null;
+  }
+}

@@ -1,0 +1,33 @@
+import type { Millis, SocketAddress } from "@adit/core";
+
+export type TurnState = "idle" | "allocating" | "allocated" | "failed" | "closed";
+
+/** What a {@link TurnClient} reports; `code` is a STUN error code, null when it was not the relay that said so (it is silent). */
+export type TurnEvent =
+  /** The relay forwards what reaches `relayed`; `mapped` is how it sees us. Also after "lost": with another address. */
+  | { readonly type: "allocated"; readonly relayed: SocketAddress; readonly mapped: SocketAddress | null }
+  /** No allocation, and none is tried for until `start`. */
+  | {
+      readonly type: "failed";
+      readonly code: number | null;
+      readonly reason: string;
+      /** How long to wait before `start` has a chance, ms; null when it has none with the same relay and credentials. */
+      readonly retryAfterMs: Millis | null;
+      /** Where a 300 (Try Alternate) points. */
+      readonly alternateServer: SocketAddress | null;
+    }
+  /** The allocation is gone. Another one is being asked for already; permissions and channels follow it by themselves. */
+  | { readonly type: "lost"; readonly reason: string }
+  /** A permission holds from now on, or was refused, or the relay does not answer (`code` null: it is asked again). */
+  | { readonly type: "permission"; readonly ip: string; readonly ok: boolean; readonly code: number | null }
+  | { readonly type: "channel"; readonly peer: SocketAddress; readonly ok: boolean; readonly code: number | null };
+
+/** Why a datagram from the relay's address was dropped. */
+export type TurnDrop =
+  | "malformed"
+  | "unmatched"
+  | "bad-integrity"
+  | "unexpected"
+  | "not-allocated"
+  | "unknown-channel"
+  | "no-permission";

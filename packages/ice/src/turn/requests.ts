@@ -1,0 +1,260 @@
+import { type Counters, type Deadline, type Millis, type Random, SocketAddress } from "@adit/core";
+import { getAddress, getErrorCode, unknownComprehensionRequired } from "../stun/attributes.ts";
+import { StunBuilder } from "../stun/builder.ts";
+import { type Challenge, LongTermAuth, type LongTermCredentials, readChallenge } from "../stun/long-term.ts";
+import type { StunMessage } from "../stun/message.ts";
+import { ADDRESS_FAMILY, STUN_ATTRIBUTE, STUN_ERROR, STUN_METHOD, TRANSPORT_UDP } from "../stun/tables.ts";
+import { type PendingRequest, StunTransactions } from "../stun/transaction.ts";
+import type { ChannelBinding } from "./channels.ts";
+import type { TurnDrop } from "./events.ts";
+import type { Lease } from "./lease.ts";
+
+/** What the client asks of the relay. */
+export type TurnOperation =
+  | { readonly kind: "allocate"; readonly family: 4 | 6 | null }
+  | { readonly kind: "refresh" }
+  /** Deletes the allocation; `thenAllocate` when it was an old one that stood in the way. */
+  | { readonly kind: "release"; readonly thenAllocate: boolean }
+  | { readonly kind: "permission"; readonly ip: string; readonly lease: Lease }
+  | { readonly kind: "channel"; readonly binding: ChannelBinding };
+
+/** How it ended. `code` null: no (credible) answer. */
+export type TurnOutcome =
+  | { readonly ok: true; readonly operation: TurnOperation; readonly response: StunMessage }
+  | {
+      readonly ok: false;
+      readonly operation: TurnOperation;
+      readonly code: number | null;
+      readonly reason: string;
+      readonly alternateServer: SocketAddress | null;
+    };
+
+interface Context {
+  readonly operation: TurnOperation;
+  /** What the request was signed with; null when it was not. */
+  readonly auth: LongTermAuth | null;
+  /** 1 for the operation's first request. */
+  readonly attempt: number;
+}
+
+/** Requests for one operation, challenges answered: a server that never has enough is given up. */
+const MAX_ATTEMPTS = 5;
+
+/** A release matters less than leaving: 0, 500 and 1500 ms, given up at 2500 ms. */
+const RELEASE_TIMING = { maxRequests: 3, lastWaitFactor: 2 } as const;
+
+/** Requests at once. What asks for more than one at a time keeps well below it by itself. */
+const MAX_IN_FLIGHT = 64;
+
+const KNOWN_ATTRIBUTES: ReadonlySet<number> = new Set(Object.values(STUN_ATTRIBUTE));
+
+/**
+ * The requests to one relay: signed with long-term credentials, challenges answered (401, 438, 441), answers believed only with
+ * the integrity that the request had (RFC 8489 §9.2). Sans-IO.
+ */
+export class TurnRequests {
+  readonly #transactions = new StunTransactions<Context>(MAX_IN_FLIGHT);
+  readonly #random: Random;
+  readonly #realm: string | null;
+  readonly #dropped: Counters<TurnDrop>;
+  #latest: LongTermCredentials;
+  /** The relay holds an allocation to the user name that made it, so its credentials go on being used until they are refused. */
+  #bound: LongTermCredentials | null = null;
+  #challenge: Challenge | null = null;
+  #auth: LongTermAuth | null = null;
+
+  constructor(o: {
+    credentials: LongTermCredentials;
+    realm: string | null;
+    random: Random;
+    dropped: Counters<TurnDrop>;
+  }) {
+    this.#latest = o.credentials;
+    this.#realm = o.realm;
+    this.#random = o.random;
+    this.#dropped = o.dropped;
+  }
+
+  setCredentials(credentials: LongTermCredentials): void {
+    if (this.#bound?.username === credentials.username) this.#bound = credentials;
+    this.#latest = credentials;
+  }
+
+  /** An allocation was made with what now signs requests. */
+  bindCredentials(): void {
+    this.#bound = this.#auth?.credentials ?? null;
+  }
+
+  unbindCredentials(): void {
+    this.#bound = null;
+  }
+
+  /** Whether requests can be signed: the relay has challenged us. */
+  get challenged(): boolean {
+    return this.#challenge !== null;
+  }
+
+  inFlight(kind: TurnOperation["kind"]): number {
+    let count = 0;
+    for (const { context } of this.#transactions) if (context.operation.kind === kind) count++;
+    return count;
+  }
+
+  start(now: Millis, operation: TurnOperation): void {
+    this.#send(now, operation, 1);
+  }
+
+  /** Sends the requests of a kind once more, unless that was done in the last `quietMs`. */
+  hurry(now: Millis, kind: TurnOperation["kind"], quietMs: Millis): void {
+    for (const pending of this.#transactions) {
+      if (pending.context.operation.kind !== kind) continue;
+      if (now - pending.transaction.lastSentAt >= quietMs) this.#transactions.resend(now, pending);
+    }
+  }
+
+  /** A success or error response. Returns null when it was dropped, or when the operation goes on. */
+  handleResponse(now: Millis, response: StunMessage): TurnOutcome | null {
+    const pending = this.#transactions.match(response);
+    if (!pending) return this.#drop("unmatched");
+    const error = response.class === "error" ? getErrorCode(response) : null;
+    if (response.class === "error" && !error) return this.#drop("malformed");
+    if (error?.code === STUN_ERROR.UNAUTHENTICATED || error?.code === STUN_ERROR.STALE_NONCE) {
+      // These come without integrity: the relay may not know the key (RFC 8489 §9.2.4).
+      return this.#answerChallenge(now, pending, response, error.code);
+    }
+    const { auth, operation } = pending.context;
+    if (auth && !auth.verify(response)) {
+      pending.discarded++;
+      return this.#drop("bad-integrity");
+    }
+    if (error?.code === STUN_ERROR.WRONG_CREDENTIALS && this.#switchCredentials(auth)) {
+      return this.#retry(now, pending, error.code);
+    }
+    this.#transactions.finish(pending);
+    if (error) {
+      const alternateServer = getAddress(response, STUN_ATTRIBUTE.ALTERNATE_SERVER);
+      return { ok: false, operation, code: error.code, reason: error.reason || `error ${error.code}`, alternateServer };
+    }
+    // RFC 8489 §6.3.3: the transaction has failed then.
+    if (unknownComprehensionRequired(response, KNOWN_ATTRIBUTES).length > 0) {
+      return failure(operation, null, "the relay's answer has attributes that must be understood and are not");
+    }
+    return { ok: true, operation, response };
+  }
+
+  handleTimeout(now: Millis): TurnOutcome[] {
+    return this.#transactions.handleTimeout(now).map(({ context, discarded }) => {
+      const reason = discarded > 0 ? "the relay's answers failed their integrity check" : "the relay does not answer";
+      return failure(context.operation, null, reason);
+    });
+  }
+
+  pollTimeout(): Deadline | null {
+    return this.#transactions.pollTimeout();
+  }
+
+  pollTransmit(): Uint8Array | null {
+    return this.#transactions.pollTransmit()?.request ?? null;
+  }
+
+  /** Forgets all that is under way. */
+  clear(): void {
+    this.#transactions.clear();
+  }
+
+  #answerChallenge(
+    now: Millis,
+    pending: PendingRequest<Context>,
+    response: StunMessage,
+    code: number,
+  ): TurnOutcome | null {
+    const { operation, auth } = pending.context;
+    const challenge = readChallenge(response);
+    if (!challenge || (this.#realm !== null && challenge.realm !== this.#realm)) {
+      this.#transactions.finish(pending);
+      const why = challenge ? `its realm is "${challenge.realm}", not "${this.#realm}"` : "its challenge is unusable";
+      return failure(operation, code, `the relay refuses: ${why}`);
+    }
+    // RFC 8489 §9.2.5: no retry unless user name, password or realm changes; a stale nonce is none of the user's fault.
+    const worthIt =
+      code === STUN_ERROR.STALE_NONCE ||
+      auth === null ||
+      auth.challenge.realm !== challenge.realm ||
+      this.#switchCredentials(auth);
+    this.#challenge = challenge;
+    if (worthIt) return this.#retry(now, pending, code);
+    this.#transactions.finish(pending);
+    return failure(operation, code, "the relay refuses the credentials");
+  }
+
+  /** Whether there are other credentials than those that were refused; they are used from now on. */
+  #switchCredentials(refused: LongTermAuth | null): boolean {
+    if (!refused || refused.credentials === this.#latest) return false;
+    this.#bound = null;
+    return true;
+  }
+
+  #retry(now: Millis, pending: PendingRequest<Context>, code: number): TurnOutcome | null {
+    const { operation, attempt } = pending.context;
+    this.#transactions.finish(pending);
+    if (attempt >= MAX_ATTEMPTS) return failure(operation, code, "the relay challenges again and again");
+    this.#send(now, operation, attempt + 1);
+    return null;
+  }
+
+  #send(now: Millis, operation: TurnOperation, attempt: number): void {
+    const auth = this.#currentAuth();
+    const builder = writeRequest(operation, this.#random.bytes(12));
+    const request = auth ? auth.sign(builder) : builder.build();
+    const timing = operation.kind === "release" ? RELEASE_TIMING : undefined;
+    this.#transactions.start(now, request, { operation, auth, attempt }, timing);
+  }
+
+  #currentAuth(): LongTermAuth | null {
+    const credentials = this.#bound ?? this.#latest;
+    if (!this.#challenge) return null;
+    if (this.#auth?.challenge !== this.#challenge || this.#auth.credentials !== credentials) {
+      this.#auth = new LongTermAuth(this.#challenge, credentials);
+    }
+    return this.#auth;
+  }
+
+  #drop(reason: TurnDrop): null {
+    this.#dropped.add(reason);
+    return null;
+  }
+}
+
+const failure = (operation: TurnOperation, code: number | null, reason: string): TurnOutcome => ({
+  ok: false,
+  operation,
+  code,
+  reason,
+  alternateServer: null,
+});
+
+function writeRequest(operation: TurnOperation, id: Uint8Array): StunBuilder {
+  const request = (method: number) => new StunBuilder("request", method, id);
+  switch (operation.kind) {
+    case "allocate": {
+      const builder = request(STUN_METHOD.ALLOCATE).u8(STUN_ATTRIBUTE.REQUESTED_TRANSPORT, TRANSPORT_UDP);
+      if (operation.family === null) return builder; // IPv4 (RFC 8656 §7.2)
+      const family = operation.family === 4 ? ADDRESS_FAMILY.IPV4 : ADDRESS_FAMILY.IPV6;
+      return builder.u8(STUN_ATTRIBUTE.REQUESTED_ADDRESS_FAMILY, family);
+    }
+    case "refresh":
+      return request(STUN_METHOD.REFRESH);
+    case "release":
+      return request(STUN_METHOD.REFRESH).u32(STUN_ATTRIBUTE.LIFETIME, 0);
+    case "permission":
+      // RFC 8656 §9.1: the port of XOR-PEER-ADDRESS is ignored.
+      return request(STUN_METHOD.CREATE_PERMISSION).xorAddress(
+        STUN_ATTRIBUTE.XOR_PEER_ADDRESS,
+        SocketAddress.of(operation.ip, 0),
+      );
+    case "channel":
+      return request(STUN_METHOD.CHANNEL_BIND)
+        .channelNumber(operation.binding.number)
+        .xorAddress(STUN_ATTRIBUTE.XOR_PEER_ADDRESS, operation.binding.peer);
+  }
+}

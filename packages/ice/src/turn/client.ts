@@ -21,6 +21,7 @@ import { STUN_ATTRIBUTE, STUN_ERROR, STUN_LIMITS, STUN_METHOD } from "../stun/ta
 import { channelNumberOf, channelPayload, isChannelData, wrapChannelData } from "./channel-data.ts";
 import type { TurnDrop, TurnEvent, TurnState } from "./events.ts";
 import { Leases, type LeaseVerdict } from "./leases.ts";
+import { grantedLifetime } from "./lifetime.ts";
 import { type TurnOutcome, TurnRequests } from "./requests.ts";
 
 export interface TurnClientOptions {
@@ -206,7 +207,7 @@ export class TurnClient {
     const channel = this.channelOf(peer);
     if (channel !== null) return wrapChannelData(channel, data);
     const id = this.#random.bytes(12);
-    // Header 20, address 24 at most, attribute header 4, padding 3.
+    // Header 20, address 24 at most, attribute header 4, padding 3 at most.
     return new StunBuilder("indication", STUN_METHOD.SEND, id, data.length + 51)
       .xorAddress(STUN_ATTRIBUTE.XOR_PEER_ADDRESS, peer)
       .add(STUN_ATTRIBUTE.DATA, data)
@@ -413,7 +414,7 @@ function retryAfterMs(code: number | null): Millis | null {
     case STUN_ERROR.ALLOCATION_MISMATCH:
     case STUN_ERROR.ALLOCATION_QUOTA_REACHED:
     case STUN_ERROR.INSUFFICIENT_CAPACITY:
-      return 60_000; // RFC 8656 §7.4: "the client SHOULD wait at least 1 minute before trying"
+      return 60_000; // RFC 8656 §7.4: "The client SHOULD wait at least 1 minute before trying"
     case STUN_ERROR.SERVER_ERROR:
       return 10_000;
     default:

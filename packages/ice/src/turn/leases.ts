@@ -151,7 +151,7 @@ export class Leases {
     const news = !lease.valid;
     lease.granted(now);
     if (news) this.#emit({ type: "channel", peer, ok: true, code: null });
-    // RFC 8656 §12: "A ChannelBind transaction also creates or refreshes a permission toward the peer".
+    // RFC 8656 §12: a ChannelBind installs or refreshes the permission too.
     const permission = this.#permissions.get(peer.ip);
     if (permission) this.#grantPermission(now, peer.ip, permission);
   }

@@ -6,7 +6,7 @@ import { STUN_ATTRIBUTE } from "../stun/tables.ts";
 /** A Refresh is sent this long before the allocation runs out (a whole request takes 39.5 s), or at half its lifetime if that is short. */
 const REFRESH_MARGIN_MS = 60_000;
 
-/** RFC 8656 §3.2: the default lifetime, meant where an answer does not say: "10 minutes". */
+/** RFC 8656 §6: an allocation lasts 10 minutes by default; taken where an answer does not say. */
 const DEFAULT_LIFETIME_MS = 600_000;
 
 /** No lifetime is believed beyond this. RFC 8656 §7.2: "a maximum allowed lifetime value of no more than 3600 seconds". */

@@ -6,7 +6,16 @@ import { utf8 } from "@adit/core";
 import { BincodeError } from "bincode-ts";
 import { z } from "zod";
 import { SignalingError } from "./errors.ts";
-import { decodeLayout, encodeLayout, type Field, type FieldsOf, LayoutError, LIMITS, struct } from "./fields.ts";
+import {
+  decodeLayout,
+  decodeUtf8,
+  encodeLayout,
+  type Field,
+  type FieldsOf,
+  LayoutError,
+  LIMITS,
+  struct,
+} from "./fields.ts";
 import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES } from "./frame.ts";
 
 /** Encodes and decodes the messages of one kind of stream. */
@@ -156,5 +165,5 @@ export function clip(text: string, maxBytes: number): string {
   if (bytes.length <= maxBytes) return text;
   let end = maxBytes;
   while (end > 0 && ((bytes[end] as number) & 0xc0) === 0x80) end--;
-  return new TextDecoder().decode(bytes.subarray(0, end));
+  return decodeUtf8(bytes.subarray(0, end));
 }

@@ -2,7 +2,7 @@
  * One field of a message: how it lies in the bytes, and which values are allowed. bincode-ts reads and writes; where it is laxer
  * than Rust's bincode 1 (malformed UTF-8, a bool of 7, a length beyond the frame) a custom type of ours takes its place.
  */
-import { AddressError, fromBase32, fromUtf8, parseSocketAddress, SocketAddress, utf8 } from "@adit/core";
+import { AddressError, fromBase32, parseSocketAddress, SocketAddress, utf8 } from "@adit/core";
 import * as bincode from "bincode-ts";
 import { z } from "zod";
 
@@ -42,6 +42,12 @@ export const LIMITS = {
   targetTimeMs: 1000,
 } as const;
 
+/** A leading U+FEFF is a character like others here: Rust keeps it. */
+const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** @throws TypeError when it is not UTF-8. */
+export const decodeUtf8 = (bytes: Uint8Array): string => strictUtf8.decode(bytes);
+
 class StrictString extends bincode.CustomTypeClass<string, "String"> {
   readonly type = "String";
 
@@ -56,7 +62,7 @@ class StrictString extends bincode.CustomTypeClass<string, "String"> {
     const length = readLength(buffer, offset, 1);
     const bytes = new Uint8Array(buffer, offset + 8, length);
     try {
-      return { value: fromUtf8(bytes), offset: offset + 8 + length };
+      return { value: decodeUtf8(bytes), offset: offset + 8 + length };
     } catch {
       throw new LayoutError("a string is not UTF-8");
     }

@@ -1,0 +1,92 @@
+import { utf8 } from "@adit/core";
+import { QuicError } from "./errors.ts";
+import type { Identity } from "./identity.ts";
+import { type NativeConfig, quiche } from "./native.ts";
+
+export interface QuicConfigOptions {
+  readonly role: "client" | "server";
+  readonly identity: Identity;
+  readonly alpn: string;
+  /** The connection ends when nothing was heard for so long; the smaller of both sides' counts (RFC 9000 §10.1). */
+  readonly maxIdleTimeoutMs: number;
+  /** A handshake that is not over after so long is given up. 10,000 by default. */
+  readonly handshakeTimeoutMs?: number;
+  readonly congestion?: "cubic" | "bbr" | "reno";
+  /** The largest UDP payload sent, 1200..16383; 1350 by default, which leaves room for ChannelData and tunnels. There is no path-MTU discovery. */
+  readonly maxDatagramSizeBytes?: number;
+  /** How many streams the peer may have open at once; 256 by default. More wait on its side. */
+  readonly maxPeerStreams?: number;
+  /** Unread bytes of one stream, at most: 8 MiB by default. It starts at a megabyte and grows with use. */
+  readonly maxStreamWindowBytes?: number;
+  /** Unread bytes of all streams together, at most: 24 MiB by default. */
+  readonly maxConnectionWindowBytes?: number;
+}
+
+/** RFC 9000 §18.2, active_connection_id_limit: how many of the peer's connection IDs are kept. Four slots need four, and spares. */
+export const CONNECTION_ID_LIMIT = 8;
+/** Datagrams (RFC 9221) that wait in each direction; the oldest received, or the newest to be sent, is dropped beyond it. */
+export const DATAGRAM_QUEUE_LENGTH = 256;
+
+const MIB = 1024 * 1024;
+
+/** What the connections of one role and protocol have in common. Share it: a connection costs a fifth less memory. */
+export class QuicConfig {
+  readonly role: "client" | "server";
+  readonly alpn: string;
+  readonly identity: Identity;
+  readonly handshakeTimeoutMs: number;
+  readonly maxDatagramSizeBytes: number;
+  readonly maxPeerStreams: number;
+  /** @internal */
+  readonly native: NativeConfig;
+
+  private constructor(options: QuicConfigOptions, native: NativeConfig) {
+    this.role = options.role;
+    this.alpn = options.alpn;
+    this.identity = options.identity;
+    this.handshakeTimeoutMs = options.handshakeTimeoutMs ?? 10_000;
+    this.maxDatagramSizeBytes = options.maxDatagramSizeBytes ?? 1350;
+    this.maxPeerStreams = options.maxPeerStreams ?? 256;
+    this.native = native;
+  }
+
+  /** @throws QuicError `invalid-argument` for sizes that QUIC does not allow. */
+  static create(options: QuicConfigOptions): QuicConfig {
+    const { identity } = options;
+    // Both sides must show a certificate; any is let through here, because who it belongs to is checked on the certificate itself
+    // before anything is read. Only Ed25519 signatures are offered or taken.
+    const native = quiche.Config.withBoringSslCtx(
+      true,
+      true,
+      null,
+      [utf8(identity.keyPem)],
+      [utf8(identity.certificatePem)],
+      "ed25519",
+    );
+    const config = new QuicConfig(options, native);
+    if (config.maxDatagramSizeBytes < 1200 || config.maxDatagramSizeBytes > 16_383) {
+      throw new QuicError("invalid-argument", "maxDatagramSizeBytes must be 1200..16383 (RFC 9000 §14)");
+    }
+    const streamWindow = options.maxStreamWindowBytes ?? 8 * MIB;
+    const connectionWindow = options.maxConnectionWindowBytes ?? 24 * MIB;
+    native.setApplicationProtos([options.alpn]);
+    native.setMaxIdleTimeout(options.maxIdleTimeoutMs);
+    native.setMaxSendUdpPayloadSize(config.maxDatagramSizeBytes);
+    native.setMaxRecvUdpPayloadSize(65_527);
+    native.setInitialMaxData(connectionWindow);
+    native.setInitialMaxStreamDataBidiLocal(Math.min(MIB, streamWindow));
+    native.setInitialMaxStreamDataBidiRemote(Math.min(MIB, streamWindow));
+    native.setInitialMaxStreamDataUni(0);
+    native.setInitialMaxStreamsBidi(config.maxPeerStreams);
+    native.setInitialMaxStreamsUni(0);
+    native.setMaxStreamWindow(streamWindow);
+    native.setMaxConnectionWindow(connectionWindow);
+    native.setActiveConnectionIdLimit(CONNECTION_ID_LIMIT);
+    native.setDisableActiveMigration(false);
+    native.setCcAlgorithmName(options.congestion ?? "cubic");
+    native.enableHystart(true);
+    native.enablePacing(false); // the binding hides the time to send at
+    native.enableDgram(true, DATAGRAM_QUEUE_LENGTH, DATAGRAM_QUEUE_LENGTH);
+    return config;
+  }
+}

@@ -1,0 +1,568 @@
+import { type Deadline, earliest, fromUtf8, type Logger, type Random, randomU64, utf8 } from "@adit/core";
+import type { QuicConfig } from "./config.ts";
+import { type CloseReason, ConnectionClosedError, fromNative, parseNativeError, QuicError } from "./errors.ts";
+import { type PeerId, peerIdFromCertificate } from "./identity.ts";
+import type { NativeConnection } from "./native.ts";
+import type { QuicStream } from "./stream.ts";
+import { StreamTable } from "./stream-table.ts";
+
+/** An address as QUIC sees it: a real one, or a slot (docs/architecture.md). `host` is an IP address. */
+export interface VirtualAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** A packet in the buffer that was given to {@link QuicConnection.send}. */
+export interface SentPacket {
+  readonly length: number;
+  readonly local: VirtualAddress;
+  readonly remote: VirtualAddress;
+}
+
+export type PathEventKind =
+  | "new" // the peer showed up on it (server)
+  | "validated" // RFC 9000 §8.2
+  | "failed" // its validation did
+  | "closed" // forgotten to make room
+  | "peer-migrated"; // the client's packets come this way now, and so do ours
+
+export type QuicEvent =
+  /** The handshake is over and the peer's certificate was checked. A server may still refuse a client that says this (see DESIGN). */
+  | { readonly type: "established"; readonly peerId: PeerId; readonly alpn: string }
+  /** The peer opened it. */
+  | { readonly type: "stream"; readonly stream: QuicStream }
+  | {
+      readonly type: "path";
+      readonly event: PathEventKind;
+      readonly local: VirtualAddress;
+      readonly remote: VirtualAddress;
+    }
+  /** RFC 9221. Unreliable. */
+  | { readonly type: "datagram"; readonly data: Uint8Array }
+  /** The last event. */
+  | ({ readonly type: "closed" } & CloseReason);
+
+export type QuicConnectionState = "handshaking" | "established" | "closing" | "draining" | "closed";
+
+export interface QuicStats {
+  readonly packetsSent: number;
+  readonly packetsReceived: number;
+  readonly packetsLost: number;
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  readonly lostBytes: number;
+  readonly paths: number;
+  readonly streams: number;
+  /** Streams that are over here but not yet forgotten by the native library. */
+  readonly lingeringStreams: number;
+  /** How many more streams the peer lets us open. */
+  readonly peerStreamsLeft: number;
+  /** Connection IDs that the peer gave us and no path uses. */
+  readonly spareConnectionIds: number;
+  /** Datagrams that the native library refused, and sends that it failed. */
+  readonly receiveErrors: number;
+  readonly sendErrors: number;
+}
+
+export interface QuicPathStats {
+  readonly local: VirtualAddress;
+  readonly remote: VirtualAddress;
+  /** Whether what is not a probe leaves here. */
+  readonly active: boolean;
+  /** Smoothed; whole milliseconds. On a slot that was bound to another pair meanwhile it is stale. */
+  readonly rttMs: number;
+  readonly congestionWindowBytes: number;
+  readonly packetsSent: number;
+  readonly packetsReceived: number;
+  readonly packetsLost: number;
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+}
+
+/** What a connection needs of its endpoint. */
+export interface ConnectionOwner {
+  /** A new connection ID that leads to the connection. */
+  issueId(connection: QuicConnection): Uint8Array;
+  retireId(connection: QuicConnection, id: Uint8Array): void;
+  /** The handshake is over: the ID that the client chose is not used any more. */
+  established(connection: QuicConnection): void;
+  /** No packet is expected any more. */
+  closed(connection: QuicConnection): void;
+}
+
+export interface ConnectionOptions {
+  readonly native: NativeConnection;
+  readonly config: QuicConfig;
+  readonly now: number;
+  readonly id: string;
+  readonly owner: ConnectionOwner;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly expectedPeerId?: PeerId | undefined;
+  readonly admit?: ((peerId: PeerId) => boolean) | undefined;
+}
+
+type State =
+  | { is: "handshaking"; deadline: number }
+  | { is: "established" }
+  | { is: "closing"; close: CloseReason /** CONNECTION_CLOSE waits for what was written before. */; flushing: boolean }
+  | { is: "draining"; close: CloseReason }
+  | { is: "closed"; close: CloseReason };
+
+/** TLS alerts as transport error codes (RFC 9001 §4.8). */
+const BAD_CERTIFICATE = 0x12a;
+const ACCESS_DENIED = 0x131;
+const INTERNAL_ERROR = 0x1;
+const NO_ERROR = 0x0;
+/** The reason phrase of a close is cut to this, bytes, so that the frame fits a packet. */
+const MAX_REASON_BYTES = 256;
+/** Handlers may cause work for handlers; after so many rounds in one call the driver gets its turn. */
+const MAX_PUMPS = 4;
+/** Events that wait to be polled; datagrams beyond it stay in the native queue, which drops the oldest. */
+const MAX_EVENTS = 1024;
+
+/**
+ * One QUIC connection. Sans-IO towards the network; its timers run on the native library's own clock, `now` only says when.
+ *
+ * After `recv`, `handleTimeout` or `onWork`, call `pollEvent` until null (this is where stream handlers are called), `send` until null,
+ * and `pollTimeout`.
+ */
+export class QuicConnection {
+  readonly role: "client" | "server";
+  /** For logs. */
+  readonly id: string;
+  readonly config: QuicConfig;
+  /** Called when the application did something, so that the driver comes back; once until `send` returned null. */
+  onWork: (() => void) | null = null;
+  readonly #native: NativeConnection;
+  readonly #options: ConnectionOptions;
+  readonly #streams: StreamTable;
+  #state: State;
+  #peerId: PeerId | null = null;
+  #events: QuicEvent[] = [];
+  #now: number;
+  #closeTold = false;
+  #pumpNeeded = false;
+  #received = false;
+  #workTold = false;
+  /** Undefined: to be asked for. */
+  #nativeDeadline: number | null | undefined = undefined;
+  #receiveErrors = 0;
+  #sendErrors = 0;
+
+  /** @internal Made by QuicEndpoint. */
+  constructor(options: ConnectionOptions) {
+    const { native, config } = options;
+    this.#options = options;
+    this.#native = native;
+    this.config = config;
+    this.role = config.role;
+    this.id = options.id;
+    this.#now = options.now;
+    this.#state = { is: "handshaking", deadline: options.now + config.handshakeTimeoutMs };
+    this.#streams = new StreamTable({
+      native,
+      role: config.role,
+      maxPeerStreams: config.maxPeerStreams,
+      log: options.log,
+      onWork: () => this.#work(),
+    });
+  }
+
+  get state(): QuicConnectionState {
+    return this.#state.is;
+  }
+
+  /** Null before `established`; from then on who the peer is. */
+  get peerId(): PeerId | null {
+    return this.#peerId;
+  }
+
+  /** Why it is over; null while it is not. */
+  get closeReason(): CloseReason | null {
+    return "close" in this.#state ? this.#state.close : null;
+  }
+
+  /** Open streams, either direction. */
+  get streamCount(): number {
+    return this.#streams.size;
+  }
+
+  /**
+   * Opens a bidirectional stream. The peer learns of it with its first byte or FIN.
+   * @throws QuicError `stream-limit`, `not-established`, `closed`.
+   */
+  openStream(): QuicStream {
+    this.#mustBeEstablished();
+    return this.#streams.open();
+  }
+
+  /** The largest datagram that {@link sendDatagram} takes now, bytes; 0 when the peer takes none. */
+  get maxDatagramBytes(): number {
+    return this.#state.is === "established" ? (this.#native.dgramMaxWritableLen() ?? 0) : 0;
+  }
+
+  /**
+   * Sends an unreliable datagram (RFC 9221). "full": the queue is, it was dropped.
+   * @throws QuicError `not-established`, `closed`.
+   */
+  sendDatagram(data: Uint8Array): "queued" | "full" | "too-large" {
+    this.#mustBeEstablished();
+    if (data.length > this.maxDatagramBytes) return "too-large";
+    if (this.#native.isDgramSendQueueFull()) return "full";
+    try {
+      this.#native.dgramSend(data);
+    } catch (error) {
+      throw fromNative(error, "send a datagram");
+    }
+    this.#work();
+    return "queued";
+  }
+
+  /**
+   * Asks whether a path works (PATH_CHALLENGE, RFC 9000 §8.2); a "path" event tells. A path that is new takes a connection ID for good,
+   * so only ever use a few addresses. Probing the active path is refused: were the answers lost, the native library would pick another.
+   * @throws QuicError `out-of-identifiers`, `invalid-state` (a server on a new path), `closed`, `not-established`.
+   */
+  probePath(local: VirtualAddress, remote: VirtualAddress): void {
+    this.#mustBeEstablished();
+    if (this.pathStats().some((path) => path.active && same(path.local, local) && same(path.remote, remote))) {
+      throw new QuicError("invalid-state", "the active path is not probed; call sendAckEliciting instead");
+    }
+    try {
+      this.#native.probePath(local, remote);
+    } catch (error) {
+      throw fromNative(error, "probe the path");
+    }
+    this.#work();
+  }
+
+  /**
+   * Sends everything over this path from now on (RFC 9000 §9); only a client may. A peer that hears nothing does not follow: call
+   * {@link sendAckEliciting} behind it.
+   * @throws QuicError `out-of-identifiers`, `invalid-state` (a server), `closed`, `not-established`.
+   */
+  migrate(local: VirtualAddress, remote: VirtualAddress): void {
+    this.#mustBeEstablished();
+    try {
+      this.#native.migrate(local, remote);
+    } catch (error) {
+      throw fromNative(error, "migrate");
+    }
+    this.#work();
+  }
+
+  /** Makes the next packet on the active path one that the peer must acknowledge (a PING if need be). Nothing happens once it is over. */
+  sendAckEliciting(): void {
+    if (this.#state.is !== "established") return;
+    try {
+      this.#native.sendAckEliciting();
+    } catch (error) {
+      throw fromNative(error, "send a PING");
+    }
+    this.#work();
+  }
+
+  /** Whether both sides have validated this path. False for one that is unknown. */
+  isPathValidated(local: VirtualAddress, remote: VirtualAddress): boolean {
+    try {
+      return this.#native.isPathValidated(local, remote);
+    } catch (error) {
+      if (parseNativeError(error).name === "InvalidState") return false;
+      throw fromNative(error, "look up the path");
+    }
+  }
+
+  /**
+   * Ends the connection with an application code. What was written before is sent first as far as the congestion window lets it;
+   * nothing waits for its acknowledgement. Does nothing when it is over already.
+   */
+  close(code: number, reason: string): void {
+    if (!Number.isSafeInteger(code) || code < 0) {
+      throw new QuicError("invalid-argument", `an application error code is an integer from 0, not ${code}`);
+    }
+    if (this.closeReason) return;
+    const close: CloseReason = { by: "local", isApp: true, code, reason };
+    const flushing = this.#state.is === "established";
+    if (!flushing) this.#closeNative(true, code, reason);
+    this.#endWith({ is: "closing", close, flushing });
+    this.#work();
+  }
+
+  stats(): QuicStats {
+    const native = this.#native.stats();
+    return {
+      packetsSent: native.sent,
+      packetsReceived: native.recv,
+      packetsLost: native.lost,
+      sentBytes: native.sentBytes,
+      receivedBytes: native.recvBytes,
+      lostBytes: native.lostBytes,
+      paths: native.pathsCount,
+      streams: this.#streams.size,
+      lingeringStreams: this.#streams.lingering,
+      peerStreamsLeft: this.#state.is === "established" ? this.#native.peerStreamsLeftBidi() : 0,
+      spareConnectionIds: this.#native.availableDcids(),
+      receiveErrors: this.#receiveErrors,
+      sendErrors: this.#sendErrors,
+    };
+  }
+
+  pathStats(): QuicPathStats[] {
+    return this.#native.pathStats().map((path) => ({
+      local: path.localHost,
+      remote: path.peerHost,
+      active: path.active,
+      rttMs: path.rtt,
+      congestionWindowBytes: path.cwnd,
+      packetsSent: path.sent,
+      packetsReceived: path.recv,
+      packetsLost: path.lost,
+      sentBytes: path.sentBytes,
+      receivedBytes: path.recvBytes,
+    }));
+  }
+
+  /**
+   * A datagram that {@link QuicEndpoint.route} led here. It is decrypted in place: its bytes are garbage afterwards. What makes no sense
+   * is counted; it closes the connection only if it was authentic.
+   */
+  recv(now: number, data: Uint8Array, local: VirtualAddress, remote: VirtualAddress): void {
+    this.#now = now;
+    if (this.#state.is === "closed") return;
+    try {
+      this.#native.recv(data, { from: remote, to: local });
+    } catch (error) {
+      this.#receiveErrors++;
+      this.#options.log.debug("quic-receive-error", { connection: this.id, error: parseNativeError(error).name });
+    }
+    this.#received = true;
+    this.#pumpNeeded = true;
+    this.#nativeDeadline = undefined;
+  }
+
+  /**
+   * Writes the next packet into `out` (as large as {@link QuicConfig.maxDatagramSizeBytes} at least), and says where it goes; null when
+   * there is none. A driver that cannot send now simply does not call: nothing is lost.
+   */
+  send(out: Uint8Array): SentPacket | null {
+    if (this.#state.is === "closed") return null;
+    this.#nativeDeadline = undefined;
+    const packet = this.#sendNative(out);
+    if (packet) return packet;
+    if (this.#state.is === "closing" && this.#state.flushing) {
+      const { close } = this.#state;
+      this.#state = { is: "closing", close, flushing: false };
+      this.#closeNative(true, close.code, close.reason);
+      return this.#sendNative(out);
+    }
+    this.#workTold = false;
+    return null;
+  }
+
+  handleTimeout(now: number): void {
+    this.#now = now;
+    if (this.#state.is === "closed") return;
+    if (this.#state.is === "handshaking" && this.#state.deadline <= now) {
+      this.#closeNative(false, NO_ERROR, "handshake timeout");
+      const close: CloseReason = { by: "timeout", isApp: false, code: NO_ERROR, reason: "the handshake took too long" };
+      this.#endWith({ is: "closing", close, flushing: false });
+    }
+    this.#native.onTimeout(); // does nothing unless one of its timers is due
+    this.#nativeDeadline = undefined;
+    this.#pumpNeeded = true;
+  }
+
+  pollTimeout(now: number): Deadline | null {
+    if (this.#state.is === "closed") return null;
+    if (this.#nativeDeadline === undefined) {
+      // The binding cuts microseconds off: a millisecond later the timer is due for certain.
+      const timeout = this.#native.timeout();
+      this.#nativeDeadline = timeout === null ? null : now + timeout + 1;
+    }
+    let deadline: Deadline | null = this.#nativeDeadline === null ? null : { at: this.#nativeDeadline, reason: "quic" };
+    if (this.#state.is === "handshaking") {
+      deadline = earliest(deadline, { at: this.#state.deadline, reason: "quic-handshake" });
+    }
+    const streamsAt = this.#streams.deadline;
+    return streamsAt === null ? deadline : earliest(deadline, { at: streamsAt, reason: "quic-streams" });
+  }
+
+  pollEvent(): QuicEvent | null {
+    for (let i = 0; i < MAX_PUMPS && this.#pumpNeeded && this.#events.length === 0; i++) this.#pump();
+    const event = this.#events.shift();
+    if (!event && this.#pumpNeeded) this.#work();
+    return event ?? null;
+  }
+
+  #pump(): void {
+    this.#pumpNeeded = false;
+    const received = this.#received;
+    this.#received = false;
+    if (this.#state.is === "handshaking") this.#pumpHandshake();
+    if (this.#state.is === "established") {
+      this.#pumpConnectionIds();
+      this.#pumpPaths();
+      // Streams come before the end: what arrived in front of a CONNECTION_CLOSE is read.
+      this.#streams.pump(this.#now, received, (stream) => this.#events.push({ type: "stream", stream }));
+      this.#pumpDatagrams();
+    }
+    this.#pumpEnd();
+  }
+
+  #pumpHandshake(): void {
+    const native = this.#native;
+    if (!native.isEstablished() || native.isDraining() || native.isClosed()) return;
+    const { expectedPeerId, admit } = this.#options;
+    const chain = native.peerCertChain();
+    const certificate = chain?.[0];
+    const peerId = certificate && chain?.length === 1 ? peerIdFromCertificate(certificate) : null;
+    if (!peerId) return this.#refuse(BAD_CERTIFICATE, "the certificate is not a self-signed Ed25519 certificate");
+    if (expectedPeerId !== undefined && peerId !== expectedPeerId) {
+      return this.#refuse(BAD_CERTIFICATE, `the peer is ${peerId}, not ${expectedPeerId}`);
+    }
+    if (admit && !admit(peerId)) return this.#refuse(ACCESS_DENIED, `${peerId} is not allowed here`);
+    const alpn = fromUtf8(native.applicationProto());
+    this.#peerId = peerId;
+    this.#state = { is: "established" };
+    this.#options.owner.established(this);
+    this.#events.push({ type: "established", peerId, alpn });
+  }
+
+  /** The sentence stays here; the peer learns the alert. */
+  #refuse(code: number, reason: string): void {
+    this.#closeNative(false, code, "");
+    this.#endWith({ is: "closing", close: { by: "local", isApp: false, code, reason }, flushing: false });
+  }
+
+  /** RFC 9000 §5.1.1: gives the peer as many connection IDs as it keeps, and new ones for those it retires. */
+  #pumpConnectionIds(): void {
+    const { owner, random } = this.#options;
+    for (let retired = this.#native.retiredScidNext(); retired; retired = this.#native.retiredScidNext()) {
+      owner.retireId(this, retired);
+    }
+    for (let left = this.#native.sourceCidsLeft(); left > 0; left--) {
+      const id = owner.issueId(this);
+      try {
+        this.#native.newSourceCid(id, (randomU64(random) << 64n) | randomU64(random), false);
+      } catch (error) {
+        owner.retireId(this, id);
+        this.#options.log.debug("quic-connection-id-refused", {
+          connection: this.id,
+          error: parseNativeError(error).name,
+        });
+        return;
+      }
+    }
+  }
+
+  #pumpPaths(): void {
+    for (let event = this.#native.pathEventNext(); event; event = this.#native.pathEventNext()) {
+      const type: string = event.type; // "FailedValidation" is missing in the published types
+      const kind = PATH_EVENTS[type];
+      if (!kind) continue;
+      // The published names of PeerMigrated are wrong: it carries the local and the remote address.
+      const [local, remote] =
+        event.type === "PeerMigrated" ? [event.old, event.new] : "local" in event ? [event.local, event.peer] : [];
+      if (local && remote) this.#events.push({ type: "path", event: kind, local, remote });
+    }
+  }
+
+  #pumpDatagrams(): void {
+    for (let left = this.#native.dgramRecvQueueLen(); left > 0 && this.#events.length < MAX_EVENTS; left--) {
+      const data = this.#native.dgramRecvVec();
+      if (!data) return;
+      this.#events.push({ type: "datagram", data });
+    }
+  }
+
+  #pumpEnd(): void {
+    const native = this.#native;
+    const state = this.#state;
+    if (state.is === "closed") return;
+    const nativeClosed = native.isClosed();
+    if (!("close" in state)) {
+      if (!nativeClosed && !native.isDraining() && !native.localError()) return;
+      this.#endWith({ is: "draining", close: this.#nativeCloseReason() });
+    }
+    if (!this.#closeTold && this.closeReason) {
+      this.#closeTold = true;
+      this.#streams.close(new ConnectionClosedError(this.closeReason));
+      this.#events.push({ type: "closed", ...this.closeReason });
+    }
+    if (nativeClosed && this.closeReason) {
+      this.#state = { is: "closed", close: this.closeReason };
+      this.#options.owner.closed(this);
+    }
+  }
+
+  #nativeCloseReason(): CloseReason {
+    const native = this.#native;
+    if (native.isTimedOut())
+      return { by: "timeout", isApp: false, code: NO_ERROR, reason: "nothing was heard for too long" };
+    const [by, error] = [native.peerError() ? "peer" : "local", native.peerError() ?? native.localError()] as const;
+    if (!error) return { by: "local", isApp: false, code: NO_ERROR, reason: "the connection was dropped" };
+    return { by, isApp: error.isApp, code: error.errorCode, reason: lenientUtf8.decode(error.reason) };
+  }
+
+  #endWith(state: State & { close: CloseReason }): void {
+    this.#state = state;
+    this.#streams.closedError = new ConnectionClosedError(state.close);
+    this.#nativeDeadline = undefined;
+    this.#pumpNeeded = true;
+  }
+
+  #closeNative(isApp: boolean, code: number, reason: string): void {
+    let text = utf8(reason);
+    if (text.length > MAX_REASON_BYTES) text = utf8(lenientUtf8.decode(text.subarray(0, MAX_REASON_BYTES - 3)));
+    try {
+      this.#native.close(isApp, code, text);
+    } catch (error) {
+      this.#options.log.debug("quic-close-error", { connection: this.id, error: parseNativeError(error).name });
+    }
+  }
+
+  #sendNative(out: Uint8Array): SentPacket | null {
+    for (let attempt = 0; attempt < 2; attempt++) {
+      try {
+        const sent = this.#native.send(out);
+        return sent && { length: sent[0], local: sent[1].from, remote: sent[1].to };
+      } catch (error) {
+        this.#sendErrors++;
+        this.#pumpNeeded = true;
+        const { name } = parseNativeError(error);
+        this.#options.log.debug("quic-send-error", { connection: this.id, error: name });
+        // No path can be used just now. One may become usable: the idle timer decides.
+        if (name === "InvalidState" || name === "OutOfIdentifiers") return null;
+        this.#closeNative(false, INTERNAL_ERROR, ""); // does nothing if TLS has set a better one
+      }
+    }
+    return null;
+  }
+
+  #mustBeEstablished(): void {
+    if (this.#state.is === "established") return;
+    if (this.closeReason) throw new ConnectionClosedError(this.closeReason);
+    throw new QuicError("not-established", "the handshake is not over; wait for the event `established`");
+  }
+
+  #work(): void {
+    this.#pumpNeeded = true;
+    this.#nativeDeadline = undefined;
+    if (this.#workTold) return;
+    this.#workTold = true;
+    this.onWork?.();
+  }
+}
+
+const PATH_EVENTS: Readonly<Record<string, PathEventKind>> = {
+  New: "new",
+  Validated: "validated",
+  FailedValidation: "failed",
+  Closed: "closed",
+  PeerMigrated: "peer-migrated",
+};
+
+const lenientUtf8 = new TextDecoder();
+
+const same = (a: VirtualAddress, b: VirtualAddress): boolean => a.port === b.port && a.host === b.host;

@@ -1,0 +1,204 @@
+import { Counters, type Logger, nullLogger, type Random, toHex } from "@adit/core";
+import type { QuicConfig } from "./config.ts";
+import { QuicConnection, type VirtualAddress } from "./connection.ts";
+import { ConnectionIdTable } from "./connection-ids.ts";
+import { fromNative, QuicError } from "./errors.ts";
+import type { PeerId } from "./identity.ts";
+import { type NativeConnection, quiche } from "./native.ts";
+import { type MalformedReason, mayBeFirstInitial, parsePacketHeader } from "./packet.ts";
+
+export interface QuicEndpointOptions {
+  readonly random: Random;
+  /** Makes it accept connections. */
+  readonly server?: QuicConfig;
+  /** Connections at once, either role; 1,024 by default. More are refused. */
+  readonly maxConnections?: number;
+  readonly log?: Logger;
+}
+
+/** The start of a connection that a client offers. Its IDs are copies. */
+export interface InitialHeader {
+  readonly destinationId: Uint8Array;
+  readonly sourceId: Uint8Array;
+}
+
+export type DropReason =
+  | MalformedReason
+  | "unknown-connection"
+  | "not-initial" // a long header of no connection we know that does not start one either
+  | "early-data" // 0-RTT is never offered
+  | "no-server"
+  | "connection-limit"
+  | "accept-failed";
+
+export type Route =
+  | { readonly kind: "connection"; readonly connection: QuicConnection }
+  | { readonly kind: "initial"; readonly header: InitialHeader }
+  | { readonly kind: "drop"; readonly reason: DropReason };
+
+/** Who the peer has to be. */
+export interface PeerCheck {
+  /** Any other peer's connection is closed before anything is read from it. */
+  readonly expectedPeerId?: PeerId;
+  /** Likewise when it says false. */
+  readonly admit?: (peerId: PeerId) => boolean;
+}
+
+export interface ConnectOptions extends PeerCheck {
+  readonly config: QuicConfig;
+  readonly local: VirtualAddress;
+  readonly remote: VirtualAddress;
+}
+
+/** QUIC connections that share sockets: finds the one that a datagram is for. */
+export class QuicEndpoint {
+  readonly drops = new Counters<DropReason>();
+  readonly #options: QuicEndpointOptions;
+  readonly #maxConnections: number;
+  readonly #log: Logger;
+  readonly #ids: ConnectionIdTable<QuicConnection>;
+  readonly #members = new Map<QuicConnection, Member>();
+
+  constructor(options: QuicEndpointOptions) {
+    this.#options = options;
+    this.#maxConnections = options.maxConnections ?? 1024;
+    this.#log = options.log ?? nullLogger;
+    this.#ids = new ConnectionIdTable(options.random);
+  }
+
+  /** Those that are not closed altogether. */
+  connections(): Iterable<QuicConnection> {
+    return this.#members.keys();
+  }
+
+  get connectionCount(): number {
+    return this.#members.size;
+  }
+
+  /** How many connection IDs lead somewhere. */
+  get connectionIdCount(): number {
+    return this.#ids.size;
+  }
+
+  /** Starts a connection; `send` has its first packet. @throws QuicError `invalid-argument`; `invalid-state` at `maxConnections`. */
+  connect(now: number, options: ConnectOptions): QuicConnection {
+    const { config, local, remote } = options;
+    if (config.role !== "client") throw new QuicError("invalid-argument", "connect needs a config with role client");
+    if (this.#members.size >= this.#maxConnections) {
+      throw new QuicError("invalid-state", `${this.#maxConnections} connections are open, which is the limit`);
+    }
+    const id = this.#ids.draw();
+    let native: NativeConnection;
+    try {
+      native = quiche.Connection.connect(null, id, local, remote, config.native);
+    } catch (error) {
+      throw fromNative(error, `connect to ${remote.host} port ${remote.port}`);
+    }
+    return this.#admit(now, native, config, id, null, options);
+  }
+
+  /** Whose datagram this is. Never throws; what is dropped is counted. */
+  route(data: Uint8Array): Route {
+    const header = parsePacketHeader(data);
+    if (typeof header === "string") return this.#drop(header);
+    if (header.form === "short") {
+      const connection = this.#ids.find(data, 1);
+      return connection ? { kind: "connection", connection } : this.#drop("unknown-connection");
+    }
+    if (header.type === "0rtt") return this.#drop("early-data");
+    const { destinationId, sourceId } = header;
+    const connection = this.#ids.find(destinationId, 0) ?? this.#ids.findOriginal(destinationId);
+    if (connection) return { kind: "connection", connection };
+    if (!mayBeFirstInitial(header, data.length)) return this.#drop("not-initial");
+    if (!this.#options.server) return this.#drop("no-server");
+    return { kind: "initial", header: { destinationId: destinationId.slice(), sourceId: sourceId.slice() } };
+  }
+
+  /** Takes the connection that `header` offers; the datagram goes to its `recv`. Null, and counted, at `maxConnections`. */
+  accept(
+    now: number,
+    header: InitialHeader,
+    local: VirtualAddress,
+    remote: VirtualAddress,
+    check: PeerCheck = {},
+  ): QuicConnection | null {
+    const config = this.#options.server;
+    if (config?.role !== "server") {
+      throw new QuicError("invalid-argument", "accept needs an endpoint with a config of role server");
+    }
+    if (this.#members.size >= this.#maxConnections) {
+      this.drops.add("connection-limit");
+      return null;
+    }
+    const id = this.#ids.draw();
+    try {
+      const native = quiche.Connection.accept(id, null, local, remote, config.native);
+      return this.#admit(now, native, config, id, header.destinationId, check);
+    } catch (error) {
+      this.drops.add("accept-failed");
+      this.#log.warn("quic-accept-failed", { error: String(error) });
+      return null;
+    }
+  }
+
+  #admit(
+    now: number,
+    native: NativeConnection,
+    config: QuicConfig,
+    id: Uint8Array,
+    originalId: Uint8Array | null,
+    check: PeerCheck,
+  ): QuicConnection {
+    const connection = new QuicConnection({
+      native,
+      config,
+      now,
+      id: toHex(id.subarray(0, 4)),
+      owner: this.#owner,
+      random: this.#options.random,
+      log: this.#log,
+      expectedPeerId: check.expectedPeerId,
+      admit: check.admit,
+    });
+    this.#ids.add(id, connection);
+    if (originalId) this.#ids.addOriginal(originalId, connection);
+    this.#members.set(connection, { ids: new Map([[toHex(id), id]]), originalId });
+    return connection;
+  }
+
+  readonly #owner = {
+    issueId: (connection: QuicConnection): Uint8Array => {
+      const id = this.#ids.draw();
+      this.#ids.add(id, connection);
+      this.#members.get(connection)?.ids.set(toHex(id), id);
+      return id;
+    },
+    retireId: (connection: QuicConnection, id: Uint8Array): void => {
+      this.#ids.retire(id);
+      this.#members.get(connection)?.ids.delete(toHex(id));
+    },
+    established: (connection: QuicConnection): void => {
+      const member = this.#members.get(connection);
+      if (!member?.originalId) return;
+      this.#ids.removeOriginal(member.originalId);
+      member.originalId = null;
+    },
+    closed: (connection: QuicConnection): void => {
+      const member = this.#members.get(connection);
+      if (!member) return;
+      for (const id of member.ids.values()) this.#ids.retire(id);
+      if (member.originalId) this.#ids.removeOriginal(member.originalId);
+      this.#members.delete(connection);
+    },
+  };
+
+  #drop(reason: DropReason): Route {
+    this.drops.add(reason);
+    return { kind: "drop", reason };
+  }
+}
+
+interface Member {
+  readonly ids: Map<string, Uint8Array>;
+  originalId: Uint8Array | null;
+}

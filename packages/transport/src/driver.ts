@@ -64,7 +64,7 @@ export const MAX_TRANSMITS_PER_TURN = 2048;
 /** Rounds of timeout and drain in one turn: enough for work to travel through all layers and back. */
 const MAX_ROUNDS_PER_TURN = 16;
 
-/** After as many turns in a row that found the same deadline still due, a component is broken: it gets a turn per ms, no more. */
+/** After as many turns in a row that found a deadline due and moved nothing, a component is broken: it gets a turn per ms. */
 const MAX_STUCK_TURNS = 64;
 
 /** Node turns longer timeouts into 1 ms. */
@@ -96,6 +96,8 @@ export class Driver {
   #again = false;
   #cancelSoon: (() => void) | null = null;
   #timer: { readonly at: Millis; readonly cancel: () => void } | null = null;
+  /** A datagram came or went since the last {@link #arm}. */
+  #progress = false;
   #stuckTurns = 0;
 
   constructor(options: DriverOptions = {}) {
@@ -177,9 +179,8 @@ export class Driver {
   #handlers(id: SocketId, receive: Receive): UdpHandlers {
     return {
       onBatch: (batch) => {
-        if (this.#state === "closed") return;
-        receive(this.#clock.now(), id, batch);
-        this.#turn();
+        this.#progress = true;
+        this.#turn(() => receive(this.#clock.now(), id, batch));
       },
       onDrain: () => {
         const entry = this.#sockets.get(id);
@@ -195,22 +196,24 @@ export class Driver {
     this.#turn();
   };
 
-  #turn(): void {
-    if (this.#state === "closed") return;
-    if (this.#state === "turning") {
-      this.#again = true;
-      return;
-    }
+  #turn(receive?: () => void): void {
+    if (this.#state !== "idle") return;
     this.#state = "turning";
     this.#cancelSoon?.();
     this.#cancelSoon = null;
     try {
+      receive?.();
       this.#work();
       this.#send();
     } finally {
-      // `close` may have been called from inside the turn.
-      if ((this.#state as string) === "turning") this.#state = "idle";
+      this.#endTurn();
     }
+  }
+
+  /** `close` may have been called from inside the turn. */
+  #endTurn(): void {
+    if (this.#state !== "turning") return;
+    this.#state = "idle";
     this.#arm();
   }
 
@@ -245,6 +248,7 @@ export class Driver {
   }
 
   #enqueue(transmit: Transmit): void {
+    this.#progress = true;
     const entry = this.#sockets.get(transmit.socket);
     if (!entry) this.drops.add("no-socket");
     else if (entry.blocked && entry.queue.length >= MAX_QUEUED_PER_SOCKET) this.drops.add("queue-full");
@@ -292,15 +296,16 @@ export class Driver {
       this.#armOverdue(now, next);
       return;
     }
+    this.#progress = false;
     this.#stuckTurns = 0;
     if (!next || next.at === Number.POSITIVE_INFINITY) this.#disarm();
     else if (!this.#timer || next.at < this.#timer.at) this.#setTimer(next.at, now);
   }
 
-  /** There is more to do at once; unless it is the same deadline over and over, which a turn per ms must do for. */
+  /** There is more to do at once; but where turn after turn finds a deadline due and moves nothing, one per ms must do. */
   #armOverdue(now: Millis, next: Deadline | null): void {
-    const isDue = next !== null && next.at <= now;
-    this.#stuckTurns = isDue ? this.#stuckTurns + 1 : 0;
+    this.#stuckTurns = this.#progress ? 0 : this.#stuckTurns + 1;
+    this.#progress = false;
     if (this.#stuckTurns <= MAX_STUCK_TURNS) {
       this.#cancelSoon ??= this.#timers.soon(this.#onSoon);
       return;

@@ -51,6 +51,10 @@ export abstract class BaseUdpSocket<Native extends { close(): void }> implements
     return this.#state === "blocked";
   }
 
+  protected get isClosed(): boolean {
+    return this.#state === "closed";
+  }
+
   /** To be called when the kernel takes datagrams again; only the end of a wait is handed on. */
   protected drained(): void {
     if (this.#state !== "blocked") return;

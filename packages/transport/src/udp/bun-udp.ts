@@ -28,19 +28,22 @@ export async function bindBun(options: UdpBindOptions): Promise<UdpSocket> {
   const counts = new UdpCounts();
   const handle = { socket: null as BunUdpSocket | null };
   const gatherer = new Gatherer(address.family, counts, (batch) => options.handlers.onBatch(batch));
-  const native = await Bun.udpSocket({
-    hostname: address.ip,
-    port: address.port,
-    ...(address.family === 6 ? { flags: IPV6_ONLY_FLAG } : {}),
-    socket: {
-      data: (_socket, data, port, ip) => gatherer.push(data, ip, port),
-      drain: () => handle.socket?.onNativeDrain(),
-      // The types say (socket, error); what comes is (error). It is an ICMP message about some datagram sent before.
-      error: (...args: unknown[]) => counts.receiveErrors.add(errorCode(args.find((arg) => arg instanceof Error))),
-    },
-  }).catch((cause) => {
+  let native: NativeSocket & { readonly port: number };
+  try {
+    native = await Bun.udpSocket({
+      hostname: address.ip,
+      port: address.port,
+      ...(address.family === 6 ? { flags: IPV6_ONLY_FLAG } : {}),
+      socket: {
+        data: (_socket, data, port, ip) => gatherer.push(data, ip, port),
+        drain: () => handle.socket?.onNativeDrain(),
+        // The types say (socket, error); what comes is (error). It is an ICMP message about some datagram sent before.
+        error: (...args: unknown[]) => counts.receiveErrors.add(errorCode(args.find((arg) => arg instanceof Error))),
+      },
+    });
+  } catch (cause) {
     throw bindError(address, cause);
-  });
+  }
   await raiseReceiveBuffer(native);
   const bound = SocketAddress.of(address.ip, native.port);
   handle.socket = new BunUdpSocket({ address: bound, native, handlers: options.handlers, counts, gatherer });

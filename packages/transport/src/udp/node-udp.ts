@@ -18,6 +18,15 @@ export interface NativeSocket {
 /** The runtime keeps what the kernel does not take, without bound; so no more than this is given to it then. */
 const MAX_KEPT_BY_RUNTIME = 64;
 
+/** What an ICMP message about an earlier datagram turns into. */
+const ICMP_ERRORS: ReadonlySet<string> = new Set([
+  "ECONNREFUSED",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "EPROTO",
+  "EOPNOTSUPP",
+]);
+
 /** Asking how much it keeps costs a call into the runtime, so it is asked once per this many datagrams. */
 const ASK_EVERY = 16;
 
@@ -77,18 +86,30 @@ export class NodeUdpSocket extends BaseUdpSocket<NativeSocket> {
       this.counts.sendErrors.add(code);
       return;
     }
+    // A copy, because the runtime may keep it for a while and the caller may reuse the bytes.
+    this.#hand(Buffer.from(data), to, false);
+  }
+
+  #hand(data: Uint8Array, to: SocketAddress, isRetry: boolean): void {
+    // The runtime calls back once per datagram, in a later turn, also for those that the kernel took at once.
+    const done = (error: Error | null): void => {
+      if (error) this.#failed(errorCode(error), data, to, isRetry);
+      else this.counts.sent++;
+      if (this.isBlocked && this.native.getSendQueueCount() === 0) this.drained();
+    };
     try {
-      // A copy, because the runtime may keep it for a while and the caller may reuse the bytes.
-      this.native.send(Buffer.from(data), to.port, to.ip, this.#onSent);
+      this.native.send(data, to.port, to.ip, done);
     } catch (error) {
       this.counts.sendErrors.add(errorCode(error));
     }
   }
 
-  /** The runtime calls it once per datagram, in a later turn, also for those that the kernel took at once. */
-  readonly #onSent = (error: Error | null): void => {
-    if (error) this.counts.sendErrors.add(errorCode(error));
-    else this.counts.sent++;
-    if (this.isBlocked && this.native.getSendQueueCount() === 0) this.drained();
-  };
+  /**
+   * An ICMP error about an earlier datagram is delivered to whichever send comes next (Bun sets IP_RECVERR; Node does not),
+   * which is then not carried out although nothing is wrong with it: so it is offered once more, late, before it is given up.
+   */
+  #failed(code: string, data: Uint8Array, to: SocketAddress, isRetry: boolean): void {
+    if (isRetry || this.isClosed || !ICMP_ERRORS.has(code)) this.counts.sendErrors.add(code);
+    else this.#hand(data, to, true);
+  }
 }

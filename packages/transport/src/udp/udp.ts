@@ -38,7 +38,7 @@ export interface UdpSocket {
   /** The bound address, with the port that the system chose. */
   readonly address: SocketAddress;
   /**
-   * Hands `batch[from..]` to the system, in order. Returns how many were dealt with (sent, or refused for good and counted):
+   * Hands `batch[from..]` to the system, in order (one that is offered again after an ICMP error may come late). Returns how many were dealt with (sent, or refused for good and counted):
    * fewer than offered means the system takes no more now, `onDrain` follows, and the rest is the caller's to offer again or
    * to drop. After `close` everything is dealt with by being dropped.
    */

@@ -59,7 +59,13 @@ start_connector "$(agent_id)"
 # shellcheck disable=SC2046
 refused "changed key behind a name" 3 "office.*(key|changed|identity|PeerId)|(key|changed|identity).*office" \
   $(agent agent --to office --local 127.0.0.2:0=web)
-check "changed key behind a name: it says how to accept the change" says changed-key-behind-a-name "accept|remove|delete|pins"
+check "changed key behind a name: it says how to accept the change" says changed-key-behind-a-name "adit-agent forget office"
+check "changed key behind a name: that works" "$bin/adit-agent" forget office --state-dir "$dir/agent"
+start_agent
+start_tool accepted get --url "http://$local_address/hello" --connect-for 10000
+exit_status accepted 15
+equal "changed key behind a name: accepted, it serves" "$status" 0
+stop agent INT
 stop connector TERM
 
 # Another key at the intermediate's address.
@@ -69,7 +75,7 @@ start_intermediate
 # shellcheck disable=SC2046
 refused "changed intermediate key" 3 "intermediate.*(key|changed|identity|PeerId)|(key|changed|identity).*intermediate" \
   $(agent agent --to office --local 127.0.0.2:0=web)
-check "changed intermediate key: it says how to accept the change" says changed-intermediate-key "accept|remove|delete|pins"
+check "changed intermediate key: it says how to accept the change" says changed-intermediate-key "adit-agent forget 127.0.0.1:4433"
 refused "changed intermediate key for a connector" 3 "intermediate.*(key|changed|identity|PeerId)|(key|changed|identity).*intermediate" \
   "$bin/adit-connector" --intermediate 127.0.0.1:4433 --name office --expose web=tcp://127.0.0.1:8080 --bind "$connector_ip" \
   --admin 127.0.0.1:0 --state-dir "$dir/connector-before"

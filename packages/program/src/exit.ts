@@ -28,6 +28,15 @@ export class ExitError extends AditError {
   }
 }
 
+/**
+ * The exit code that an error stands for. An address that UDP could not bind is told by its name, for its class comes with
+ * the native QUIC library, which a mistyped option must not load.
+ */
+export function exitCodeOf(error: unknown): ExitCode {
+  if (error instanceof ExitError) return error.code;
+  return error instanceof AditError && error.name === "UdpBindError" ? "usage" : "failure";
+}
+
 /** The sentence of anything that was thrown. */
 export function sentenceOf(error: unknown): string {
   return error instanceof Error ? error.message || error.name : String(error);

@@ -1,7 +1,7 @@
 export { type AdminServer, type AdminSource, isTrustedHost, type Metric, renderMetrics, startAdmin } from "./admin.ts";
 export { type CommandSpec, type Context, type Invocation, Program } from "./command-line.ts";
 export { readConfigFile } from "./config-file.ts";
-export { bindFailure, codeOf, EXIT_STATUS, type ExitCode, ExitError, sentenceOf } from "./exit.ts";
+export { bindFailure, codeOf, EXIT_STATUS, type ExitCode, ExitError, exitCodeOf, sentenceOf } from "./exit.ts";
 export {
   type ByteStream,
   type ForwardResult,
@@ -23,10 +23,21 @@ export {
   type Values,
   value,
 } from "./options.ts";
-export { type PinKind, Pins } from "./pins.ts";
+export {
+  addForgetCommand,
+  addIdCommand,
+  addStatusCommand,
+  adminOption,
+  type OpenState,
+  statusOptions,
+  withState,
+} from "./peer-commands.ts";
+export { type ListenerStatus, peerMetrics, peerStatus, peerStatusInWords } from "./peer-status.ts";
+export { intermediateCheck, type PinKind, Pins } from "./pins.ts";
 export { type Host, runProgram } from "./run.ts";
 export { defaultStateDir, ensureStateDir } from "./state.ts";
 export { type StatusCheck, type StatusRequest, showStatus } from "./status-client.ts";
+export { Streams } from "./streams.ts";
 export {
   bindAddress,
   count,

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { codeOf, ExitError, sentenceOf } from "./exit.ts";
 import { ensureStateDir } from "./state.ts";
-import { isPeerId } from "./values.ts";
+import { type IntermediateAddress, isPeerId } from "./values.ts";
 
 export const PINS_FILE = "pins.json";
 
@@ -52,13 +52,13 @@ export class Pins {
     return null;
   }
 
-  /** Why `key` is refused; `found` is the key it has now, when that is known. */
+  /** Why `key` is refused; `found` is the PeerId it has now, when that is known. */
   changed(kind: PinKind, key: string, pinned: string, found: string | null): string {
     const what = kind === "intermediates" ? `the intermediate ${key}` : `the connector ${key}`;
-    const now = found === null ? "is another one now" : `has the PeerId ${found} now`;
+    const now = found === null ? "has another PeerId now" : `has the PeerId ${found} now`;
     return (
-      `${what} ${now}; until today it was ${pinned}. If its owner says that the key was changed, accept it with: ` +
-      `${this.#program} forget ${key} (with the same --state-dir; it removes the line from ${this.path})`
+      `${what} ${now}; before, it was ${pinned}. If its owner says that the key was changed, accept it with: ` +
+      `${this.#program} forget ${key} (with the same --state-dir; it removes that line from ${this.path})`
     );
   }
 
@@ -115,4 +115,23 @@ export class Pins {
       throw new ExitError("usage", `${this.path} cannot be written: ${sentenceOf(error)}`, { cause: error });
     }
   }
+}
+
+/**
+ * What an endpoint asks about the intermediate's key: null when it is the one that `--intermediate` names, or the pinned one,
+ * or the first; else the sentence why not.
+ */
+export function intermediateCheck(pins: Pins, intermediate: IntermediateAddress): (peerId: string) => string | null {
+  const { peerId: named, key } = intermediate;
+  return (peerId) => {
+    if (named === peerId) return null;
+    if (named !== null) {
+      return `the intermediate ${key} has the PeerId ${peerId}, not ${named} as --intermediate says; if its owner says that the key was changed, change the option`;
+    }
+    try {
+      return pins.check("intermediates", key, peerId);
+    } catch (error) {
+      return sentenceOf(error); // a key that cannot be compared is not taken
+    }
+  };
 }

@@ -1,6 +1,6 @@
 import type { Logger } from "@adit/core";
 import type { Context, Invocation, Program } from "./command-line.ts";
-import { EXIT_STATUS, ExitError, sentenceOf } from "./exit.ts";
+import { EXIT_STATUS, exitCodeOf, sentenceOf } from "./exit.ts";
 import { createLogger, type LogLevel, writeNow } from "./logger.ts";
 import type { OptionTable } from "./options.ts";
 import { defaultStateDir } from "./state.ts";
@@ -61,7 +61,7 @@ function makeContext(program: string, invocation: Invocation & { kind: "run" }, 
 
 /** Says why the program ends, in one sentence (the stack only with `--log-level debug`), and returns the exit status. */
 function report(program: string, log: Logger, level: LogLevel, error: unknown): number {
-  const code = error instanceof ExitError ? error.code : "failure";
+  const code = exitCodeOf(error);
   const verbose = level === "debug" || level === "trace";
   const stack = verbose && error instanceof Error ? { stack: error.stack } : {};
   log.error("failed", { message: sentenceOf(error), code, program, ...stack });

@@ -1,0 +1,96 @@
+import type { SocketAddress } from "@adit/core";
+import type { Identity } from "@adit/quic";
+import type { Context, Program } from "./command-line.ts";
+import { ExitError } from "./exit.ts";
+import { loadIdentity } from "./key-file.ts";
+import { lockStateDir } from "./lock.ts";
+import { type OptionSpec, type OptionTable, toggle, value } from "./options.ts";
+import { peerStatusInWords } from "./peer-status.ts";
+import { Pins } from "./pins.ts";
+import { type StatusCheck, showStatus } from "./status-client.ts";
+import { oneOf, peerName, socketAddress, type ValueType } from "./values.ts";
+
+/** What the `status` subcommand takes, beside `admin`. */
+export const statusOptions = {
+  json: toggle({ help: "print JSON" }),
+  check: value(oneOf(["direct", "ready"]), { help: "exit with status 1 unless it is so" }),
+} as const satisfies OptionTable;
+
+/** `--admin`, with the program's own default port. */
+export const adminOption = (defaultText: string): OptionSpec<SocketAddress> =>
+  value(socketAddress, { help: "where HTTP answers /healthz, /status and /metrics", default: defaultText });
+
+/** What a running program holds of its state directory. */
+export interface OpenState {
+  readonly identity: Identity;
+  readonly pins: Pins;
+}
+
+/** Runs `body` with the state directory locked. */
+export async function withState<T>(context: Context, body: (state: OpenState) => Promise<T>): Promise<T> {
+  const lock = await lockStateDir(context.stateDir, context.program);
+  try {
+    const identity = await loadIdentity(context.stateDir);
+    return await body({ identity, pins: new Pins(context.stateDir, context.program) });
+  } finally {
+    lock.release();
+  }
+}
+
+/** `id`: prints the PeerId alone, and makes the key if there is none. */
+export function addIdCommand<O extends OptionTable>(program: Program<O>): void {
+  program.command({
+    name: "id",
+    summary: "Prints the PeerId.",
+    example: `${program.name} id`,
+    uses: [],
+    run: async (_values, context) => {
+      context.print((await loadIdentity(context.stateDir)).peerId);
+      return undefined;
+    },
+  });
+}
+
+interface StatusTable extends OptionTable {
+  readonly admin: OptionSpec<SocketAddress>;
+  readonly json: OptionSpec<boolean>;
+  readonly check: OptionSpec<StatusCheck | undefined>;
+}
+
+/** `status`: asks the running program over its admin address. */
+export function addStatusCommand<O extends StatusTable>(program: Program<O>, words = peerStatusInWords): void {
+  program.command({
+    name: "status",
+    summary: "Tells how the running program is doing.",
+    example: `${program.name} status --check ready`,
+    uses: ["admin", "json", "check"],
+    run: async (values, { print }) => {
+      const { admin, json, check } = values as { admin: SocketAddress; json: boolean; check: StatusCheck | undefined };
+      return showStatus({ program: program.name, admin, json, words, print, ...(check && { check }) });
+    },
+  });
+}
+
+const pinKey: ValueType<string> = {
+  ...peerName,
+  placeholder: "NAME|HOST:PORT",
+  expected: "what is pinned",
+  parse: (text) => text.toLowerCase() || null,
+};
+
+/** `forget`: accepts a changed key. */
+export function addForgetCommand<O extends OptionTable>(program: Program<O>, example: string): void {
+  program.command({
+    name: "forget",
+    summary: "Forgets the key that was pinned at the first contact, so that the next one is accepted.",
+    example: `${program.name} forget ${example}`,
+    uses: [],
+    argument: pinKey,
+    run: async (_values, context, key) => {
+      const pins = new Pins(context.stateDir, context.program);
+      if (pins.forget(key)) return undefined;
+      const known = pins.keys().join(", ") || "nothing";
+      throw new ExitError("failure", `nothing is pinned for ${key} in ${pins.path}; pinned there: ${known}`);
+    },
+  });
+}

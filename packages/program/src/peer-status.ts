@@ -1,0 +1,92 @@
+import type { EndpointStatus, SessionPath } from "@adit/transport";
+import { z } from "zod";
+import type { Metric } from "./admin.ts";
+import { VERSION } from "./version.ts";
+
+/** A listener in `GET /status`. */
+export interface ListenerStatus {
+  readonly service: string;
+  readonly address: string;
+}
+
+/** `GET /status` of an agent or a connector: what is unknown is null, never absent. */
+export function peerStatus(endpoint: EndpointStatus, listeners: readonly ListenerStatus[]): object {
+  const { peerId, intermediate, observedAddress, sessions } = endpoint;
+  return { peerId, intermediate, observedAddress, listeners, sessions };
+}
+
+const PATHS: readonly SessionPath[] = ["connecting", "relay", "direct", "suspended"];
+
+/** What can be said of an endpoint in numbers. */
+export function peerMetrics(endpoint: EndpointStatus): readonly Metric[] {
+  const { intermediate, sessions } = endpoint;
+  const count = (path: SessionPath) => sessions.filter((session) => session.path === path).length;
+  return [
+    {
+      name: "adit_info",
+      help: "1, with the version.",
+      type: "gauge",
+      samples: [{ labels: { version: VERSION }, value: 1 }],
+    },
+    {
+      name: "adit_intermediate_connected",
+      help: "Whether the intermediate answers.",
+      type: "gauge",
+      samples: [{ value: intermediate.connected ? 1 : 0 }],
+    },
+    {
+      name: "adit_sessions",
+      help: "Live sessions by path.",
+      type: "gauge",
+      samples: PATHS.map((path) => ({ labels: { path }, value: count(path) })),
+    },
+  ];
+}
+
+const nullableText = z.string().nullable();
+
+const statusSchema = z.object({
+  peerId: z.string(),
+  intermediate: z.object({ address: z.string(), connected: z.boolean(), rttMs: z.number().nullable() }),
+  observedAddress: nullableText,
+  listeners: z.array(z.object({ service: z.string(), address: z.string() })),
+  sessions: z.array(
+    z.object({
+      peer: z.object({ id: z.string(), name: nullableText }),
+      path: z.string(),
+      local: nullableText,
+      remote: nullableText,
+      localType: nullableText,
+      remoteType: nullableText,
+      rttMs: z.number().nullable(),
+      sentBytes: z.number(),
+      receivedBytes: z.number(),
+      migrations: z.number(),
+      reason: z.string(),
+    }),
+  ),
+});
+
+/** The status of an agent or a connector for a person to read. @throws ZodError when it is not such a status. */
+export function peerStatusInWords(status: unknown): string {
+  const { peerId, intermediate, observedAddress, listeners, sessions } = statusSchema.parse(status);
+  const lines = [
+    `PeerId           ${peerId}`,
+    `intermediate     ${intermediate.address}, ${intermediate.connected ? `connected${inMs(intermediate.rttMs)}` : "not connected"}`,
+    `seen from there  ${observedAddress ?? "unknown"}`,
+    ...listeners.map(({ service, address }) => `listening        ${address} for ${service}`),
+    ...(sessions.length === 0 ? ["sessions         none"] : []),
+  ];
+  for (const session of sessions) {
+    const { peer, path, local, localType, remote, remoteType } = session;
+    const pair = `${local ?? "?"} (${localType ?? "?"}) <-> ${remote ?? "?"} (${remoteType ?? "?"})`;
+    lines.push(
+      `session          ${peer.name ?? peer.id}: ${path}${inMs(session.rttMs)} (${session.reason})`,
+      `                 ${pair}`,
+      `                 ${session.sentBytes} bytes sent, ${session.receivedBytes} received, ${session.migrations} path changes`,
+    );
+  }
+  return lines.join("\n");
+}
+
+const inMs = (rttMs: number | null): string => (rttMs === null ? "" : `, ${rttMs.toFixed(1)} ms`);

@@ -91,7 +91,8 @@ export class Driver {
   readonly #components = new Set<DriverComponent>();
   readonly #sockets = new Map<SocketId, SocketEntry>();
   #nextSocket: SocketId = 0;
-  #state: "idle" | "turning" | "closed" = "idle";
+  /** `closing` is a turn at whose end it will be closed. */
+  #state: "idle" | "turning" | "closing" | "closed" = "idle";
   /** Something asked for a turn while one was going on. */
   #again = false;
   #cancelSoon: (() => void) | null = null;
@@ -155,14 +156,19 @@ export class Driver {
    * May be called from anywhere, also from inside a turn.
    */
   wake(): void {
-    if (this.#state === "turning") this.#again = true;
-    else if (this.#state === "idle") this.#cancelSoon ??= this.#timers.soon(this.#onSoon);
+    if (this.#state !== "idle") this.#again = true;
+    else this.#cancelSoon ??= this.#timers.soon(this.#onSoon);
   }
 
-  /** A last turn, then everything is closed. Idempotent. */
+  /** Sends what the components still have to send, in a last turn (or in the one that is going on), then closes all. Idempotent. */
   close(): void {
-    if (this.#state === "closed") return;
-    if (this.#state === "idle") this.#turn();
+    if (this.#state === "turning") this.#state = "closing";
+    if (this.#state !== "idle") return;
+    this.#turn();
+    this.#closeAll();
+  }
+
+  #closeAll(): void {
     this.#state = "closed";
     this.#cancelSoon?.();
     this.#cancelSoon = null;
@@ -210,11 +216,13 @@ export class Driver {
     }
   }
 
-  /** `close` may have been called from inside the turn. */
   #endTurn(): void {
-    if (this.#state !== "turning") return;
-    this.#state = "idle";
-    this.#arm();
+    if (this.#state === "closing") {
+      this.#closeAll();
+    } else {
+      this.#state = "idle";
+      this.#arm();
+    }
   }
 
   /** Rounds of timeouts, drains and transmits until a round brings nothing, or the turn has done its share. */
@@ -287,7 +295,6 @@ export class Driver {
    * and one idle turn when the old one passes is cheaper than a new timer each turn.
    */
   #arm(): void {
-    if (this.#state === "closed") return;
     let next: Deadline | null = null;
     for (const component of this.#components) next = earliest(next, component.pollTimeout());
     const now = this.#clock.now();

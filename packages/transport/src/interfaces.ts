@@ -1,5 +1,5 @@
 import { networkInterfaces } from "node:os";
-import { classifyIp, type IpFamily, parseIp, SocketAddress } from "@adit/core";
+import { classifyIp, type IpFamily, ipInPrefix, parseIp, SocketAddress } from "@adit/core";
 
 export interface LocalAddress {
   /** Canonical text. */
@@ -37,7 +37,8 @@ const VIRTUAL_INTERFACE =
 /**
  * The addresses of this machine that may become host candidates, by RFC 8445 §5.1.1.1: no loopback unless asked for, no
  * deprecated "IPv4-compatible IPv6 addresses [RFC4291] and IPv6 site-local unicast addresses [RFC3879]", no IPv4-mapped ones, no
- * IPv6 link-local ones (they mean nothing without a zone, which a candidate cannot carry), and none of bridges to containers.
+ * IPv6 link-local ones (they mean nothing without a zone, which a candidate cannot carry), none that allow location tracking
+ * where the interface has one in the same /64 that does not, and none of bridges to containers.
  * Each once, IPv6 before IPv4, otherwise in the system's order; at most {@link MAX_LOCAL_ADDRESSES}.
  */
 export function localAddresses(options: LocalAddressOptions = {}): LocalAddress[] {
@@ -51,6 +52,7 @@ export function localAddresses(options: LocalAddressOptions = {}): LocalAddress[
     }
   }
   return [...found.values()]
+    .filter((one, _, all) => !isTrackableTwin(one, all))
     .filter(({ family }) => options.family === undefined || options.family === family)
     .sort((a, b) => b.family - a.family)
     .slice(0, MAX_LOCAL_ADDRESSES);
@@ -72,4 +74,30 @@ function isCandidate(name: string, address: string, internal: boolean, includeLo
 function isDeprecatedV6(bytes: Uint8Array): boolean {
   const siteLocal = bytes[0] === 0xfe && ((bytes[1] as number) & 0xc0) === 0xc0;
   return siteLocal || bytes.subarray(0, 12).every((byte) => byte === 0);
+}
+
+/**
+ * Whether an IPv6 address is made from the hardware address (modified EUI-64, RFC 4291 Appendix A) while its interface has
+ * another in the same /64 that is not: "host candidates that correspond to IPv6 addresses that do allow location tracking, are
+ * configured on the same interface, and are part of the same network prefix MUST NOT be gathered".
+ */
+function isTrackableTwin(one: LocalAddress, all: readonly LocalAddress[]): boolean {
+  const bytes = eui64Bytes(one);
+  return (
+    bytes !== null &&
+    all.some(
+      (other) =>
+        other.interface === one.interface &&
+        other.family === 6 &&
+        eui64Bytes(other) === null &&
+        ipInPrefix(SocketAddress.of(other.ip, 0).bytes, bytes, 64),
+    )
+  );
+}
+
+/** The bytes of an address with ff:fe in the middle of its interface identifier, else null. */
+function eui64Bytes({ ip, family }: LocalAddress): Uint8Array | null {
+  if (family !== 6) return null;
+  const { bytes } = SocketAddress.of(ip, 0);
+  return bytes[11] === 0xff && bytes[12] === 0xfe ? bytes : null;
 }

@@ -183,6 +183,16 @@ export class QuicConnection {
     return "close" in this.#state ? this.#state.close : null;
   }
 
+  /** Application bytes written to all streams so far. */
+  get sentBytes(): number {
+    return this.#streams.sentBytes;
+  }
+
+  /** Application bytes read from all streams so far. */
+  get receivedBytes(): number {
+    return this.#streams.receivedBytes;
+  }
+
   /** Open streams, either direction. */
   get streamCount(): number {
     return this.#streams.size;

@@ -34,6 +34,9 @@ interface Lingering {
 export class StreamTable implements StreamHost {
   readonly native: NativeConnection;
   closedError: ConnectionClosedError | null = null;
+  /** Application bytes of all streams, those that ended too. */
+  sentBytes = 0;
+  receivedBytes = 0;
   readonly #options: StreamTableOptions;
   readonly #streams = new Map<number, QuicStream>();
   /** Their last write was not taken whole. In turn: the first to be served goes to the end when it blocks again. */
@@ -94,6 +97,11 @@ export class StreamTable implements StreamHost {
 
   work(): void {
     this.#options.onWork();
+  }
+
+  transferred(sentBytes: number, receivedBytes: number): void {
+    this.sentBytes += sentBytes;
+    this.receivedBytes += receivedBytes;
   }
 
   kick(stream: QuicStream): void {

@@ -22,6 +22,8 @@ export interface StreamHost {
   kick(stream: QuicStream): void;
   /** The last write was not taken whole. */
   blocked(stream: QuicStream): void;
+  /** Application bytes were written (taken to be sent) or read. */
+  transferred(sentBytes: number, receivedBytes: number): void;
   /** Both directions are over. */
   ended(stream: QuicStream): void;
   failed(stream: QuicStream, error: unknown): void;
@@ -50,6 +52,8 @@ const scratch = new Uint8Array(65_536);
 export class QuicStream {
   readonly id: number;
   readonly #host: StreamHost;
+  #sentBytes = 0;
+  #receivedBytes = 0;
   #readSide: ReadSide = { is: "open" };
   #writeSide: WriteSide = { is: "open", blocked: false };
   /** `onReadable` was called and the reader has not yet come to the end of what there is. */
@@ -65,6 +69,16 @@ export class QuicStream {
   constructor(id: number, host: StreamHost) {
     this.id = id;
     this.#host = host;
+  }
+
+  /** Bytes taken by {@link write}. */
+  get sentBytes(): number {
+    return this.#sentBytes;
+  }
+
+  /** Bytes given out by {@link read}. */
+  get receivedBytes(): number {
+    return this.#receivedBytes;
   }
 
   /**
@@ -85,6 +99,8 @@ export class QuicStream {
       return "blocked";
     }
     const [length, fin] = result;
+    this.#receivedBytes += length;
+    this.#host.transferred(0, length);
     this.#host.work(); // the peer's flow control window may have grown
     if (fin) this.#endRead({ is: "ended" });
     return length === 0 ? (fin ? "end" : "blocked") : length;
@@ -98,6 +114,8 @@ export class QuicStream {
     const side = this.#openWriteSide();
     if (data.length === 0) return 0;
     const taken = this.#send(data, false) ?? 0;
+    this.#sentBytes += taken;
+    this.#host.transferred(taken, 0);
     this.#host.work();
     side.blocked = taken < data.length;
     if (side.blocked) this.#host.blocked(this);

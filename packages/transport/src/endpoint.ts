@@ -4,7 +4,7 @@ import type { EndpointStatus, SessionPath, SessionStatus } from "./status.ts";
 
 /** What a connector's endpoint hands up for each stream that asks for a service. Exactly one of accept and refuse is called. */
 export interface IncomingService {
-  readonly session: PeerSession;
+  readonly session: SessionHandle;
   readonly name: string;
   readonly protocol: "tcp" | "udp";
   accept(): QuicStream;
@@ -42,17 +42,23 @@ export interface ConnectOptions {
   readonly timeoutMs?: number;
 }
 
-export interface PeerSession {
+/** A session with one peer, as both sides see it. */
+export interface SessionHandle {
+  /** 16 hexadecimal digits, the same on both sides and in the logs. */
   readonly id: string;
   readonly peer: { readonly id: PeerId; readonly name: string | null };
   readonly path: SessionPath;
-  /** Resolves when the connector accepted. @throws ServiceRefusedError, SessionError `closed`. */
-  openService(name: string, protocol?: "tcp" | "udp"): Promise<QuicStream>;
   /** Round trip of a control message over the active path, ms. */
   ping(): Promise<number>;
   readonly closed: Promise<{ readonly code: string; readonly reason: string }>;
   status(): SessionStatus;
   close(reason?: string): void;
+}
+
+/** A session on the side that asked for it. */
+export interface PeerSession extends SessionHandle {
+  /** Resolves when the connector accepted. @throws ServiceRefusedError, SessionError `closed`. */
+  openService(name: string, protocol?: "tcp" | "udp"): Promise<QuicStream>;
 }
 
 export interface Endpoint {

@@ -6,9 +6,17 @@ export {
   type Receive,
   type Timers,
 } from "./driver.ts";
-export type { ConnectOptions, Endpoint, EndpointOptions, IncomingService, PeerSession } from "./endpoint.ts";
+export type {
+  ConnectOptions,
+  Endpoint,
+  EndpointOptions,
+  IncomingService,
+  PeerSession,
+  SessionHandle,
+} from "./endpoint.ts";
 export { ServiceRefusedError, SessionError, type SessionErrorCode } from "./errors.ts";
 export { type LocalAddress, localAddresses } from "./interfaces.ts";
+export { startEndpoint } from "./peer/node.ts";
 export type { EndpointStatus, SessionPath, SessionStatus } from "./status.ts";
 export { bindUdp, udpRuntimes } from "./udp/bind.ts";
 export { UdpBindError, type UdpBindErrorCode } from "./udp/errors.ts";

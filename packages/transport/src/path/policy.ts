@@ -460,7 +460,8 @@ export class PathPolicy {
     }
     const first = this.#punchBackoff.attempt === 0;
     this.#schedulePunch(now);
-    this.#actions.push({ type: "retry" });
+    // Pairs whose consent ended cannot be checked again without new credentials (RFC 7675 §5.1).
+    this.#actions.push({ type: first ? "retry" : "restart" });
     if (!first) return;
     this.#reason = `no direct path: ${this.#options.explainNoDirect()}`;
     this.#actions.push({ type: "punch-failed", reason: this.#reason });

@@ -74,6 +74,15 @@ export class SlotTable {
     return slot.index;
   }
 
+  /** Empties every slot but that of `pair`: of racing connections, the one on it won. */
+  keepOnly(pair: PairId): void {
+    for (const slot of this.#slots) {
+      if (slot.pair === null || slot.pair === pair) continue;
+      this.#byPair.delete(slot.pair);
+      slot.pair = null;
+    }
+  }
+
   #victim(keep: readonly (PairId | null)[]): Slot | null {
     let best: Slot | null = null;
     for (const slot of this.#slots) {

@@ -1,0 +1,409 @@
+import { type Deadline, earliest, type Millis, type SocketId } from "@adit/core";
+import { type Candidate, type PairId, pairId } from "@adit/ice";
+import type { PeerId, QuicConfig, QuicConnection, QuicEndpoint, QuicStream } from "@adit/quic";
+import {
+  type CandidateAnswer,
+  type Connected,
+  type ControlMessage,
+  type ErrorMessage,
+  openServiceCodec,
+  serviceReplyCodec,
+} from "@adit/signaling";
+import { ServiceRefusedError, SessionError, type SessionErrorCode } from "../errors.ts";
+import type { PathAction } from "../path/actions.ts";
+import type { PathPair } from "../path/known-pairs.ts";
+import { PathPolicy } from "../path/policy.ts";
+import { HandshakeRace } from "../path/race.ts";
+import type { SessionPath } from "../status.ts";
+import { readFirstFrame } from "./framed-stream.ts";
+import { CLOSE_CODE, Session, type SessionHost, type SessionPeer } from "./session.ts";
+import { AGENT_TEXT } from "./version.ts";
+
+/** An attempt that leads to nothing ends after this long. "connection attempt 5 s" */
+export const ATTEMPT_TIMEOUT_MS = 5_000;
+
+export interface AgentSessionOptions {
+  readonly target: string;
+  readonly expectedPeer: PeerId | null;
+  readonly service: string;
+  readonly timeoutMs: Millis;
+  readonly quic: QuicEndpoint;
+  readonly config: QuicConfig;
+  /** The socket that reaches addresses of that family; null when there is none. */
+  readonly socketFor: (family: 4 | 6) => SocketId | null;
+}
+
+/** A session as the side sees it that asks for it, controls ICE, is the QUIC client, and migrates. */
+export class AgentSession extends Session {
+  /** Resolves when the connector's first control message has come. */
+  readonly up: Promise<void>;
+  readonly #options: AgentSessionOptions;
+  readonly #policy: PathPolicy;
+  readonly #race = new HandshakeRace();
+  readonly #racers: { readonly connection: QuicConnection; readonly pair: PairId }[] = [];
+  readonly #deadline: Millis;
+  #connected: Connected | null = null;
+  #answered = false;
+  #resolveUp: () => void = () => {};
+  #rejectUp: (error: SessionError) => void = () => {};
+
+  constructor(now: Millis, host: SessionHost, id: bigint, options: AgentSessionOptions) {
+    super(host, id, "controlling");
+    this.#options = options;
+    this.#deadline = now + options.timeoutMs;
+    this.#policy = new PathPolicy(now, {
+      slots: this.data.slots,
+      random: host.random,
+      explainNoDirect: () => this.explainNoDirect(),
+    });
+    this.up = new Promise((resolve, reject) => {
+      this.#resolveUp = resolve;
+      this.#rejectUp = reject;
+    });
+    this.up.catch(() => {});
+  }
+
+  get peer(): SessionPeer {
+    const { target, expectedPeer } = this.#options;
+    return {
+      id: this.#connected?.peerId ?? expectedPeer ?? "",
+      name: this.#connected?.name ?? (target.length === 52 ? null : target),
+    };
+  }
+
+  get path(): SessionPath {
+    return this.#policy.path;
+  }
+
+  get reason(): string {
+    return this.#policy.reason;
+  }
+
+  get migrations(): number {
+    return this.#policy.migrations;
+  }
+
+  get activePair(): PairId | null {
+    return this.#policy.activePair;
+  }
+
+  get rttMs(): Millis | null {
+    return this.#policy.rttMs;
+  }
+
+  get relayRttMs(): Millis | null {
+    return this.#policy.relayRttMs;
+  }
+
+  get connections(): readonly QuicConnection[] {
+    return this.#racers.map((racer) => racer.connection);
+  }
+
+  // ---- signaling
+
+  /** Sends Connect and the offer, one behind the other: nothing waits for an answer in between. */
+  start(now: Millis): boolean {
+    const { target, expectedPeer, service } = this.#options;
+    const candidates = this.announce(now);
+    const sent =
+      this.host.signal({ type: "connect", sessionId: this.sessionId, target, expectedPeer }) &&
+      this.host.signal({
+        type: "candidate-offer",
+        sessionId: this.sessionId,
+        serviceId: service,
+        ice: this.ice.local,
+        candidates,
+      });
+    if (sent && !this.host.isGathering) this.endLocalCandidates(now);
+    return sent;
+  }
+
+  handleConnected(now: Millis, message: Connected): void {
+    const { expectedPeer } = this.#options;
+    if (expectedPeer !== null && message.peerId !== expectedPeer) {
+      const sentence = `the name leads to ${message.peerId}, and ${expectedPeer} was expected`;
+      return this.end(now, "peer-changed", sentence, CLOSE_CODE.refused);
+    }
+    this.#connected ??= message;
+  }
+
+  handleAnswerMessage(now: Millis, message: CandidateAnswer): void {
+    if (this.#answered) return;
+    this.#answered = true;
+    this.addRemote(now, message.ice, message.candidates);
+    for (const candidate of message.candidates) this.#noticeRelay(now, candidate);
+  }
+
+  override handleTrickle(now: Millis, ufrag: string, candidate: Candidate | null): void {
+    super.handleTrickle(now, ufrag, candidate);
+    if (candidate && this.ice.remote?.ufrag === ufrag) this.#noticeRelay(now, candidate);
+  }
+
+  /** The intermediate or the connector refuses. */
+  handleError(now: Millis, message: ErrorMessage): void {
+    if (this.isUp) {
+      // The connector does not know the session any more: it was started anew.
+      if (message.code === "unknown-session") this.#policy.handlePeerGone(now);
+      return;
+    }
+    this.end(now, refusalCode(message.code), message.message, CLOSE_CODE.refused);
+  }
+
+  /** Signaling says that the other side is gone or new. While the session is up this is a hint only. */
+  handlePeerGone(now: Millis, reason: string): void {
+    if (this.isUp) this.#policy.handlePeerGone(now);
+    else this.end(now, "closed", `the connector is gone: ${reason}`, CLOSE_CODE.done);
+  }
+
+  /** The first check to the connector's relayed candidate and the QUIC Initial leave together. */
+  #noticeRelay(now: Millis, candidate: Candidate): void {
+    if (candidate.type !== "relay" || this.carrier) return;
+    const socket = this.#options.socketFor(candidate.address.family);
+    if (socket === null) return;
+    const pair = pairId(socket, candidate.address);
+    this.data.learn(socket, candidate.address);
+    this.host.learnRoute(pair, this);
+    this.data.gates.allowInitial(pair);
+    this.#race.handleRelayPair(now, pair);
+  }
+
+  // ---- QUIC
+
+  protected handleConnectionEvents(now: Millis, connection: QuicConnection): void {
+    for (let event = connection.pollEvent(); event; event = connection.pollEvent()) {
+      switch (event.type) {
+        case "established":
+          this.#handleEstablished(now, connection);
+          break;
+        case "stream":
+          // A connector opens no streams towards an agent.
+          event.stream.reset(CLOSE_CODE.protocol);
+          event.stream.stopSending(CLOSE_CODE.protocol);
+          break;
+        case "path": {
+          const slot = this.data.slots.slotAt(event.remote);
+          if (slot === null || connection !== this.carrier) break;
+          if (event.event === "validated") this.#policy.handleValidated(now, slot);
+          if (event.event === "closed") this.#policy.handleValidationFailed(now, slot);
+          break;
+        }
+        case "closed": {
+          const index = this.#racers.findIndex((racer) => racer.connection === connection);
+          if (index >= 0) this.#racers.splice(index, 1);
+          if (connection === this.carrier || (this.carrier === null && this.#racers.length === 0)) {
+            const refused = event.isApp && event.code === CLOSE_CODE.refused;
+            this.end(now, refused ? "refused" : "closed", event.reason || "the connection was closed", CLOSE_CODE.done);
+          }
+          break;
+        }
+      }
+    }
+  }
+
+  #handleEstablished(now: Millis, connection: QuicConnection): void {
+    if (this.carrier) return connection.close(CLOSE_CODE.superseded, "another connection was first");
+    const racer = this.#racers.find((candidate) => candidate.connection === connection);
+    if (!racer) return;
+    this.carrier = connection;
+    this.handshakes++;
+    this.#race.handleEstablished();
+    for (const other of this.#racers) {
+      if (other !== racer) other.connection.close(CLOSE_CODE.superseded, "another connection was first");
+    }
+    if (this.#racers.length > 1) this.data.slots.keepOnly(racer.pair);
+    this.control.attach(connection.openStream(), AGENT_TEXT);
+    const known = this.ice.pair(racer.pair);
+    this.#policy.handleEstablished(now, {
+      id: racer.pair,
+      kind: known?.direct ? "direct" : "relay",
+      priority: known?.priority ?? 0n,
+    });
+  }
+
+  #startHandshake(now: Millis, pair: PairId): void {
+    if (this.#connected === null) return;
+    const slot = this.data.slots.bind(pair, this.keepPairs());
+    if (slot === null) return;
+    const { quic, config } = this.#options;
+    const connection = quic.connect(now, {
+      config,
+      ...this.data.addresses(slot),
+      expectedPeerId: this.#connected.peerId,
+    });
+    connection.onWork = () => this.host.wake();
+    this.host.claimConnection(connection, this);
+    this.#racers.push({ connection, pair });
+  }
+
+  // ---- what the parts say
+
+  protected handleHello(): void {
+    if (this.isUp) return;
+    this.setUp();
+    this.logStart();
+    this.#resolveUp();
+  }
+
+  protected handleAnswer(now: Millis, pair: PathPair, rttMs: Millis): void {
+    if (!this.carrier) this.#race.handleValidPair(now, pair.id, pair.kind);
+    this.#policy.handleAnswer(now, pair, rttMs);
+  }
+
+  protected handlePairLost(now: Millis, pair: PairId, reason: string): void {
+    this.#policy.handlePairLost(now, pair, reason);
+  }
+
+  protected handleHeard(now: Millis, pair: PairId, connection: QuicConnection): void {
+    if (connection === this.carrier) this.#policy.handleHeard(now, pair);
+    else this.#race.handleHeard(pair);
+  }
+
+  protected handleActivity(now: Millis): void {
+    this.#policy.handleActivity(now);
+  }
+
+  protected handlePathReport(now: Millis): void {
+    this.#policy.handlePeerReport(now);
+  }
+
+  /** The connector's answer to our restart. */
+  protected handleRestart(now: Millis, message: Extract<ControlMessage, { type: "restart" }>): void {
+    if (!message.answer) return;
+    this.addRemote(now, message.ice, message.candidates);
+  }
+
+  protected handleEnd(code: string, reason: string): void {
+    this.#rejectUp(new SessionError(code as SessionErrorCode, reason));
+  }
+
+  // ---- time and decisions
+
+  protected handlePolicyTimeout(now: Millis): void {
+    if (!this.isUp && now >= this.#deadline) {
+      return this.end(now, "timeout", this.#explainTimeout(), CLOSE_CODE.done);
+    }
+    this.#race.handleTimeout(now);
+    this.#policy.handleTimeout(now);
+  }
+
+  protected pollPolicyTimeout(): Deadline | null {
+    const attempt = this.isUp ? null : { at: this.#deadline, reason: "attempt" };
+    return earliest(attempt, earliest(this.#race.pollTimeout(), this.#policy.pollTimeout()));
+  }
+
+  protected pumpPolicy(now: Millis): boolean {
+    let busy = false;
+    for (let pair = this.#race.pollStart(); pair !== null; pair = this.#race.pollStart()) {
+      this.#startHandshake(now, pair);
+      busy = true;
+    }
+    for (let action = this.#policy.pollAction(); action; action = this.#policy.pollAction()) {
+      this.#act(now, action);
+      busy = true;
+      if (this.isOver) return false;
+    }
+    return busy;
+  }
+
+  protected keepPairs(): readonly (PairId | null)[] {
+    return this.carrier ? this.#policy.keepPairs : this.#racers.map((racer) => racer.pair);
+  }
+
+  #act(now: Millis, action: PathAction): void {
+    const connection = this.carrier;
+    if (!connection) return;
+    switch (action.type) {
+      case "check":
+        this.ice.probe(now, action.pair);
+        return;
+      case "validate":
+        return this.#validate(now, connection, action.slot);
+      case "migrate": {
+        const { local, remote } = this.data.addresses(action.slot);
+        try {
+          connection.migrate(local, remote);
+          connection.sendAckEliciting();
+        } catch (error) {
+          this.host.log.warn("migrate-failed", { session: this.id, error: (error as Error).message });
+        }
+        return;
+      }
+      case "ping":
+        if (connection.state === "established") connection.sendAckEliciting();
+        return;
+      case "retry":
+        return this.ice.retry(now);
+      case "restart":
+        return this.#restart(now);
+      case "changed":
+        if (action.from !== "connecting") this.logChange(action.from, action.to, action.reason, action.gapMs);
+        else if (action.to === "direct" || action.to === "relay") this.report(action.to, action.reason);
+        if (action.to !== "direct") this.host.probeInfrastructure(now);
+        return;
+      case "punch-failed":
+        this.host.log.info("punch-failed", { session: this.id, reason: action.reason });
+        this.report("relay", action.reason);
+        return;
+      case "end":
+        return this.end(now, action.code, action.reason, CLOSE_CODE.done);
+    }
+  }
+
+  #validate(now: Millis, connection: QuicConnection, slot: number): void {
+    const { local, remote } = this.data.addresses(slot);
+    try {
+      if (connection.isPathValidated(local, remote)) this.#policy.handleValidated(now, slot);
+      else connection.probePath(local, remote);
+    } catch (error) {
+      this.host.log.debug("probe-failed", { session: this.id, error: (error as Error).message });
+      this.#policy.handleValidationFailed(now, slot);
+    }
+  }
+
+  #restart(now: Millis): void {
+    this.host.log.debug("ice-restart", { session: this.id });
+    const ice = this.ice.restart(now);
+    this.host.claimUfrags(this);
+    const candidates = this.ice.localCandidates;
+    this.sendControl({ type: "restart", ice, candidates, answer: false });
+    this.host.probeInfrastructure(now);
+  }
+
+  #explainTimeout(): string {
+    if (!this.#connected) return "the intermediate did not answer";
+    if (!this.#answered) return "the connector did not answer the offer";
+    return `neither the relay nor a direct path carried a handshake: ${this.explainNoDirect()}`;
+  }
+
+  // ---- for the program
+
+  /** Opens a stream to a service; bytes may be written once it resolves. */
+  async openService(name: string, protocol: "tcp" | "udp" = "tcp"): Promise<QuicStream> {
+    const connection = this.carrier;
+    if (!this.isUp || !connection) throw new SessionError("closed", "the session is not up");
+    const stream = connection.openStream();
+    stream.write(openServiceCodec.encodeFrame({ type: "open-service", name, protocol }));
+    const reply = await readFirstFrame(stream, serviceReplyCodec);
+    if (reply.type === "accepted") return stream;
+    stream.reset(CLOSE_CODE.refused);
+    throw new ServiceRefusedError(reply.code, reply.reason);
+  }
+}
+
+/** Wire codes to the program's. What is not known here is a refusal: a newer intermediate has its reasons. */
+function refusalCode(wireCode: string): SessionErrorCode {
+  switch (wireCode) {
+    case "not-found":
+    case "peer-changed":
+    case "not-allowed":
+    case "timeout":
+    case "unsupported-version":
+      return wireCode;
+    case "unknown-session":
+    case "internal":
+    case "too-many":
+      return "closed";
+    default:
+      return "refused";
+  }
+}

@@ -1,0 +1,321 @@
+import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId } from "@adit/core";
+import type { PairId } from "@adit/ice";
+import type { InitialHeader, PeerId, QuicConnection, QuicEndpoint, QuicStream } from "@adit/quic";
+import { type CandidateOffer, type ControlMessage, openServiceCodec, serviceReplyCodec } from "@adit/signaling";
+import { type FollowerAction, FollowerPolicy } from "../path/follower.ts";
+import type { PathPair } from "../path/known-pairs.ts";
+import type { SessionPath } from "../status.ts";
+import { readFirstFrame } from "./framed-stream.ts";
+import { CLOSE_CODE, type ServiceStream, Session, type SessionHost, type SessionPeer } from "./session.ts";
+import { AGENT_TEXT } from "./version.ts";
+
+/** An agent that was answered and does not connect is forgotten after this long. */
+const CONNECT_TIMEOUT_MS = 15_000;
+/** The relay's permission for the agent is waited for this long before the answer leaves without it. */
+const PERMISSION_PATIENCE_MS = 300;
+/** Connections of one session: the relay's and the direct one that races it. */
+const MAX_CONNECTIONS = 2;
+/** A stream that was opened has to say what it wants within this time. */
+const OPEN_SERVICE_TIMEOUT_MS = 5_000;
+
+export interface ConnectorSessionOptions {
+  readonly peerId: PeerId;
+  readonly peerObserved: SocketAddress;
+  /** Whether the relay lets the agent through already; `none` when there is no relay to wait for. */
+  readonly permission: "pending" | "granted" | "none";
+  readonly admit: (peerId: PeerId) => boolean;
+  readonly onService: (session: ConnectorSession, request: ServiceStream) => void;
+}
+
+/** A session as the side sees it that is asked for, is controlled in ICE, is the QUIC server, and follows. */
+export class ConnectorSession extends Session {
+  readonly #options: ConnectorSessionOptions;
+  readonly #policy = new FollowerPolicy();
+  readonly #connections: { readonly connection: QuicConnection; readonly pair: PairId }[] = [];
+  readonly #deadline: Millis;
+  #answerAt: Millis | null = null;
+  #offered = false;
+
+  constructor(now: Millis, host: SessionHost, id: bigint, options: ConnectorSessionOptions) {
+    super(host, id, "controlled");
+    this.#options = options;
+    this.#deadline = now + CONNECT_TIMEOUT_MS;
+  }
+
+  get peer(): SessionPeer {
+    return { id: this.#options.peerId, name: null };
+  }
+
+  get path(): SessionPath {
+    return this.#policy.path;
+  }
+
+  get reason(): string {
+    return this.#policy.reason;
+  }
+
+  get migrations(): number {
+    return this.#policy.migrations;
+  }
+
+  get activePair(): PairId | null {
+    return this.#policy.activePair;
+  }
+
+  get rttMs(): Millis | null {
+    return this.#policy.rttMs;
+  }
+
+  get relayRttMs(): Millis | null {
+    return this.#policy.relayRttMs;
+  }
+
+  get connections(): readonly QuicConnection[] {
+    return this.#connections.map(({ connection }) => connection);
+  }
+
+  get peerObserved(): SocketAddress {
+    return this.#options.peerObserved;
+  }
+
+  // ---- signaling
+
+  handleOffer(now: Millis, offer: CandidateOffer): void {
+    if (this.#offered) return;
+    this.#offered = true;
+    this.addRemote(now, offer.ice, offer.candidates);
+    if (this.#options.permission === "pending") this.#answerAt = now + PERMISSION_PATIENCE_MS;
+    else this.#sendAnswer(now);
+  }
+
+  /** The relay let the agent's address in, or refused. */
+  handlePermission(now: Millis): void {
+    if (this.#answerAt !== null) this.#sendAnswer(now);
+  }
+
+  #sendAnswer(now: Millis): void {
+    this.#answerAt = null;
+    const candidates = this.announce(now);
+    this.host.signal({ type: "candidate-answer", sessionId: this.sessionId, ice: this.ice.local, candidates });
+    if (!this.host.isGathering) this.endLocalCandidates(now);
+  }
+
+  handlePeerGone(now: Millis, reason: string): void {
+    if (!this.isUp) this.end(now, "closed", reason, CLOSE_CODE.done);
+  }
+
+  // ---- QUIC
+
+  /** Whether a first packet may open another connection of this session. */
+  get mayAccept(): boolean {
+    return this.#offered && !this.isOver && this.carrier === null && this.#connections.length < MAX_CONNECTIONS;
+  }
+
+  /** A first packet came through an open gate: the connection that it offers becomes this session's. */
+  accept(
+    now: Millis,
+    quic: QuicEndpoint,
+    header: InitialHeader,
+    socket: SocketId,
+    from: SocketAddress,
+    data: Uint8Array,
+  ): void {
+    const pair = this.data.learn(socket, from);
+    const slot = this.data.slots.bind(pair, this.keepPairs());
+    if (slot === null) return;
+    const { local, remote } = this.data.addresses(slot);
+    const { peerId, admit } = this.#options;
+    const connection = quic.accept(now, header, local, remote, { expectedPeerId: peerId, admit });
+    if (!connection) return;
+    connection.onWork = () => this.host.wake();
+    this.host.claimConnection(connection, this);
+    this.#connections.push({ connection, pair });
+    this.handlePacket(now, connection, socket, from, data);
+  }
+
+  protected handleConnectionEvents(now: Millis, connection: QuicConnection): void {
+    for (let event = connection.pollEvent(); event; event = connection.pollEvent()) {
+      switch (event.type) {
+        case "established":
+          // Its key was checked before: only the announced peer's certificate gets here.
+          break;
+        case "stream":
+          this.#handleStream(now, connection, event.stream);
+          break;
+        case "path": {
+          if (event.event !== "peer-migrated" || connection !== this.carrier) break;
+          const slot = this.data.slots.slotAt(event.remote);
+          const pair = slot === null ? null : this.data.slots.pairOf(slot);
+          if (pair !== null) this.#policy.handleActive(now, this.#pathPair(pair));
+          break;
+        }
+        case "closed":
+          this.#forget(now, connection, event.reason || "the connection was closed");
+          break;
+      }
+    }
+  }
+
+  #handleStream(now: Millis, connection: QuicConnection, stream: QuicStream): void {
+    if (connection.state !== "established") return stream.reset(CLOSE_CODE.protocol);
+    if (this.carrier === null && stream.id === 0) return this.#choose(now, connection, stream);
+    if (connection !== this.carrier || !this.control.isAttached) {
+      stream.reset(CLOSE_CODE.protocol);
+      return stream.stopSending(CLOSE_CODE.protocol);
+    }
+    this.#readRequest(stream);
+  }
+
+  /** The agent opens its control stream on the connection that won on its side: that one is the session. */
+  #choose(now: Millis, connection: QuicConnection, stream: QuicStream): void {
+    const winner = this.#connections.find((candidate) => candidate.connection === connection);
+    if (!winner) return;
+    this.carrier = connection;
+    this.handshakes++;
+    for (const other of this.#connections) {
+      if (other !== winner) other.connection.close(CLOSE_CODE.superseded, "another connection was first");
+    }
+    if (this.#connections.length > 1) this.data.slots.keepOnly(winner.pair);
+    this.#policy.handleActive(now, this.#pathPair(winner.pair));
+    this.control.attach(stream, AGENT_TEXT);
+  }
+
+  #readRequest(stream: QuicStream): void {
+    const timer = setTimeout(() => {
+      stream.reset(CLOSE_CODE.protocol);
+      stream.stopSending(CLOSE_CODE.protocol);
+    }, OPEN_SERVICE_TIMEOUT_MS);
+    readFirstFrame(stream, openServiceCodec)
+      .then((request) => {
+        this.#options.onService(this, { stream, name: request.name, protocol: request.protocol });
+      })
+      .catch((error: Error) => {
+        this.host.log.debug("bad-service-request", { session: this.id, error: error.message });
+        stream.reset(CLOSE_CODE.protocol);
+        stream.stopSending(CLOSE_CODE.protocol);
+      })
+      .finally(() => clearTimeout(timer));
+  }
+
+  #forget(now: Millis, connection: QuicConnection, reason: string): void {
+    const index = this.#connections.findIndex((candidate) => candidate.connection === connection);
+    if (index >= 0) this.#connections.splice(index, 1);
+    if (connection === this.carrier) this.end(now, "closed", reason, CLOSE_CODE.done);
+  }
+
+  // ---- what the parts say
+
+  protected handleHello(): void {
+    if (this.isUp) return;
+    this.setUp();
+    this.logStart();
+  }
+
+  protected handleAnswer(now: Millis, pair: PathPair, rttMs: Millis): void {
+    this.#policy.handleAnswer(now, pair, rttMs);
+  }
+
+  protected handlePairLost(_now: Millis, pair: PairId): void {
+    this.#policy.handlePairLost(pair);
+  }
+
+  protected handleHeard(now: Millis, pair: PairId): void {
+    this.#policy.handleHeard(now, pair);
+  }
+
+  protected handleActivity(now: Millis): void {
+    this.#policy.handleActivity(now);
+  }
+
+  /** The agent decides; a report from it changes nothing here. */
+  protected handlePathReport(): void {}
+
+  /** The agent restarts ICE: a new generation here too, and the answer goes back. */
+  protected handleRestart(now: Millis, message: Extract<ControlMessage, { type: "restart" }>): void {
+    if (message.answer) return;
+    if (this.ice.remote?.ufrag !== message.ice.ufrag) {
+      this.ice.restart(now);
+      this.host.claimUfrags(this);
+      this.addRemote(now, message.ice, message.candidates);
+    }
+    // Asked again, answered again: the answer may have been lost.
+    this.sendControl({ type: "restart", ice: this.ice.local, candidates: this.ice.localCandidates, answer: true });
+  }
+
+  protected handleEnd(): void {}
+
+  // ---- time and decisions
+
+  protected handlePolicyTimeout(now: Millis): void {
+    if (this.#answerAt !== null && now >= this.#answerAt) this.#sendAnswer(now);
+    if (!this.isUp && now >= this.#deadline) {
+      return this.end(now, "timeout", "the agent was answered and did not connect", CLOSE_CODE.done);
+    }
+    this.#policy.handleTimeout(now);
+  }
+
+  protected pollPolicyTimeout(): Deadline | null {
+    let next = this.#policy.pollTimeout();
+    if (!this.isUp) next = earliest(next, { at: this.#deadline, reason: "agent's connection" });
+    if (this.#answerAt !== null) next = earliest(next, { at: this.#answerAt, reason: "permission" });
+    return next;
+  }
+
+  protected pumpPolicy(now: Millis): boolean {
+    let busy = false;
+    for (let action = this.#policy.pollAction(); action; action = this.#policy.pollAction()) {
+      this.#act(now, action);
+      busy = true;
+      if (this.isOver) return false;
+    }
+    return busy;
+  }
+
+  protected keepPairs(): readonly (PairId | null)[] {
+    return this.carrier ? this.#policy.keepPairs : this.#connections.map(({ pair }) => pair);
+  }
+
+  #act(now: Millis, action: FollowerAction): void {
+    switch (action.type) {
+      case "check":
+        this.ice.probe(now, action.pair);
+        return;
+      case "report":
+        this.sendControl({
+          type: "path-report",
+          path: action.path,
+          alive: false,
+          silentMs: Math.round(action.silentMs),
+        });
+        this.host.probeInfrastructure(now);
+        return;
+      case "ping":
+        if (this.carrier?.state === "established") this.carrier.sendAckEliciting();
+        return;
+      case "retry":
+        return this.ice.retry(now);
+      case "changed":
+        if (action.from !== "connecting") this.logChange(action.from, action.to, action.reason, null);
+        return;
+      case "end":
+        return this.end(now, action.code, action.reason, CLOSE_CODE.done);
+    }
+  }
+
+  #pathPair(pair: PairId): PathPair {
+    const known = this.ice.pair(pair);
+    return { id: pair, kind: known?.direct ? "direct" : "relay", priority: known?.priority ?? 0n };
+  }
+}
+
+/** Answers the opener of a service stream. */
+export function acceptService(stream: QuicStream): QuicStream {
+  stream.write(serviceReplyCodec.encodeFrame({ type: "accepted" }));
+  return stream;
+}
+
+export function refuseService(stream: QuicStream, code: string, reason: string): void {
+  stream.write(serviceReplyCodec.encodeFrame({ type: "refused", code, reason }));
+  stream.finish();
+  stream.stopSending(CLOSE_CODE.refused);
+}

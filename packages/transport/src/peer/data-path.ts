@@ -1,0 +1,101 @@
+import { Counters, type Millis, type SocketAddress, type SocketId, type Transmit } from "@adit/core";
+import type { PairId } from "@adit/ice";
+import type { QuicConnection } from "@adit/quic";
+import { Gates, gateKey } from "../path/gates.ts";
+import { type SlotIndex, SlotTable } from "../path/slots.ts";
+import { PacketBuffers } from "./packet-buffers.ts";
+
+/** Where a pair leads. */
+interface Route {
+  readonly socket: SocketId;
+  readonly remote: SocketAddress;
+}
+
+export type DataPathDrop = "gate-closed" | "unproven-pair" | "no-slot" | "send-limit" | "unbound-slot";
+
+/** Room for one QUIC packet; quiche is configured for less. */
+const PACKET_BYTES = 1500;
+/** Of routes; pairs are bounded by ICE to as many, and the oldest ones go first. */
+const MAX_ROUTES = 200;
+
+/**
+ * Carries one session's QUIC packets between its connections, which see slots, and the network, which sees addresses.
+ * Nothing gets in or out but through the gates.
+ */
+export class DataPath {
+  readonly gates = new Gates();
+  readonly slots = new SlotTable();
+  readonly drops = new Counters<DataPathDrop>();
+  readonly #routes = new Map<PairId, Route>();
+  readonly #buffers = new PacketBuffers();
+
+  /** The pair that a datagram from `remote` on `socket` belongs to; remembered as the way back. */
+  learn(socket: SocketId, remote: SocketAddress): PairId {
+    const pair = gateKey(socket, remote);
+    if (!this.#routes.has(pair)) {
+      if (this.#routes.size >= MAX_ROUTES) {
+        const oldest = this.#routes.keys().next();
+        if (!oldest.done) this.#routes.delete(oldest.value);
+      }
+      this.#routes.set(pair, { socket, remote });
+    }
+    return pair;
+  }
+
+  route(pair: PairId): Route | null {
+    return this.#routes.get(pair) ?? null;
+  }
+
+  /**
+   * Hands a packet that came on `pair` to the connection. `first`: the connection is so young that this may be its first path, which
+   * QUIC validates by its handshake; any other path gets a slot only after a round trip of ours on the pair, since
+   * quiche takes a reused slot for validated. Returns whether it was handed on.
+   */
+  receive(
+    now: Millis,
+    connection: QuicConnection,
+    pair: PairId,
+    data: Uint8Array,
+    options: { readonly first: boolean; readonly keep: readonly (PairId | null)[]; readonly mayBind: boolean },
+  ): boolean {
+    if (!this.gates.receive(now, pair, data.length)) return this.#drop("gate-closed");
+    let slot = this.slots.slotOf(pair);
+    if (slot === null) {
+      if (!options.mayBind) return this.#drop("no-slot");
+      if (!options.first && !this.gates.isAnswered(now, pair)) return this.#drop("unproven-pair");
+      slot = this.slots.bind(pair, options.keep);
+      if (slot === null) return this.#drop("no-slot");
+    }
+    connection.recv(now, data, this.slots.local(slot), this.slots.remote(slot));
+    return true;
+  }
+
+  /** The connection's next packet as a datagram; null when it has none. Those that may not leave are dropped: QUIC repeats them. */
+  transmit(now: Millis, connection: QuicConnection): Transmit | null {
+    for (;;) {
+      const sent = connection.send(this.#buffers.next(PACKET_BYTES));
+      if (!sent) return null;
+      const slot = this.slots.slotAt(sent.remote);
+      const pair = slot === null ? null : this.slots.pairOf(slot);
+      const route = pair === null ? null : (this.#routes.get(pair) ?? null);
+      if (pair === null || !route) {
+        this.drops.add("unbound-slot");
+        continue;
+      }
+      if (!this.gates.send(now, pair, sent.length)) {
+        this.drops.add("send-limit");
+        continue;
+      }
+      return { data: this.#buffers.commit(sent.length), socket: route.socket, to: route.remote };
+    }
+  }
+
+  addresses(slot: SlotIndex): { local: { host: string; port: number }; remote: { host: string; port: number } } {
+    return { local: this.slots.local(slot), remote: this.slots.remote(slot) };
+  }
+
+  #drop(reason: DataPathDrop): false {
+    this.drops.add(reason);
+    return false;
+  }
+}

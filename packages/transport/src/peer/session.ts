@@ -1,0 +1,519 @@
+import {
+  type Deadline,
+  earliest,
+  type Logger,
+  type Millis,
+  type Random,
+  randomU64,
+  type SocketAddress,
+  type SocketId,
+  type Transmit,
+} from "@adit/core";
+import {
+  type Candidate,
+  IceAgent,
+  type IceEvent,
+  type IceParameters,
+  type LocalCandidateInit,
+  type PairId,
+  type PairInfo,
+} from "@adit/ice";
+import type { PeerId, QuicConnection, QuicStream } from "@adit/quic";
+import type { ControlMessage, PunchingResult, SignalingMessage } from "@adit/signaling";
+import { SessionError, type SessionErrorCode } from "../errors.ts";
+import type { PathPair } from "../path/known-pairs.ts";
+import type { SessionPath, SessionStatus } from "../status.ts";
+import { Control } from "./control.ts";
+import { DataPath } from "./data-path.ts";
+
+/** What a session needs of the endpoint it lives in. */
+export interface SessionHost {
+  readonly log: Logger;
+  readonly random: Random;
+  readonly icePolicy: "all" | "relay";
+  now(): Millis;
+  /** Through the intermediate. False when that is out of reach. */
+  signal(message: SignalingMessage): boolean;
+  /** The candidates of our own sockets and allocations, as far as they are known. */
+  localCandidates(): readonly LocalCandidateInit[];
+  /** Whether more local candidates may come by themselves. */
+  readonly isGathering: boolean;
+  /** Silence on a session's path: do signaling and relay still answer? */
+  probeInfrastructure(now: Millis): void;
+  /** A datagram of this session may come from there. */
+  learnRoute(pair: PairId, session: Session): void;
+  /** Packets for that connection are this session's. */
+  claimConnection(connection: QuicConnection, session: Session): void;
+  /** The session's username fragments changed. */
+  claimUfrags(session: Session): void;
+  wake(): void;
+}
+
+export interface SessionPeer {
+  readonly id: PeerId;
+  readonly name: string | null;
+}
+
+type Phase =
+  | { readonly name: "starting" }
+  | { readonly name: "up" }
+  /** The close is on its way out; gone at `until`. */
+  | { readonly name: "closing"; readonly until: Millis }
+  | { readonly name: "closed" };
+
+/** How long a closed session stays to send its CONNECTION_CLOSE again to a peer that missed it, ms. */
+const LINGER_MS = 500;
+/** Application close codes of `adit-peer/1` (docs/protocol.md). */
+export const CLOSE_CODE = { done: 0, refused: 1, protocol: 2, superseded: 3 } as const;
+/** A pump goes round at most this often before it lets others have a turn. */
+const PUMP_ROUNDS = 16;
+const PING_TIMEOUT_MS = 5_000;
+
+/** What both sides of a session share: ICE, the data path, the control stream, the clocks. The rest is in its subclasses. */
+export abstract class Session {
+  /** As it is signalled. */
+  readonly sessionId: bigint;
+  readonly ice: IceAgent;
+  readonly data = new DataPath();
+  readonly closed: Promise<{ readonly code: string; readonly reason: string }>;
+  protected readonly host: SessionHost;
+  protected readonly control: Control;
+  protected handshakes = 0;
+  /** The connection that carries the session; null until one won. */
+  protected carrier: QuicConnection | null = null;
+  #phase: Phase = { name: "starting" };
+  #resolveClosed: (end: { code: string; reason: string }) => void = () => {};
+  #reported: PunchingResult["outcome"] | null = null;
+  #seenBytes = 0;
+  #candidatesAnnounced = false;
+  #boostAt: Millis | null = null;
+  #pings = new Map<bigint, { at: Millis; resolve: (rttMs: number) => void; reject: (error: Error) => void }>();
+  readonly #localCandidates: Candidate[] = [];
+
+  protected constructor(host: SessionHost, id: bigint, role: "controlling" | "controlled") {
+    this.host = host;
+    this.sessionId = id;
+    this.ice = new IceAgent({ role, random: host.random, policy: host.icePolicy, log: host.log });
+    this.control = new Control(
+      (message) => this.#handleControl(message),
+      (reason) => this.handleControlEnd(reason),
+    );
+    this.closed = new Promise((resolve) => {
+      this.#resolveClosed = resolve;
+    });
+  }
+
+  abstract readonly peer: SessionPeer;
+  abstract get path(): SessionPath;
+  abstract get reason(): string;
+  abstract get migrations(): number;
+  abstract get activePair(): PairId | null;
+  abstract get rttMs(): Millis | null;
+  abstract get relayRttMs(): Millis | null;
+  /** Every QUIC connection of the session: more than one only while they race. */
+  abstract get connections(): readonly QuicConnection[];
+
+  protected abstract handleAnswer(now: Millis, pair: PathPair, rttMs: Millis): void;
+  protected abstract handlePairLost(now: Millis, pair: PairId, reason: string): void;
+  protected abstract handleHeard(now: Millis, pair: PairId, connection: QuicConnection): void;
+  protected abstract handleActivity(now: Millis): void;
+  protected abstract handleConnectionEvents(now: Millis, connection: QuicConnection): void;
+  protected abstract handleRestart(now: Millis, message: Extract<ControlMessage, { type: "restart" }>): void;
+  protected abstract handlePathReport(now: Millis): void;
+  protected abstract handlePolicyTimeout(now: Millis): void;
+  protected abstract pollPolicyTimeout(): Deadline | null;
+  /** Carries out what the policy wants; true when it did anything. */
+  protected abstract pumpPolicy(now: Millis): boolean;
+  protected abstract keepPairs(): readonly (PairId | null)[];
+
+  get id(): string {
+    return this.sessionId.toString(16).padStart(16, "0");
+  }
+
+  get isUp(): boolean {
+    return this.#phase.name === "up";
+  }
+
+  get isOver(): boolean {
+    return this.#phase.name === "closing" || this.#phase.name === "closed";
+  }
+
+  /** Nothing is left to be sent: the endpoint may forget it. */
+  get isGone(): boolean {
+    return this.#phase.name === "closed";
+  }
+
+  // ---- datagrams
+
+  /** A STUN message that is meant for this session's ICE. */
+  handleStun(now: Millis, socket: SocketId, from: SocketAddress, data: Uint8Array): boolean {
+    if (this.isOver) return false;
+    const receipt = this.ice.handleDatagram(now, socket, from, data);
+    if (receipt.kind === "dropped") {
+      this.host.log.trace("check-dropped", { session: this.id, from, reason: receipt.reason });
+      return false;
+    }
+    const pair = this.#learn(socket, from);
+    if (receipt.kind === "request") this.data.gates.handleRequest(now, pair, data.length);
+    else this.data.gates.handleAnswer(now, pair);
+    return true;
+  }
+
+  /** A QUIC packet of one of this session's connections. */
+  handlePacket(now: Millis, connection: QuicConnection, socket: SocketId, from: SocketAddress, data: Uint8Array): void {
+    const pair = this.#learn(socket, from);
+    const handed = this.data.receive(now, connection, pair, data, {
+      first: connection.state === "handshaking",
+      keep: this.keepPairs(),
+      mayBind: this.ice.role === "controlled",
+    });
+    if (handed) this.handleHeard(now, pair, connection);
+  }
+
+  pollTransmit(now: Millis): Transmit | null {
+    const check = this.ice.pollTransmit();
+    if (check) {
+      this.#learn(check.socket, check.to);
+      return check;
+    }
+    for (const connection of this.connections) {
+      const packet = this.data.transmit(now, connection);
+      if (packet) return packet;
+    }
+    return null;
+  }
+
+  // ---- time
+
+  handleTimeout(now: Millis): void {
+    if (this.#phase.name === "closing" && now >= this.#phase.until) this.#phase = { name: "closed" };
+    this.ice.handleTimeout(now);
+    for (const connection of this.connections) {
+      const due = connection.pollTimeout(now);
+      if (due && due.at <= now) connection.handleTimeout(now);
+    }
+    if (this.isOver) return;
+    if (this.#boostAt !== null && now >= this.#boostAt) {
+      this.#boostAt = null;
+      this.ice.boost(now);
+    }
+    this.handlePolicyTimeout(now);
+    for (const [id, ping] of this.#pings) {
+      if (now < ping.at + PING_TIMEOUT_MS) continue;
+      this.#pings.delete(id);
+      ping.reject(new SessionError("timeout", "the peer did not answer a ping in 5 s"));
+    }
+  }
+
+  pollTimeout(now: Millis): Deadline | null {
+    let next: Deadline | null = this.#phase.name === "closing" ? { at: this.#phase.until, reason: "linger" } : null;
+    for (const connection of this.connections) next = earliest(next, connection.pollTimeout(now));
+    if (this.isOver) return next;
+    if (this.#boostAt !== null) next = earliest(next, { at: this.#boostAt, reason: "start punching" });
+    for (const ping of this.#pings.values()) next = earliest(next, { at: ping.at + PING_TIMEOUT_MS, reason: "ping" });
+    return earliest(earliest(next, this.ice.pollTimeout()), this.pollPolicyTimeout());
+  }
+
+  /** After any input: events and decisions go their way until all is quiet. */
+  pump(now: Millis): void {
+    for (let round = 0; round < PUMP_ROUNDS; round++) {
+      let busy = false;
+      for (let event = this.ice.pollEvent(); event; event = this.ice.pollEvent()) {
+        this.#handleIceEvent(now, event);
+        busy = true;
+      }
+      for (const connection of [...this.connections]) this.handleConnectionEvents(now, connection);
+      if (this.isOver) return;
+      this.#noticeActivity(now);
+      if (this.pumpPolicy(now)) busy = true;
+      if (!busy) return;
+    }
+    this.host.wake();
+  }
+
+  // ---- candidates
+
+  /** A candidate of ours that has come to be known: own address, observed address, relay. */
+  addLocalCandidate(now: Millis, candidate: LocalCandidateInit): void {
+    if (!this.isOver) this.ice.addLocalCandidate(now, candidate);
+  }
+
+  /** What is known of ourselves so far, for an offer or an answer; what comes later trickles (RFC 8838). */
+  protected announce(now: Millis): readonly Candidate[] {
+    for (const candidate of this.host.localCandidates()) this.ice.addLocalCandidate(now, candidate);
+    for (let event = this.ice.pollEvent(); event; event = this.ice.pollEvent()) this.#handleIceEvent(now, event);
+    this.#candidatesAnnounced = true;
+    return [...this.#localCandidates];
+  }
+
+  /** Nothing more will come by itself. */
+  endLocalCandidates(now: Millis): void {
+    if (this.isOver || !this.#candidatesAnnounced) return;
+    this.ice.endOfLocalCandidates(now);
+    this.sendControl({ type: "candidate", ufrag: this.ice.local.ufrag, candidate: null });
+  }
+
+  protected addRemote(now: Millis, ice: IceParameters, candidates: readonly Candidate[]): void {
+    this.ice.setRemoteParameters(now, ice);
+    for (const candidate of candidates) this.ice.addRemoteCandidate(now, candidate);
+  }
+
+  /** The intermediate says that both sides are about to punch: not waited for, it only raises the pace of checks. */
+  handleStartPunching(now: Millis, delayMs: Millis, candidates: readonly Candidate[]): void {
+    for (const candidate of candidates) this.ice.addRemoteCandidate(now, candidate);
+    this.#boostAt = now + delayMs;
+  }
+
+  // ---- the peer's words, whichever way they came
+
+  handleTrickle(now: Millis, ufrag: string, candidate: Candidate | null): void {
+    if (this.ice.remote?.ufrag !== ufrag) return;
+    if (candidate) this.ice.addRemoteCandidate(now, candidate);
+    else this.ice.endOfRemoteCandidates(now);
+  }
+
+  /** From signaling: Restart and PathReport, in the control stream's form. */
+  handleSignaled(now: Millis, message: Extract<ControlMessage, { type: "restart" | "path-report" }>): void {
+    if (message.type === "restart") this.handleRestart(now, message);
+    else if (!message.alive) this.handlePathReport(now);
+  }
+
+  /** Over the control stream, and where that has none or its path may be dead, through the intermediate too. */
+  protected sendControl(message: Extract<ControlMessage, { type: "candidate" | "restart" | "path-report" }>): void {
+    const sent = this.control.send(message);
+    const urgent = message.type !== "candidate";
+    if (!sent || urgent) this.host.signal({ ...message, sessionId: this.sessionId });
+  }
+
+  #handleControl(message: ControlMessage): void {
+    const now = this.now;
+    switch (message.type) {
+      case "hello":
+        return this.handleHello(now);
+      case "candidate":
+        return this.handleTrickle(now, message.ufrag, message.candidate);
+      case "restart":
+      case "path-report":
+        return this.handleSignaled(now, message);
+      case "ping":
+        this.control.send({ type: "pong", id: message.id });
+        return;
+      case "pong": {
+        const ping = this.#pings.get(message.id);
+        this.#pings.delete(message.id);
+        ping?.resolve(this.now - ping.at);
+        return;
+      }
+      case "goodbye":
+        return this.end(now, "closed", message.reason, CLOSE_CODE.done);
+    }
+  }
+
+  protected abstract handleHello(now: Millis): void;
+
+  protected handleControlEnd(reason: string): void {
+    // When the whole connection is over its own event says why.
+    if (this.isOver || this.carrier?.state !== "established") return;
+    this.end(this.now, "closed", `the control stream ended: ${reason}`, CLOSE_CODE.protocol);
+  }
+
+  /** Stream callbacks and the program's calls have no argument for it. */
+  protected get now(): Millis {
+    return this.host.now();
+  }
+
+  // ---- for the program
+
+  ping(): Promise<number> {
+    if (!this.isUp) return Promise.reject(new SessionError("closed", "the session is not up"));
+    const id = randomU64(this.host.random);
+    return new Promise((resolve, reject) => {
+      this.#pings.set(id, { at: this.now, resolve, reject });
+      if (!this.control.send({ type: "ping", id })) {
+        this.#pings.delete(id);
+        reject(new SessionError("closed", "the session is closing"));
+      }
+      this.host.wake();
+    });
+  }
+
+  close(reason = "closed by this side"): void {
+    if (this.isOver) return;
+    this.end(this.now, "closed", reason, CLOSE_CODE.done);
+    this.host.wake();
+  }
+
+  status(): SessionStatus {
+    const pair = this.activePair === null ? null : this.ice.pair(this.activePair);
+    const { sent, received } = this.#applicationBytes();
+    return {
+      id: this.id,
+      peer: { id: this.peer.id, name: this.peer.name },
+      path: this.path,
+      local: pair?.local.address ?? null,
+      remote: pair?.remote.address ?? null,
+      localType: pair?.local.type ?? null,
+      remoteType: pair?.remote.type ?? null,
+      rttMs: round(this.rttMs),
+      relayRttMs: round(this.relayRttMs),
+      sentBytes: sent,
+      receivedBytes: received,
+      handshakes: this.handshakes,
+      migrations: this.migrations,
+      reason: this.reason,
+    };
+  }
+
+  // ---- for the subclasses
+
+  protected setUp(): void {
+    this.#phase = { name: "up" };
+  }
+
+  /** Ends the session: connections close with `code`, waiting pings fail, `closed` resolves. */
+  end(now: Millis, code: SessionErrorCode | string, reason: string, closeCode: number): void {
+    if (this.isOver) return;
+    const wasUp = this.isUp;
+    for (const connection of this.connections) connection.close(closeCode, reason);
+    this.#phase = { name: "closing", until: now + LINGER_MS };
+    for (const ping of this.#pings.values()) ping.reject(new SessionError("closed", reason));
+    this.#pings.clear();
+    if (!wasUp) this.report("failed", reason);
+    const { sent, received } = this.#applicationBytes();
+    if (wasUp) {
+      this.host.log.info("session-end", {
+        session: this.id,
+        peerId: this.peer.id,
+        code,
+        reason,
+        sentBytes: sent,
+        receivedBytes: received,
+      });
+    }
+    this.ice.close();
+    this.handleEnd(code, reason);
+    this.#resolveClosed({ code, reason });
+  }
+
+  protected abstract handleEnd(code: string, reason: string): void;
+
+  /** Tells the intermediate how it went, once per outcome; nothing depends on it. */
+  protected report(outcome: PunchingResult["outcome"], detail: string): void {
+    if (this.#reported === outcome) return;
+    this.#reported = outcome;
+    this.host.signal({ type: "punching-result", sessionId: this.sessionId, outcome, detail });
+  }
+
+  protected logStart(): void {
+    const pair = this.activePair === null ? null : this.ice.pair(this.activePair);
+    this.host.log.info("session-start", {
+      session: this.id,
+      peerId: this.peer.id,
+      ...(this.peer.name === null ? {} : { name: this.peer.name }),
+      path: this.path,
+      remote: pair?.remote.address ?? null,
+    });
+  }
+
+  protected logChange(from: SessionPath, to: SessionPath, reason: string, gapMs: Millis | null): void {
+    this.host.log.info("path-changed", {
+      session: this.id,
+      peerId: this.peer.id,
+      from,
+      to,
+      reason,
+      gapMs: round(gapMs),
+    });
+    if (to === "direct" || to === "relay") this.report(to, reason);
+  }
+
+  /** Why nothing direct works, from what ICE knows. */
+  protected explainNoDirect(): string {
+    if (this.host.icePolicy === "relay") return "this side allows the relay only (--ice-policy relay)";
+    const direct = this.ice.pairs().filter((pair) => pair.direct);
+    if (direct.length === 0) return "the peer offered no address that could be reached from here";
+    const sent = direct.reduce((sum, pair) => sum + pair.requestsSent, 0);
+    const answered = direct.reduce((sum, pair) => sum + pair.responsesReceived, 0);
+    const where = `${direct.length} address${direct.length === 1 ? "" : "es"} of the peer`;
+    if (answered > 0) return `${where} answered ${answered} of ${sent} checks and then no more`;
+    return `none of ${sent} checks to ${where} was answered: UDP between the two sides is blocked, or their NATs do not let it through`;
+  }
+
+  #learn(socket: SocketId, remote: SocketAddress): PairId {
+    const pair = this.data.learn(socket, remote);
+    this.host.learnRoute(pair, this);
+    return pair;
+  }
+
+  #handleIceEvent(now: Millis, event: IceEvent): void {
+    switch (event.type) {
+      case "local-candidate": {
+        const { foundation, component, transport, priority, address, type, related } = event.candidate;
+        const candidate: Candidate = { foundation, component, transport, priority, address, type, related };
+        this.#localCandidates.push(candidate);
+        if (!this.#candidatesAnnounced) return;
+        this.sendControl({ type: "candidate", ufrag: this.ice.local.ufrag, candidate });
+        return;
+      }
+      case "pair-valid":
+        this.host.log.debug("pair-valid", { session: this.id, ...describePair(event.pair) });
+        return;
+      case "check-answered":
+        return this.handleAnswer(now, pathPair(event.pair), event.rttMs);
+      case "pair-failed":
+        this.host.log.debug("pair-failed", { ...describePair(event.pair), reason: event.reason });
+        if (!event.pair.valid)
+          this.handlePairLost(now, event.pair.id, `the checks of the path failed: ${event.reason}`);
+        return;
+      case "pair-expired":
+        this.data.gates.close(event.pair.id);
+        this.handlePairLost(now, event.pair.id, "the peer's consent to the path expired");
+        return;
+      case "nominated":
+      case "role-changed":
+      case "failed":
+      case "completed":
+        this.host.log.debug(`ice-${event.type}`, { session: this.id });
+        return;
+    }
+  }
+
+  #noticeActivity(now: Millis): void {
+    const { sent, received } = this.#applicationBytes();
+    if (sent + received === this.#seenBytes) return;
+    this.#seenBytes = sent + received;
+    this.handleActivity(now);
+  }
+
+  #applicationBytes(): { sent: number; received: number } {
+    const carrier = this.carrier;
+    if (!carrier) return { sent: 0, received: 0 };
+    return {
+      sent: carrier.sentBytes - this.control.sentBytes,
+      received: carrier.receivedBytes - this.control.receivedBytes,
+    };
+  }
+}
+
+/** A stream that asks for a service, handed up by a session. */
+export interface ServiceStream {
+  readonly stream: QuicStream;
+  readonly name: string;
+  readonly protocol: "tcp" | "udp";
+}
+
+const pathPair = (pair: PairInfo): PathPair => ({
+  id: pair.id,
+  kind: pair.direct ? "direct" : "relay",
+  priority: pair.priority,
+});
+
+const describePair = (pair: PairInfo) => ({
+  local: pair.local.address,
+  localType: pair.local.type,
+  remote: pair.remote.address,
+  remoteType: pair.remote.type,
+  rttMs: round(pair.rttMs),
+});
+
+const round = (ms: Millis | null): number | null => (ms === null ? null : Math.round(ms * 100) / 100);

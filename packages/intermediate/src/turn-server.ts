@@ -201,6 +201,11 @@ export class TurnServer {
     return null;
   }
 
+  /** Every datagram polled so far was sent, copied or dropped. */
+  flushed(): void {
+    if (this.#nextTransmit === this.#transmits.length) this.#framer.reuse();
+  }
+
   pollCommand(): TurnCommand | null {
     return this.#allocations.pollCommand();
   }
@@ -292,18 +297,20 @@ function dataIndication(from: SocketAddress, data: Uint8Array, random: Random): 
     .build();
 }
 
-/** How much memory the framer takes at once: one allocation for some fifty packets. */
-const SLAB_BYTES = 65_536;
+/** The framer's memory, at first and at most: the latter holds what a driver sends in one turn as a rule. */
+const FIRST_SLAB_BYTES = 65_536;
+const MAX_SLAB_BYTES = 1_048_576;
 
-/** Puts ChannelData headers before payloads. */
+/** Puts ChannelData headers before payloads, in memory that is used again when the driver has sent it. */
 class Framer {
-  #slab = new Uint8Array(0);
+  #slab = new Uint8Array(FIRST_SLAB_BYTES);
   #used = 0;
 
   frame(channel: number, payload: Uint8Array): Uint8Array {
     const length = CHANNEL_DATA_HEADER_BYTES + payload.length;
     if (this.#used + length > this.#slab.length) {
-      this.#slab = new Uint8Array(Math.max(SLAB_BYTES, length));
+      // The views handed out keep the old slab alive.
+      this.#slab = new Uint8Array(Math.max(length, Math.min(MAX_SLAB_BYTES, this.#slab.length * 2)));
       this.#used = 0;
     }
     const out = this.#slab.subarray(this.#used, this.#used + length);
@@ -311,5 +318,9 @@ class Framer {
     writeChannelHeader(out, channel, payload.length);
     out.set(payload, CHANNEL_DATA_HEADER_BYTES);
     return out;
+  }
+
+  reuse(): void {
+    this.#used = 0;
   }
 }

@@ -1,0 +1,130 @@
+import { SocketAddress } from "@adit/core";
+import { test } from "@adit/harness";
+import { type RelayDenial, RelayPolicy, type TurnOwner } from "../src/relay-policy.ts";
+
+const FOREIGN: TurnOwner = { kind: "foreign", key: "user:x" };
+const PEER: TurnOwner = { kind: "peer", key: "peer:p", peerId: "p" };
+const RELAY_IP = "198.41.0.4";
+const LIVE = 50_001;
+
+function policy(o: { allowPrivate?: boolean; relayedIp?: string; services?: string[]; sessionIps?: string[] } = {}) {
+  const relayedIp = o.relayedIp ?? RELAY_IP;
+  return new RelayPolicy({
+    allowPrivate: o.allowPrivate ?? false,
+    relayedIp,
+    ownIps: ["10.1.2.3", "198.41.0.5", "2606:4700::53"],
+    services: (o.services ?? ["198.41.0.4:3478"]).map((text) => {
+      const colon = text.lastIndexOf(":");
+      return SocketAddress.of(text.slice(0, colon), Number(text.slice(colon + 1)));
+    }),
+    isLivePort: (port) => port === LIVE,
+    isSessionPeer: (peerId, ip) => peerId === "p" && (o.sessionIps ?? []).includes(ip),
+  });
+}
+
+/** What becomes of an address: by default, and with --allow-private-relay. */
+const classes: readonly (readonly [string, RelayDenial | null, RelayDenial | null])[] = [
+  ["8.8.8.8", null, null],
+  ["2001:4860:4860::8888", null, null],
+  ["0.0.0.0", "unspecified", "unspecified"],
+  ["0.1.2.3", "unspecified", "unspecified"],
+  ["::", "unspecified", "unspecified"],
+  ["127.0.0.1", "loopback", null],
+  ["127.9.9.9", "loopback", null],
+  ["::1", "loopback", null],
+  ["10.0.0.1", "private", null],
+  ["172.16.0.1", "private", null],
+  ["172.31.255.255", "private", null],
+  ["172.32.0.1", null, null],
+  ["192.168.0.1", "private", null],
+  ["100.64.0.1", "private", null],
+  ["fd00::1", "private", null],
+  ["169.254.169.254", "link-local", "link-local"],
+  ["fe80::1", "link-local", "link-local"],
+  ["224.0.0.251", "multicast", "multicast"],
+  ["ff02::fb", "multicast", "multicast"],
+  ["255.255.255.255", "broadcast", "broadcast"],
+  ["240.0.0.1", "reserved", "reserved"],
+  ["192.0.2.1", "reserved", "reserved"],
+  ["198.18.0.1", "reserved", "reserved"],
+  ["2001:db8::1", "reserved", "reserved"],
+  // The same through the disguises of RFC 4291 §2.5.5.2, RFC 6052 and RFC 3056.
+  ["::ffff:127.0.0.1", "loopback", null],
+  ["::ffff:169.254.169.254", "link-local", "link-local"],
+  ["64:ff9b::10.0.0.1", "private", null],
+  ["64:ff9b::169.254.169.254", "link-local", "link-local"],
+  ["64:ff9b::8.8.8.8", null, null],
+  ["2002:7f00:1::1", "loopback", null],
+  ["2002:a9fe:a9fe::", "link-local", "link-local"],
+  // This host, by whatever way.
+  ["198.41.0.5", "own-address", "own-address"],
+  ["2606:4700::53", "own-address", "own-address"],
+  ["64:ff9b::198.41.0.5", "own-address", "own-address"],
+  ["2002:c629:5::1", "own-address", "own-address"],
+];
+
+for (const [ip, byDefault, lifted] of classes) {
+  test(`${ip} is ${byDefault ?? "allowed"} for a foreign client, and ${lifted ?? "allowed"} with --allow-private-relay`, (t) => {
+    for (const [allowPrivate, expected] of [
+      [false, byDefault],
+      [true, lifted],
+    ] as const) {
+      const table = policy({ allowPrivate });
+      const normal = SocketAddress.of(ip, 7000);
+      t.equal(table.denyPermission(FOREIGN, normal.ip), expected);
+      t.equal(table.denyPeer(FOREIGN, normal), expected);
+    }
+  });
+}
+
+test("our relayed IP: a permission for it may be had, packets go to live allocations only", (t) => {
+  for (const owner of [FOREIGN, PEER]) {
+    const table = policy();
+    t.equal(table.denyPermission(owner, RELAY_IP), null);
+    t.equal(table.denyPeer(owner, SocketAddress.of(RELAY_IP, LIVE)), null);
+    t.equal(table.denyPeer(owner, SocketAddress.of(RELAY_IP, LIVE + 1)), "own-address");
+    t.equal(table.denyPeer(owner, SocketAddress.of(RELAY_IP, 3478)), "own-address");
+  }
+  const disguised = SocketAddress.of("64:ff9b::198.41.0.4", LIVE);
+  t.equal(policy().denyPeer(FOREIGN, disguised), "own-address", "a detour to ourselves is no live allocation");
+});
+
+test("a relay on loopback reaches its own allocations without --allow-private-relay, and nothing else there", (t) => {
+  const table = policy({ relayedIp: "127.0.0.1", services: ["127.0.0.1:3478"] });
+  t.equal(table.denyPeer(PEER, SocketAddress.of("127.0.0.1", LIVE)), null);
+  t.equal(table.denyPeer(PEER, SocketAddress.of("127.0.0.1", 9433)), "loopback");
+  t.equal(table.denyPeer(PEER, SocketAddress.of("127.0.0.2", LIVE)), "loopback");
+});
+
+test("our own services stay out of reach even where private addresses are not", (t) => {
+  const concrete = policy({
+    allowPrivate: true,
+    relayedIp: "127.0.0.1",
+    services: ["127.0.0.1:3478", "127.0.0.1:9433"],
+  });
+  t.equal(concrete.denyPeer(FOREIGN, SocketAddress.of("127.0.0.1", 3478)), "own-address");
+  t.equal(concrete.denyPeer(FOREIGN, SocketAddress.of("127.0.0.1", 9433)), "own-address");
+  t.equal(concrete.denyPeer(FOREIGN, SocketAddress.of("127.0.0.1", 9434)), null);
+  t.equal(concrete.denyPeer(FOREIGN, SocketAddress.of("127.0.0.2", 3478)), null, "somebody else's");
+  const wildcard = policy({ allowPrivate: true, relayedIp: "10.1.2.3", services: ["0.0.0.0:3478"] });
+  t.equal(wildcard.denyPeer(FOREIGN, SocketAddress.of("10.1.2.3", 3478)), "own-address");
+  t.equal(wildcard.denyPeer(FOREIGN, SocketAddress.of("127.0.0.9", 3478)), "own-address", "a wildcard socket hears it");
+  t.equal(wildcard.denyPeer(FOREIGN, SocketAddress.of("10.1.2.4", 3478)), null);
+});
+
+test("a peer reaches the observed addresses of its session peers only, and those by the same rules", (t) => {
+  const table = policy({ sessionIps: ["9.9.9.9", "192.168.0.7", "169.254.169.254"] });
+  t.equal(table.denyPermission(PEER, "9.9.9.9"), null);
+  t.equal(table.denyPermission(PEER, "8.8.8.8"), "not-a-session-peer");
+  t.equal(table.denyPeer(PEER, SocketAddress.of("9.9.9.9", 1)), null);
+  t.equal(table.denyPeer(PEER, SocketAddress.of("9.9.9.10", 1)), "not-a-session-peer");
+  t.equal(table.denyPermission(PEER, "192.168.0.7"), "private", "a session does not lift the rules for addresses");
+  t.equal(table.denyPermission({ kind: "peer", key: "peer:q", peerId: "q" }, "9.9.9.9"), "not-a-session-peer");
+  const lifted = policy({ allowPrivate: true, sessionIps: ["192.168.0.7", "169.254.169.254"] });
+  t.equal(lifted.denyPermission(PEER, "192.168.0.7"), null);
+  t.equal(lifted.denyPermission(PEER, "169.254.169.254"), "link-local");
+});
+
+test("port 0 is nobody", (t) => {
+  t.equal(policy().denyPeer(FOREIGN, SocketAddress.of("8.8.8.8", 0)), "no-port");
+});

@@ -50,7 +50,9 @@ import { verifyIntegrity } from "./stun/integrity.ts";
 import { decodeStun, isStun, type StunMessage } from "./stun/message.ts";
 import { STUN_ATTRIBUTE, STUN_ERROR, STUN_METHOD } from "./stun/tables.ts";
 import {
+  CHECK_SENDS,
   MAX_PROBES_PER_PAIR,
+  NOMINATION_SENDS,
   type Transaction,
   type TransactionKind,
   Transactions,
@@ -364,8 +366,7 @@ export class IceAgent {
     const flaw = whyUnauthentic(message, key);
     if (flaw) return dropped(flaw);
     if (!this.#mayAnswer(socket, from)) return dropped("policy");
-    const seen = this.#seen.note(message.transactionId, socket, from);
-    if (seen === "replayed") return dropped("replayed");
+    if (this.#seen.isReplay(message.transactionId, socket, from)) return dropped("replayed");
     const answer = (data: Uint8Array) => this.#outbox.transmit({ data, socket, to: from });
     const reading = readCheck(message);
     if (reading.kind === "refuse") {
@@ -388,9 +389,6 @@ export class IceAgent {
       this.#early.add({ socket, from, content });
       return { kind: "request", pair: this.#checklist.get(pairId(socket, from))?.id ?? null };
     }
-    const known = this.#checklist.get(pairId(socket, from));
-    // A repetition means that our answer was late or lost, not that the peer wants another check.
-    if (seen === "repeated" && known && known.state.kind !== "failed") return { kind: "request", pair: known.id };
     return { kind: "request", pair: this.#actOnCheck(now, socket, from, content)?.id ?? null };
   }
 
@@ -569,8 +567,7 @@ export class IceAgent {
       tieBreaker: this.#tieBreaker,
       nominate,
     });
-    const repeats = kind === "check" || kind === "nomination";
-    const rtoMs = repeats ? checkRtoMs(this.#taMs, this.#checklist.activeCount) : null;
+    const rtoMs = checkRtoMs(this.#taMs, this.#checklist.activeCount);
     const transaction = this.#transactions.start(now, {
       transactionId,
       kind,
@@ -580,7 +577,8 @@ export class IceAgent {
       nominate,
       data,
       answerKey: remote.key,
-      rtoMs,
+      repetition:
+        kind === "check" ? { rtoMs, ...CHECK_SENDS } : kind === "nomination" ? { rtoMs, ...NOMINATION_SENDS } : null,
     });
     this.#transmit(pair, data);
     return transaction;

@@ -13,12 +13,12 @@ export const MAX_SEEN_REQUESTS = 512;
 export class SeenRequests {
   readonly #paths = new Map<string, string>();
 
-  /** `fresh`: not seen before, and remembered now. `repeated`: seen on this path. `replayed`: seen on another. */
-  note(transactionId: Uint8Array, socket: SocketId, from: SocketAddress): "fresh" | "repeated" | "replayed" {
+  /** Whether the transaction is known from another path; if it is new it is remembered. */
+  isReplay(transactionId: Uint8Array, socket: SocketId, from: SocketAddress): boolean {
     const key = transactionKey(transactionId);
     const path = pairId(socket, from);
     const known = this.#paths.get(key);
-    if (known !== undefined) return known === path ? "repeated" : "replayed";
+    if (known !== undefined) return known !== path;
     if (this.#paths.size >= MAX_SEEN_REQUESTS) {
       for (const oldest of this.#paths.keys()) {
         this.#paths.delete(oldest);
@@ -26,7 +26,7 @@ export class SeenRequests {
       }
     }
     this.#paths.set(key, path);
-    return "fresh";
+    return false;
   }
 }
 

@@ -4,10 +4,16 @@ import type { Generation } from "./generation.ts";
 import type { CandidatePair, IceRole } from "./pair.ts";
 import { transactionKey } from "./stun/message.ts";
 
-/** RFC 8489 §6.2.1: "Rc SHOULD be configurable and SHOULD have a default of 7": the most that one request is sent. */
-export const MAX_SENDS = 7;
-/** RFC 8489 §6.2.1: after the last request "the client waits for a duration equal to Rm times the RTO", with Rm = 16. */
-export const LAST_WAIT_RTOS = 16;
+/**
+ * RFC 8489 §6.2.1: "Rc SHOULD be configurable and SHOULD have a default of 7": the most that one request is sent; and after the
+ * last one "Rm times the RTO" of waiting, with Rm = 16.
+ */
+export const CHECK_SENDS = { maxSends: 7, lastWaitRtos: 16 } as const;
+/**
+ * A nomination goes over a pair that works, so silence means loss: rather than double the pauses to 16 s, a new request follows
+ * after 3.5 s (perhaps on a better pair), for as long as consent stands.
+ */
+export const NOMINATION_SENDS = { maxSends: 3, lastWaitRtos: 4 } as const;
 /** How long the answer to a request that is not repeated (consent, probe, superseded check) is still taken. */
 export const ANSWER_WINDOW_MS = 8_000;
 /** Beyond it the oldest request that is not repeated is forgotten, and new ones are not sent. */
@@ -42,7 +48,7 @@ type Schedule =
   | {
       readonly kind: "repeat";
       readonly sends: number;
-      readonly rtoMs: Millis;
+      readonly repetition: Repetition;
       readonly sentAt: Millis;
       readonly at: Millis;
     }
@@ -50,10 +56,17 @@ type Schedule =
   /** Not repeated: an answer is welcome until then. */
   | { readonly kind: "once"; readonly sends: number; readonly at: Millis };
 
+export interface Repetition {
+  /** The first pause, which doubles. */
+  readonly rtoMs: Millis;
+  readonly maxSends: number;
+  readonly lastWaitRtos: number;
+}
+
 export type TransactionInit = Omit<Transaction, "schedule" | "firstSentAt" | "key"> & {
   readonly transactionId: Uint8Array;
   /** Null: sent once. */
-  readonly rtoMs: Millis | null;
+  readonly repetition: Repetition | null;
 };
 
 /** Outstanding requests: retransmission as in RFC 8489 §6.2.1, bounded. */
@@ -74,15 +87,15 @@ export class Transactions {
   /** Records a request that is sent now. */
   start(now: Millis, init: TransactionInit): Transaction {
     if (this.#byKey.size >= MAX_TRANSACTIONS) this.#forgetOldest();
-    const { transactionId, rtoMs, ...rest } = init;
+    const { transactionId, repetition, ...rest } = init;
     const transaction: Transaction = {
       ...rest,
       key: transactionKey(transactionId),
       firstSentAt: now,
       schedule:
-        rtoMs === null
+        repetition === null
           ? { kind: "once", sends: 1, at: now + ANSWER_WINDOW_MS }
-          : { kind: "repeat", sends: 1, rtoMs, sentAt: now, at: now + rtoMs },
+          : { kind: "repeat", sends: 1, repetition, sentAt: now, at: now + repetition.rtoMs },
     };
     this.#byKey.set(transaction.key, transaction);
     return transaction;
@@ -119,7 +132,7 @@ export class Transactions {
     let at = now;
     for (const transaction of this.#byKey.values()) {
       const { schedule } = transaction;
-      if (schedule.kind !== "repeat" || schedule.sends > MAX_SENDS / 2) continue;
+      if (schedule.kind !== "repeat" || schedule.sends > schedule.repetition.maxSends / 2) continue;
       if (now - schedule.sentAt < minAgeMs || schedule.at <= at) continue;
       this.#byKey.set(transaction.key, { ...transaction, schedule: { ...schedule, at } });
       at += spacingMs;
@@ -138,11 +151,12 @@ export class Transactions {
         over.push(transaction);
         continue;
       }
+      const { repetition } = schedule;
       const sends = schedule.sends + 1;
       const next: Schedule =
-        sends < MAX_SENDS
-          ? { kind: "repeat", sends, rtoMs: schedule.rtoMs, sentAt: now, at: now + schedule.rtoMs * 2 ** (sends - 1) }
-          : { kind: "last-wait", sends, at: now + schedule.rtoMs * LAST_WAIT_RTOS };
+        sends < repetition.maxSends
+          ? { kind: "repeat", sends, repetition, sentAt: now, at: now + repetition.rtoMs * 2 ** (sends - 1) }
+          : { kind: "last-wait", sends, at: now + repetition.rtoMs * repetition.lastWaitRtos };
       this.#byKey.set(transaction.key, { ...transaction, schedule: next });
       repeat.push(transaction);
     }

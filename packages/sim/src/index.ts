@@ -11,4 +11,5 @@ export {
   type NetworkEvent,
   type NetworkOptions,
 } from "./network.ts";
+export { canConnectDirectly, type NatKind } from "./oracle.ts";
 export { type Datagram, Realm } from "./realm.ts";

@@ -1,0 +1,136 @@
+import { parseSocketAddress, type SocketAddress } from "@adit/core";
+import { test } from "@adit/harness";
+import { canConnectDirectly, type Host, type NatBehavior, type NatKind, Network } from "../src/index.ts";
+
+/** A puncher that learns more addresses than this is being led on by a NAT that never settles. */
+const MAX_PEER_ADDRESSES = 40;
+
+/**
+ * The simplest hole puncher: pings each known address of the peer, answers each ping to where it came from, and learns the
+ * addresses that pings come from. Connected when an answer comes from the very address that the ping went to ("the source
+ * address of the response equals the destination of the request", RFC 8445 §7.2.5.2.1).
+ */
+class Puncher {
+  readonly peers = new Map<string, SocketAddress>();
+  reflexive: SocketAddress | null = null;
+  connected = false;
+  readonly #send: (text: string, to: SocketAddress) => void;
+
+  constructor(host: Host) {
+    const socket = host.bind(({ data, from }) => this.#receive(Buffer.from(data).toString(), from), { port: 5000 });
+    this.#send = (text, to) => socket.send(Buffer.from(text), to);
+  }
+
+  ask(server: SocketAddress): void {
+    this.#send("who-am-i", server);
+  }
+
+  punch(): void {
+    for (const to of this.peers.values()) this.#send(`ping ${to.key}`, to);
+  }
+
+  #receive(text: string, from: SocketAddress): void {
+    const [verb, argument = ""] = text.split(" ");
+    if (verb === "you-are") {
+      this.reflexive = parseSocketAddress(argument);
+    } else if (verb === "pong") {
+      if (argument === from.key) this.connected = true;
+    } else {
+      if (this.peers.size < MAX_PEER_ADDRESSES) this.peers.set(from.key, from);
+      this.#send(`pong ${argument}`, from);
+    }
+  }
+}
+
+/** Two punchers, each behind its NATs from the outermost in (none: a public address), and a server that both ask. */
+function lab(natsA: readonly Partial<NatBehavior>[], natsB: readonly Partial<NatBehavior>[], seed = 1) {
+  const network = new Network({ seed, link: { latencyMs: 1 } });
+  const server = network
+    .addHost("server", "192.0.2.1")
+    .bind(({ from }) => server.send(Buffer.from(`you-are ${from.key}`), from), { port: 3478 });
+  const place = (side: number, nats: readonly Partial<NatBehavior>[]): Puncher => {
+    let realm = network.internet;
+    nats.forEach((behavior, depth) => {
+      const ip = depth === 0 ? `198.51.100.${side}` : `100.64.${depth}.${side}`;
+      realm = network.addNat(`nat ${side}.${depth}`, ip, behavior, { outside: realm }).inside;
+    });
+    const ip = nats.length === 0 ? `198.51.100.${side}` : `192.168.${side}.2`;
+    return new Puncher(network.addHost(`host ${side}`, ip, { realm }));
+  };
+  const [a, b] = [place(1, natsA), place(2, natsB)];
+  return {
+    /** Whether both, or neither, got through; throws when only one did after `rounds`. */
+    run(): boolean {
+      for (const puncher of [a, b]) puncher.ask(server.address);
+      network.clock.advance(50);
+      if (!a.reflexive || !b.reflexive) throw new Error("the server did not answer");
+      a.peers.set(b.reflexive.key, b.reflexive);
+      b.peers.set(a.reflexive.key, a.reflexive);
+      for (let round = 0; round < 8; round++) {
+        a.punch();
+        network.clock.advance(10); // not in step, so that each side is also the first one
+        b.punch();
+        network.clock.advance(50);
+      }
+      if (a.connected !== b.connected) throw new Error("only one side is connected");
+      return a.connected;
+    },
+  };
+}
+
+const KINDS: readonly NatKind[] = (["EIM", "ADM", "APDM"] as const).flatMap((mapping) =>
+  (["EIF", "ADF", "APDF"] as const).map((filtering) => ({ mapping, filtering })),
+);
+const nameOf = (kind: NatKind | null): string => (kind ? `${kind.mapping}/${kind.filtering}` : "public");
+
+test("the oracle says what a hole puncher finds, for every pair of NATs and every way to choose ports", (t) => {
+  const sides = [null, ...KINDS];
+  let connected = 0;
+  for (const a of sides) {
+    for (const b of sides) {
+      const expected = canConnectDirectly(a, b);
+      if (expected) connected++;
+      t.equal(canConnectDirectly(b, a), expected, `symmetric: ${nameOf(a)} and ${nameOf(b)}`);
+      for (const ports of ["preserving", "sequential", "random"] as const) {
+        const found = lab(a ? [{ ...a, ports }] : [], b ? [{ ...b, ports }] : []).run();
+        t.equal(found, expected, `${nameOf(a)} and ${nameOf(b)}, ${ports} ports: found ${found}`);
+      }
+    }
+  }
+  t.ok(connected > 50 && connected < 100, `${connected} of 100 pairs`);
+});
+
+test("the pairs that people ask about", (t) => {
+  const home: NatKind = { mapping: "EIM", filtering: "APDF" };
+  const symmetric: NatKind = { mapping: "APDM", filtering: "APDF" };
+  t.equal(canConnectDirectly(home, home), true);
+  t.equal(canConnectDirectly(symmetric, null), true);
+  t.equal(canConnectDirectly(symmetric, { mapping: "EIM", filtering: "ADF" }), true);
+  t.equal(canConnectDirectly(symmetric, home), false);
+  t.equal(canConnectDirectly(symmetric, symmetric), false);
+});
+
+test("a second NAT in front changes nothing when it maps and filters endpoint-independently", (t) => {
+  const open: Partial<NatBehavior> = { mapping: "EIM", filtering: "EIF", ports: "random" };
+  for (const a of KINDS) {
+    for (const b of KINDS) {
+      const expected = canConnectDirectly(a, b);
+      t.equal(lab([open, a], [b]).run(), expected, `${nameOf(a)} behind another, and ${nameOf(b)}`);
+      t.equal(lab([a, open], [open, b]).run(), expected, `${nameOf(a)} and ${nameOf(b)}, each with another`);
+    }
+  }
+});
+
+test("the stricter of two layers decides when both map endpoint-independently", (t) => {
+  const strictness = ["EIF", "ADF", "APDF"] as const;
+  for (const outer of strictness) {
+    for (const inner of strictness) {
+      const effective = strictness[Math.max(strictness.indexOf(outer), strictness.indexOf(inner))] ?? "APDF";
+      for (const b of KINDS) {
+        const expected = canConnectDirectly({ mapping: "EIM", filtering: effective }, b);
+        const found = lab([{ filtering: outer, ports: "random" }, { filtering: inner }], [b]).run();
+        t.equal(found, expected, `EIM/${inner} behind EIM/${outer}, and ${nameOf(b)}`);
+      }
+    }
+  }
+});

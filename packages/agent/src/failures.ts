@@ -1,0 +1,55 @@
+import { ExitError, type Pins, sentenceOf, type Target } from "@adit/program";
+import { SessionError } from "@adit/transport";
+
+export interface FailureContext {
+  readonly target: Target;
+  /** Our own PeerId: what the other side's `--allow` must list. */
+  readonly peerId: string;
+  readonly waitMs: number;
+  readonly intermediate: string;
+  readonly pins: Pins;
+}
+
+export const targetText = (target: Target): string => (target.kind === "name" ? target.name : target.peerId);
+
+/** Whether asking again can never help without somebody changing something. An ExitError is a decision already. */
+export const isPermanent = (error: unknown): boolean =>
+  error instanceof ExitError || (error instanceof SessionError && error.permanent);
+
+/** Why there is no session, as a sentence that says what to do, with the program's exit status. */
+export function sessionFailure(error: unknown, context: FailureContext): unknown {
+  if (!(error instanceof SessionError)) return error;
+  const { target, peerId, waitMs, intermediate, pins } = context;
+  const said = sentenceOf(error);
+  const name = targetText(target);
+  switch (error.code) {
+    case "not-found":
+      return new ExitError(
+        "not-found",
+        `no connector ${target.kind === "name" ? "named" : "with the PeerId"} ${name} was found at ${intermediate} within ${waitMs / 1000} s; ` +
+          "is it running, and is --to right? --wait says how long to look",
+        { cause: error },
+      );
+    case "peer-changed": {
+      const pinned = target.kind === "name" ? pins.get("peers", target.name) : null;
+      return new ExitError("refused", pinned === null ? said : pins.changed("peers", name, pinned, null), {
+        cause: error,
+      });
+    }
+    case "not-allowed":
+      return new ExitError(
+        "refused",
+        `${name} was refused to us (${said}). This agent's PeerId is ${peerId}; whoever runs the other side can let it in with: --allow ${peerId}`,
+        { cause: error },
+      );
+    case "refused":
+    case "intermediate-changed":
+    case "unsupported-version":
+      return new ExitError("refused", said, { cause: error });
+    case "timeout":
+    case "intermediate-unreachable":
+      return new ExitError("timeout", said, { cause: error });
+    case "closed":
+      return new ExitError("failure", said, { cause: error });
+  }
+}

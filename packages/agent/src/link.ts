@@ -1,0 +1,95 @@
+import {
+  type Context,
+  ExitError,
+  type IntermediateAddress,
+  intermediateCheck,
+  type OpenState,
+  type Target,
+} from "@adit/program";
+import type { Endpoint, EndpointOptions, PeerSession } from "@adit/transport";
+import { sessionFailure, targetText } from "./failures.ts";
+
+/** The options that every command with a session takes. */
+export interface LinkValues {
+  readonly intermediate: IntermediateAddress;
+  readonly to: Target;
+  readonly bind: { readonly ip: string; readonly port: number } | undefined;
+  readonly icePolicy: "all" | "relay";
+  readonly wait: number;
+}
+
+export type StartEndpoint = (options: EndpointOptions) => Promise<Endpoint>;
+
+/** The way to one target over one endpoint. */
+export class Link {
+  readonly endpoint: Endpoint;
+  readonly #values: LinkValues;
+  readonly #state: OpenState;
+  #closing: Promise<void> | null = null;
+
+  constructor(endpoint: Endpoint, values: LinkValues, state: OpenState) {
+    this.endpoint = endpoint;
+    this.#values = values;
+    this.#state = state;
+  }
+
+  static async open(start: StartEndpoint, values: LinkValues, state: OpenState, context: Context): Promise<Link> {
+    const { intermediate, bind, icePolicy } = values;
+    const endpoint = await start({
+      identity: state.identity,
+      role: "agent",
+      intermediate: { host: intermediate.host, port: intermediate.port },
+      checkIntermediate: intermediateCheck(state.pins, intermediate),
+      ...(bind && { bind }),
+      icePolicy,
+      log: context.log,
+    });
+    const link = new Link(endpoint, values, state);
+    if (context.signal.aborted) await link.close();
+    else context.signal.addEventListener("abort", () => void link.close(), { once: true });
+    return link;
+  }
+
+  get targetText(): string {
+    return targetText(this.#values.to);
+  }
+
+  /**
+   * One try for a session that may use `service`. The PeerId that a name leads to first is pinned.
+   * @throws SessionError, ExitError
+   */
+  async connect(service: string): Promise<PeerSession> {
+    const { to, wait } = this.#values;
+    const { pins } = this.#state;
+    const expectedPeer = to.kind === "peer" ? to.peerId : pins.get("peers", to.name);
+    const session = await this.endpoint.connect({
+      target: targetText(to),
+      ...(expectedPeer !== null && { expectedPeer }),
+      service,
+      waitMs: wait,
+    });
+    const changed = to.kind === "name" ? pins.check("peers", to.name, session.peer.id) : null;
+    if (changed === null) return session;
+    session.close("the PeerId is not the pinned one");
+    throw new ExitError("refused", changed);
+  }
+
+  /** Ends the session and the endpoint; an attempt to connect ends too. */
+  close(): Promise<void> {
+    this.#closing ??= this.endpoint.close("the agent is ending");
+    return this.#closing;
+  }
+
+  /** What a user is told when there is no session. */
+  failure(error: unknown): unknown {
+    const { to, wait, intermediate } = this.#values;
+    const { identity, pins } = this.#state;
+    return sessionFailure(error, {
+      target: to,
+      peerId: identity.peerId,
+      waitMs: wait,
+      intermediate: intermediate.key,
+      pins,
+    });
+  }
+}

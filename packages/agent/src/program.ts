@@ -1,0 +1,91 @@
+import {
+  addForgetCommand,
+  addIdCommand,
+  addStatusCommand,
+  adminOption,
+  bindAddress,
+  count,
+  duration,
+  intermediateAddress,
+  list,
+  localListener,
+  oneOf,
+  Program,
+  serviceName,
+  statusOptions,
+  target,
+  toggle,
+  value,
+  withState,
+} from "@adit/program";
+import type { StartEndpoint } from "./link.ts";
+
+const options = {
+  intermediate: value(intermediateAddress, { help: "the intermediate that introduces the two" }),
+  to: value(target, { help: "the connector" }),
+  local: list(localListener, { help: "a local listener and the service it leads to" }),
+  bind: value(bindAddress, { help: "where the UDP socket binds (default: all addresses, any port)" }),
+  icePolicy: value(oneOf(["all", "relay"]), {
+    help: "relay: never tell the other side an address of ours",
+    default: "all",
+  }),
+  wait: value(duration, { help: "how long to look for a connector that is not there", default: "10s" }),
+  count: value(count, { short: "c", help: "how many pings, 1 s apart", default: "10" }),
+  untilDirect: toggle({ help: "end at the first answer over a direct path; exit status 1 if none comes" }),
+  ...statusOptions,
+  admin: adminOption("127.0.0.1:9435"),
+};
+
+const link = ["intermediate", "to", "bind", "icePolicy", "wait"] as const;
+
+/** The commands of adit-agent. What they run is loaded only when it runs: `--help` needs no network and no native library. */
+export function makeProgram(start: StartEndpoint): Program<typeof options> {
+  const program = new Program({
+    name: "adit-agent",
+    summary: "Carries local ports to the services of a connector, directly where that is possible.",
+    options,
+  });
+  program
+    .command({
+      name: "forward",
+      summary: "Carries local TCP ports to services until it is stopped.",
+      example: "adit-agent forward --intermediate relay.example.org:4433 --to office --local 8080=web",
+      uses: [...link, "local", "admin"],
+      required: ["intermediate", "to", "local"],
+      run: async (values, context) => {
+        const { forward } = await import("./forward.ts");
+        await withState(context, (state) => forward(start, values, state, context));
+        return 0;
+      },
+    })
+    .command({
+      name: "pipe",
+      summary: "Carries stdin and stdout to a service, for ssh's ProxyCommand.",
+      example: "ssh -o ProxyCommand='adit-agent pipe --intermediate relay.example.org:4433 --to office ssh' me@office",
+      uses: link,
+      required: ["intermediate", "to"],
+      argument: serviceName,
+      logLevel: "warn",
+      run: async (values, context, service) => {
+        const { pipe } = await import("./pipe.ts");
+        await withState(context, (state) => pipe(start, { ...values, service }, state, context));
+        return 0;
+      },
+    })
+    .command({
+      name: "ping",
+      summary: "Measures round trips to a connector, and tells which path they took.",
+      example: "adit-agent ping --intermediate relay.example.org:4433 --to office --until-direct",
+      uses: [...link, "count", "untilDirect", "json"],
+      required: ["intermediate", "to"],
+      logLevel: "warn",
+      run: async (values, context) => {
+        const { ping } = await import("./ping.ts");
+        return await withState(context, (state) => ping(start, values, state, context));
+      },
+    });
+  addStatusCommand(program);
+  addIdCommand(program);
+  addForgetCommand(program, "office");
+  return program;
+}

@@ -116,11 +116,6 @@ export class Checklist {
     return false;
   }
 
-  get allFailed(): boolean {
-    for (const pair of this.#pairs.values()) if (pair.state.kind !== "failed") return false;
-    return true;
-  }
-
   /** All pairs' priorities for a new role (§7.3.1.1). */
   setRole(role: IceRole): void {
     for (const pair of this.#pairs.values()) pair.setCandidates(pair.local, pair.remote, role);

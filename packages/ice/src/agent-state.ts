@@ -1,0 +1,79 @@
+import { type Logger, type Millis, nullLogger, type Random, randomU64, type SocketId } from "@adit/core";
+import type { IceAgentOptions } from "./agent-types.ts";
+import { type Candidate, isRelayedLocal, type LocalCandidate } from "./candidate.ts";
+import { CandidateStore } from "./candidate-store.ts";
+import { Checklist } from "./checklist.ts";
+import { Generation, Generations } from "./generation.ts";
+import { Outbox } from "./outbox.ts";
+import type { CandidatePair, IceRole, PairFailure } from "./pair.ts";
+import { DEFAULT_TA_MS, generateParameters, MIN_TA_MS, taOption } from "./parameters.ts";
+import { Transactions } from "./transactions.ts";
+
+/** The ice-option by which both sides must say that they know how to renominate. */
+export const RENOMINATION = "renomination";
+
+/** What the parts of an agent share, and the few things that all of them do. */
+export class AgentState {
+  readonly random: Random;
+  readonly log: Logger;
+  readonly policy: "all" | "relay";
+  readonly ownTaMs: Millis;
+  readonly tieBreaker: bigint;
+  readonly candidates = new CandidateStore();
+  readonly checklist: Checklist;
+  readonly transactions = new Transactions();
+  readonly generations: Generations;
+  readonly outbox = new Outbox();
+  role: IceRole;
+
+  constructor(options: IceAgentOptions) {
+    this.random = options.random;
+    this.role = options.role;
+    this.log = options.log ?? nullLogger;
+    this.policy = options.policy ?? "all";
+    this.ownTaMs = Math.max(MIN_TA_MS, options.taMs ?? DEFAULT_TA_MS);
+    this.tieBreaker = options.tieBreaker ?? randomU64(options.random);
+    this.checklist = new Checklist(options.maxPairs);
+    this.generations = new Generations(this.newGeneration());
+  }
+
+  newGeneration(): Generation {
+    const options = ["ice2", "trickle", RENOMINATION];
+    if (this.ownTaMs !== DEFAULT_TA_MS) options.push(taOption(this.ownTaMs));
+    return new Generation(generateParameters(this.random, options));
+  }
+
+  isAnnounced(candidate: LocalCandidate): boolean {
+    return candidate.type !== "prflx" && (this.policy === "all" || candidate.type === "relay");
+  }
+
+  /** The pair of a socket and a remote candidate, made or improved; null when they do not pair, by policy or by the bound. */
+  formPair(socket: SocketId, remote: Candidate): CandidatePair | null {
+    const local = this.candidates.bestLocal(socket, remote);
+    if (!local) return null;
+    if (this.policy === "relay" && !isRelayedLocal(local) && remote.type !== "relay") return null;
+    return this.checklist.form(local, remote, this.role);
+  }
+
+  /** Whether both sides have announced renomination. */
+  get renominates(): boolean {
+    return this.generations.current.remote?.parameters.options.includes(RENOMINATION) ?? false;
+  }
+
+  /** Pairs that a check of the current generation made valid. */
+  get validPairs(): CandidatePair[] {
+    return [...this.checklist].filter((pair) => pair.consent?.generation === this.generations.current);
+  }
+
+  /** No check is sent: nobody ever answered, or consent ended and this generation's credentials are spent on the path (RFC 7675 §5.1). */
+  isBarred(pair: CandidatePair): boolean {
+    return pair.exhausted || (pair.state.kind === "failed" && pair.state.reason === "consent-expired");
+  }
+
+  fail(now: Millis, pair: CandidatePair, reason: PairFailure): void {
+    this.checklist.untrigger(pair);
+    pair.setState({ kind: "failed", since: now, reason });
+    this.log.debug("ice-pair-failed", { pair: pair.id, reason });
+    this.outbox.event({ type: "pair-failed", pair: pair.info, reason });
+  }
+}

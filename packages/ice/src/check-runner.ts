@@ -1,0 +1,152 @@
+import { type Deadline, earliest, type Millis } from "@adit/core";
+import type { AgentState } from "./agent-state.ts";
+import { checkPriority } from "./candidate.ts";
+import { checkRtoMs } from "./checklist.ts";
+import { encodeCheck, type Nominate } from "./checks.ts";
+import { nextConsentCheck } from "./consent.ts";
+import type { Generation } from "./generation.ts";
+import type { CandidatePair } from "./pair.ts";
+import { agreedTaMs, DEFAULT_TA_MS, MIN_TA_MS } from "./parameters.ts";
+import {
+  CHECK_SENDS,
+  MAX_PROBES_PER_PAIR,
+  NOMINATION_SENDS,
+  type Repetition,
+  type Transaction,
+  type TransactionKind,
+} from "./transactions.ts";
+
+/** How long {@link CheckRunner.boost} hurries. */
+export const BOOST_MS = 2_000;
+/** A boost repeats a check at once only when it was sent at least this long ago: both sides are told to start at one moment. */
+const BOOST_MIN_AGE_MS = 100;
+
+/** Sends checks: new ones at the pace of Ta, repetitions, probes, and those that renew consent. */
+export class CheckRunner {
+  readonly #state: AgentState;
+  #taMs: Millis = DEFAULT_TA_MS;
+  #nextCheckAt: Millis = Number.NEGATIVE_INFINITY;
+  #boostUntil: Millis = Number.NEGATIVE_INFINITY;
+
+  constructor(state: AgentState) {
+    this.#state = state;
+  }
+
+  /** The peer's parameters are there: checks may begin. */
+  begin(now: Millis, remoteOptions: readonly string[]): void {
+    this.#taMs = agreedTaMs(this.#state.ownTaMs, remoteOptions);
+    this.#nextCheckAt = Math.max(now, this.#nextCheckAt);
+  }
+
+  boost(now: Millis): void {
+    this.#boostUntil = now + BOOST_MS;
+    this.#nextCheckAt = Math.min(this.#nextCheckAt, now);
+    this.#state.checklist.thawAll();
+    this.#state.transactions.hasten(now, MIN_TA_MS, BOOST_MIN_AGE_MS);
+  }
+
+  /** A triggered check (RFC 8445 §7.3.1.4), unless checks of the pair are out of the question. */
+  trigger(now: Millis, pair: CandidatePair): void {
+    const { checklist, transactions } = this.#state;
+    if (pair.state.kind === "in-progress") transactions.supersede(now, pair.state.transactionId);
+    if (!this.#state.isBarred(pair)) checklist.trigger(pair);
+    else if (pair.state.kind !== "failed") this.#state.fail(now, pair, "abandoned");
+  }
+
+  /** One new check in each Ta (§6.1.4.2). */
+  startNext(now: Millis): void {
+    const { checklist, generations } = this.#state;
+    if (!this.#hasWork || now < this.#nextCheckAt) return;
+    const pair = checklist.next();
+    if (!pair) return;
+    if (pair.exhausted) {
+      this.#state.fail(now, pair, "abandoned");
+      return;
+    }
+    const transaction = this.send(now, pair, "check", generations.current, null);
+    if (!transaction) return;
+    pair.setState({ kind: "in-progress", transactionId: transaction.key, since: now });
+    this.#nextCheckAt = now + (now < this.#boostUntil ? MIN_TA_MS : this.#taMs);
+  }
+
+  probe(now: Millis, pair: CandidatePair): boolean {
+    const generation = pair.consent?.generation ?? this.#state.generations.current;
+    if (this.#state.isBarred(pair)) return false;
+    this.#state.transactions.limit(MAX_PROBES_PER_PAIR - 1, (one) => one.pair === pair && one.kind === "probe");
+    return this.send(now, pair, "probe", generation, null) !== null;
+  }
+
+  /** Sends one request. Null: the peer's parameters are not there, or too many requests are out. */
+  send(
+    now: Millis,
+    pair: CandidatePair,
+    kind: TransactionKind,
+    generation: Generation,
+    nominate: Nominate | null,
+  ): Transaction | null {
+    const { random, role, tieBreaker, transactions } = this.#state;
+    const { remote } = generation;
+    if (!remote || !transactions.hasRoom) return null;
+    const transactionId = random.bytes(12);
+    const priority = checkPriority(pair.local);
+    const { key, username } = remote;
+    const data = encodeCheck({ transactionId, username, key, priority, role, tieBreaker, nominate });
+    const repetition = this.#repetition(kind);
+    const init = { transactionId, kind, pair, generation, role, nominate, data, answerKey: key, repetition };
+    const transaction = transactions.start(now, init);
+    this.#transmit(transaction);
+    return transaction;
+  }
+
+  /** Repeats requests whose time has come. Returns the pairs whose nomination came to nothing. */
+  handleTimeout(now: Millis): CandidatePair[] {
+    const { repeat, over } = this.#state.transactions.takeDue(now);
+    for (const transaction of repeat) this.#transmit(transaction);
+    const unnominated: CandidatePair[] = [];
+    for (const { pair, kind, key } of over) {
+      if (pair.state.kind === "in-progress" && pair.state.transactionId === key) this.#state.fail(now, pair, "timeout");
+      if (kind === "nomination") unnominated.push(pair);
+    }
+    this.#renewConsents(now);
+    return unnominated;
+  }
+
+  pollTimeout(): Deadline | null {
+    const { checklist, transactions } = this.#state;
+    let deadline: Deadline | null = null;
+    if (this.#hasWork) deadline = { at: this.#nextCheckAt, reason: "ice-check" };
+    const nextAt = transactions.nextAt;
+    if (nextAt !== null) deadline = earliest(deadline, { at: nextAt, reason: "ice-transaction" });
+    for (const { consent } of checklist) {
+      if (consent) deadline = earliest(deadline, { at: consent.nextCheckAt, reason: "ice-consent" });
+    }
+    return deadline;
+  }
+
+  get #hasWork(): boolean {
+    const { checklist, generations, transactions } = this.#state;
+    return generations.current.remote !== null && transactions.hasRoom && checklist.hasWork;
+  }
+
+  #repetition(kind: TransactionKind): Repetition | null {
+    if (kind === "consent" || kind === "probe") return null;
+    const rtoMs = checkRtoMs(this.#taMs, this.#state.checklist.activeCount);
+    return { rtoMs, ...(kind === "check" ? CHECK_SENDS : NOMINATION_SENDS) };
+  }
+
+  /** RFC 7675 §5.1: each valid pair by itself, requests without repetition, at jittered intervals. */
+  #renewConsents(now: Millis): void {
+    const { checklist, generations, random } = this.#state;
+    for (const pair of checklist) {
+      const { consent } = pair;
+      if (!consent || consent.nextCheckAt > now) continue;
+      pair.setConsent({ ...consent, nextCheckAt: nextConsentCheck(now, random) });
+      if (generations.isRenewable(consent.generation)) this.send(now, pair, "consent", consent.generation, null);
+    }
+  }
+
+  #transmit({ pair, data }: Transaction): void {
+    pair.noteRequest();
+    this.#state.outbox.transmit({ data, socket: pair.socket, to: pair.remote.address });
+  }
+}

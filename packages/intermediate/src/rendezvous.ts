@@ -41,8 +41,8 @@ const MAX_PUNCH_DELAY_MS = 1_000;
 
 export type RendezvousOutput =
   | { readonly type: "send"; readonly connection: ConnectionId; readonly message: IntermediateMessage }
-  /** The connection is over: the same key registered anew (`replaced`), or this program ends (`shutdown`). */
-  | { readonly type: "goodbye"; readonly connection: ConnectionId; readonly reason: "replaced" | "shutdown" };
+  /** The same key registered anew over another connection: this one is to get Goodbye{replaced}. */
+  | { readonly type: "replaced"; readonly connection: ConnectionId };
 
 export interface Registration {
   readonly name: string;
@@ -155,13 +155,6 @@ export class Rendezvous {
     this.#sessions.detach(now, connection.peerId, id);
   }
 
-  /** This program ends: everybody is told. */
-  shutdown(): void {
-    for (const connection of this.#connections.keys()) {
-      this.#output.push({ type: "goodbye", connection, reason: "shutdown" });
-    }
-  }
-
   handleTimeout(now: Millis): void {
     this.#sessions.sweep(now);
   }
@@ -217,7 +210,7 @@ export class Rendezvous {
   #replace(now: Millis, older: Connection, newer: Connection): void {
     this.#log.info("peer-replaced", { peerId: older.peerId, address: older.observed.key, by: newer.observed.key });
     this.#sessions.adopt("connector", newer.peerId, newer.connection, newer.observed, older.connection);
-    this.#output.push({ type: "goodbye", connection: older.connection, reason: "replaced" });
+    this.#output.push({ type: "replaced", connection: older.connection });
     this.handleClosed(now, older.connection, "broken");
   }
 

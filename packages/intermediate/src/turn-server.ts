@@ -159,10 +159,11 @@ export class TurnServer {
     this.#transmit(response, this.#socket, allocation.client);
   }
 
-  /** The driver could not. */
-  handleBindFailed(relay: RelayId, reason: string): void {
+  /** The driver could not. `portTaken`: another port may do. */
+  handleBindFailed(relay: RelayId, reason: string, portTaken: boolean): void {
     const allocation = this.#allocations.ofRelay(relay);
-    if (allocation?.state.kind !== "binding" || this.#allocations.tryNextPort(allocation)) return;
+    if (allocation?.state.kind !== "binding") return;
+    if (portTaken && this.#allocations.tryNextPort(allocation)) return;
     this.#log.warn("relay-bind-failed", { port: allocation.state.port, reason });
     const response = this.#requests.allocateFailure(allocation.state.request);
     this.#allocations.remove(allocation, "bind-failed");

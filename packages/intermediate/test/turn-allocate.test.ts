@@ -270,18 +270,27 @@ test("a retransmission that comes while the socket is being bound waits for the 
 test("a taken port is passed over; when 16 in a row are taken, the answer is 508", (t) => {
   const kit = new RelayKit({ manualBind: true });
   kit.datagram(CLIENT, kit.bytes(alice(), ALLOCATE, udp));
-  kit.server.handleBindFailed(1, "address-in-use");
+  kit.server.handleBindFailed(1, "address-in-use", true);
   kit.pump();
   t.equal(kit.binds.length, 2);
   t.notEqual(kit.binds[0]?.address.port, kit.binds[1]?.address.port);
   for (let i = 0; i < 30; i++) {
-    kit.server.handleBindFailed(1, "address-in-use");
+    kit.server.handleBindFailed(1, "address-in-use", true);
     kit.pump();
   }
   t.equal(kit.binds.length, 16);
   t.equal(new Set(kit.binds.map((bind) => bind.address.port)).size, 16);
   t.equal(outcome(kit.read(alice(), t.must(kit.take()[0]).data)), 508);
   t.equal(kit.server.stats.allocations, 0);
+});
+
+test("where no port at all can be bound, the first failure is the answer", (t) => {
+  const kit = new RelayKit({ manualBind: true });
+  kit.datagram(CLIENT, kit.bytes(alice(), ALLOCATE, udp));
+  kit.server.handleBindFailed(1, "too many open files", false);
+  kit.pump();
+  t.equal(kit.binds.length, 1);
+  t.equal(outcome(kit.read(alice(), t.must(kit.take()[0]).data)), 508);
 });
 
 test("a socket that comes up after its allocation has gone is closed", (t) => {

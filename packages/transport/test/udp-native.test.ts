@@ -134,6 +134,17 @@ test("node: the runtime keeps a bounded number, and drain comes when it keeps no
   t.equal(native.kept[0]?.number, dealt);
 });
 
+test("node: what the runtime keeps are bytes of its own", (t) => {
+  const kept: Uint8Array[] = [];
+  const native = { ...nodeKernel(), send: (data: Uint8Array) => void kept.push(data) };
+  const { common } = parts();
+  const socket = new NodeUdpSocket({ ...common, native });
+  const scratch = numbered(7);
+  socket.send([{ data: scratch, to }]);
+  scratch.fill(0xff);
+  t.equal(numberOf({ data: kept[0] ?? t.fail("nothing sent") }), 7);
+});
+
 test("node: an ICMP error that hits a good datagram has it sent once more, not forever; other errors are final", (t) => {
   const native = nodeKernel();
   const { common, counts } = parts();

@@ -145,8 +145,8 @@ export class QuicConnection {
   #pumpNeeded = false;
   #received = false;
   #workTold = false;
-  /** Undefined: to be asked for. */
-  #nativeDeadline: number | null | undefined = undefined;
+  #nativeDeadline: number | null = null;
+  #nativeDeadlineStale = true;
   #receiveErrors = 0;
   #sendErrors = 0;
 
@@ -348,7 +348,7 @@ export class QuicConnection {
     }
     this.#received = true;
     this.#pumpNeeded = true;
-    this.#nativeDeadline = undefined;
+    this.#nativeDeadlineStale = true;
   }
 
   /**
@@ -357,13 +357,14 @@ export class QuicConnection {
    */
   send(out: Uint8Array): SentPacket | null {
     if (this.#state.is === "closed") return null;
-    this.#nativeDeadline = undefined;
+    this.#nativeDeadlineStale = true;
     const packet = this.#sendNative(out);
     if (packet) return packet;
     if (this.#state.is === "closing" && this.#state.flushing) {
       const { close } = this.#state;
       this.#state = { is: "closing", close, flushing: false };
-      this.#closeNative(true, close.code, close.reason);
+      this.#closeNative(close.isApp, close.code, close.isApp ? close.reason : "");
+      this.#pumpNeeded = true;
       return this.#sendNative(out);
     }
     this.#workTold = false;
@@ -379,18 +380,15 @@ export class QuicConnection {
       this.#endWith({ is: "closing", close, flushing: false });
     }
     this.#native.onTimeout(); // does nothing unless one of its timers is due
-    this.#nativeDeadline = undefined;
+    this.#nativeDeadline = null;
+    this.#nativeDeadlineStale = true;
     this.#pumpNeeded = true;
   }
 
   pollTimeout(now: number): Deadline | null {
     if (this.#state.is === "closed") return null;
-    if (this.#nativeDeadline === undefined) {
-      // The binding cuts microseconds off: a millisecond later the timer is due for certain.
-      const timeout = this.#native.timeout();
-      this.#nativeDeadline = timeout === null ? null : now + timeout + 1;
-    }
-    let deadline: Deadline | null = this.#nativeDeadline === null ? null : { at: this.#nativeDeadline, reason: "quic" };
+    const nativeAt = this.#nativeTimeout(now);
+    let deadline: Deadline | null = nativeAt === null ? null : { at: nativeAt, reason: "quic" };
     if (this.#state.is === "handshaking") {
       deadline = earliest(deadline, { at: this.#state.deadline, reason: "quic-handshake" });
     }
@@ -410,6 +408,7 @@ export class QuicConnection {
     const received = this.#received;
     this.#received = false;
     if (this.#state.is === "handshaking") this.#pumpHandshake();
+    if (this.closeReason) this.#streams.pumpKicked();
     if (this.#state.is === "established") {
       this.#pumpConnectionIds();
       this.#pumpPaths();
@@ -439,10 +438,9 @@ export class QuicConnection {
     this.#events.push({ type: "established", peerId, alpn });
   }
 
-  /** The sentence stays here; the peer learns the alert. */
+  /** The sentence stays here; the peer learns the alert, once the flight that lets it read 1-RTT packets has left. */
   #refuse(code: number, reason: string): void {
-    this.#closeNative(false, code, "");
-    this.#endWith({ is: "closing", close: { by: "local", isApp: false, code, reason }, flushing: false });
+    this.#endWith({ is: "closing", close: { by: "local", isApp: false, code, reason }, flushing: true });
   }
 
   /** RFC 9000 §5.1.1: gives the peer as many connection IDs as it keeps, and new ones for those it retires. */
@@ -518,7 +516,7 @@ export class QuicConnection {
   #endWith(state: State & { close: CloseReason }): void {
     this.#state = state;
     this.#streams.closedError = new ConnectionClosedError(state.close);
-    this.#nativeDeadline = undefined;
+    this.#nativeDeadlineStale = true;
     this.#pumpNeeded = true;
   }
 
@@ -550,6 +548,19 @@ export class QuicConnection {
     return null;
   }
 
+  #nativeTimeout(now: number): number | null {
+    if (!this.#nativeDeadlineStale) return this.#nativeDeadline;
+    this.#nativeDeadlineStale = false;
+    const timeout = this.#native.timeout();
+    // The binding cuts the microseconds off: a millisecond later the timer is due for certain. Asked again, the same timer would seem
+    // to be a little later each time, and never be due: what was promised stands.
+    const at = timeout === null ? null : now + timeout + 1;
+    const promised = this.#nativeDeadline;
+    const stands = at !== null && promised !== null && promised <= at && (at - promised <= 1 || timeout === 0);
+    if (!stands) this.#nativeDeadline = at;
+    return this.#nativeDeadline;
+  }
+
   #mustBeEstablished(): void {
     if (this.#state.is === "established") return;
     if (this.closeReason) throw new ConnectionClosedError(this.closeReason);
@@ -558,7 +569,7 @@ export class QuicConnection {
 
   #work(): void {
     this.#pumpNeeded = true;
-    this.#nativeDeadline = undefined;
+    this.#nativeDeadlineStale = true;
     if (this.#workTold) return;
     this.#workTold = true;
     this.onWork?.();

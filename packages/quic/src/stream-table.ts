@@ -123,6 +123,7 @@ export class StreamTable implements StreamHost {
   }
 
   failed(stream: QuicStream, error: unknown): void {
+    if (this.closedError) return; // it did not catch what `read` or `write` threw for that
     this.#options.log.error("stream-handler-failed", { stream: stream.id, error: String(error) });
     stream.reset(0);
     stream.stopSending(0);
@@ -134,15 +135,7 @@ export class StreamTable implements StreamHost {
       for (const id of this.native.readable())
         (this.#streams.get(id) ?? this.#discover(id, onPeerStream))?.pumpReadable();
     }
-    if (this.#kicked.size > 0) {
-      const kicked = [...this.#kicked];
-      this.#kicked.clear();
-      for (const stream of kicked) {
-        if (this.native.streamReadable(stream.id)) stream.pumpReadable();
-        stream.pumpWritable();
-        stream.pumpClosed();
-      }
-    }
+    this.pumpKicked();
     this.#pumpWriters(now, received);
     for (const [id, lingering] of this.#lingering) {
       if (lingering.lookAt <= now) this.#lookAfter(now, id, lingering);
@@ -150,6 +143,18 @@ export class StreamTable implements StreamHost {
     const ended = this.#ended;
     this.#ended = [];
     for (const stream of ended) stream.pumpClosed();
+  }
+
+  /** A handler that was set late is told of what came before. */
+  pumpKicked(): void {
+    if (this.#kicked.size === 0) return;
+    const kicked = [...this.#kicked];
+    this.#kicked.clear();
+    for (const stream of kicked) {
+      if (this.native.streamReadable(stream.id)) stream.pumpReadable();
+      stream.pumpWritable();
+      stream.pumpClosed();
+    }
   }
 
   /** The connection is over. Everyone who waits is told; what has arrived can still be read. */

@@ -27,6 +27,11 @@ export class FrameReader {
     return this.#length;
   }
 
+  /** What it holds in memory, bytes: grows with what arrived, not with what was announced. */
+  get allocatedBytes(): number {
+    return this.#buffer.length;
+  }
+
   /**
    * Takes bytes from `data` at `offset` up to the end of one frame and never further, so that what follows a single frame
    * (the bytes of a service) stays with the caller. `payload` has its own ArrayBuffer, null while the frame is incomplete.

@@ -10,6 +10,8 @@ import {
 } from "../src/index.ts";
 import { CONNECTOR, INTERMEDIATE, OBSERVED, Pair, TURN } from "./pair.ts";
 
+const ICE = { ufrag: "8hhY", pwd: "asd88fgpdd777uzjYhagZg", options: [] };
+
 const error = (code: string, about: Partial<ErrorMessage> = {}): ErrorMessage => ({
   type: "error",
   code,
@@ -327,6 +329,40 @@ test("session messages, a new observed address and renewed credentials come out 
   ]);
 });
 
+const passedOn: readonly (readonly ["agent" | "connector", IntermediateMessage])[] = [
+  ["agent", { type: "connected", sessionId: 1n, peerId: CONNECTOR, name: null, peerObserved: OBSERVED }],
+  ["agent", { type: "candidate-answer", sessionId: 1n, ice: ICE, candidates: [] }],
+  ["connector", { type: "incoming", sessionId: 1n, peerId: CONNECTOR, peerObserved: OBSERVED }],
+  ["connector", { type: "candidate-offer", sessionId: 1n, serviceId: "web", ice: ICE, candidates: [] }],
+  ["agent", { type: "start-punching", sessionId: 1n, targetTimeMs: 9, peerCandidates: [] }],
+  ["connector", { type: "candidate", sessionId: 1n, ufrag: "8hhY", candidate: null }],
+  ["agent", { type: "restart", sessionId: 1n, ice: ICE, candidates: [], answer: false }],
+  ["agent", { type: "path-report", sessionId: 1n, path: "relay", alive: true, silentMs: 0 }],
+  ["connector", { type: "session-end", sessionId: 1n, reason: "" }],
+];
+
+for (const [role, message] of passedOn) {
+  test(`"${message.type}" is passed on to a ${role}`, (t) => {
+    const played = new Played({ role }).up();
+    played.says(1, message);
+    t.same(played.events(), [{ type: "message", message }]);
+  });
+}
+
+test("a Pong that answers no Ping measures nothing", (t) => {
+  const played = new Played();
+  played.connect(0);
+  played.welcome(0);
+  const ping = t.must(played.sent().find((message) => message.type === "ping"));
+  played.events();
+  played.says(5, { type: "pong", id: ping.id + 1n });
+  t.same(played.events(), []);
+  played.says(7, { type: "pong", id: ping.id });
+  t.same(played.events(), [{ type: "rtt", rttMs: 7 }]);
+  played.says(9, { type: "pong", id: ping.id });
+  t.same(played.events(), []);
+});
+
 test("idle, it pings within 12 to 15 s and stays up for an hour", (t) => {
   const pair = new Pair();
   pair.run(1000);
@@ -383,6 +419,23 @@ test("stop before the first attempt does nothing at all", (t) => {
   const played = new Played();
   played.client.stop(0);
   t.same([...played.commands(), ...played.sent(), ...played.events()], []);
+});
+
+test("stop during an attempt breaks the attempt off", (t) => {
+  const played = new Played();
+  played.client.handleTimeout(0);
+  played.client.stop(1);
+  t.same(played.commands(), ["connect", "disconnect"]);
+  played.client.handleConnected(2);
+  t.same(played.sent(), []);
+});
+
+test("what was written makes room again", (t) => {
+  const played = new Played().up();
+  for (let i = 0; i < 1000; i++) {
+    t.ok(played.client.send(1, { type: "session-end", sessionId: 1n, reason: "x".repeat(1000) }));
+    t.equal(played.sent().length, 1);
+  }
 });
 
 test("an intermediate that does not read is given up at 256 KiB", (t) => {

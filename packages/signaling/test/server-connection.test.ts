@@ -170,6 +170,15 @@ test("2,000 messages at once and 500 a second pass; more are refused", (t) => {
   t.equal(played.lastError(), "too-many");
 });
 
+test("silence saves up no more than 2,000 messages", (t) => {
+  const played = new Played().hello();
+  const ping = signalingCodec.encodeFrame({ type: "ping", id: 1n });
+  for (let i = 0; i < 2000; i++) played.connection.handleData(20_000, ping);
+  t.notOk(played.connection.isClosed);
+  played.connection.handleData(20_000, ping);
+  t.equal(played.lastError(), "too-many");
+});
+
 test("a client that does not read is given up at 256 KiB", (t) => {
   const played = new Played().hello();
   let sent = 0;

@@ -1,0 +1,139 @@
+import { test } from "@adit/harness";
+import { type Candidate, candidatePriority, type LocalCandidate } from "../src/candidate.ts";
+import { CandidateStore } from "../src/candidate-store.ts";
+import { Checklist, checkRtoMs } from "../src/checklist.ts";
+import { type CandidatePair, pairPriority } from "../src/pair.ts";
+import { address, remoteHost } from "./kit.ts";
+
+const locals = (...ips: string[]): LocalCandidate[] => {
+  const store = new CandidateStore();
+  ips.forEach((ip, i) => {
+    store.addLocal({ type: "host", address: address(ip, 1000), socket: i });
+  });
+  return [...store.locals];
+};
+
+const remote = (port: number, priority: number, foundation: string): Candidate =>
+  remoteHost(address("198.51.100.9", port), priority, foundation);
+
+const states = (list: Checklist): string[] => [...list].map(({ state }) => state.kind);
+
+function form(list: Checklist, local: LocalCandidate | undefined, to: Candidate): CandidatePair {
+  const pair = local && list.form(local, to, "controlling");
+  if (!pair) throw new Error("no pair");
+  return pair;
+}
+
+const start = (pair: CandidatePair | null): CandidatePair => {
+  if (!pair) throw new Error("nothing to check");
+  pair.setState({ kind: "in-progress", transactionId: "x", since: 0 });
+  return pair;
+};
+
+test("pair priorities follow the formula of RFC 8445 §6.1.2.3 and differ by role only in the last bit", (t) => {
+  t.equal(pairPriority(2_130_706_431, 2_130_706_431), 2_130_706_431n * 2n ** 32n + 2n * 2_130_706_431n);
+  t.equal(pairPriority(2, 1), 2n ** 32n + 4n + 1n);
+  t.equal(pairPriority(1, 2), 2n ** 32n + 4n);
+  t.ok(pairPriority(2 ** 31 - 1, 2 ** 31 - 1) < 2n ** 63n);
+});
+
+test("RTO is 500 ms, or Ta for each pair that waits or is under way (§14.3)", (t) => {
+  t.equal(checkRtoMs(50, 1), 500);
+  t.equal(checkRtoMs(50, 10), 500);
+  t.equal(checkRtoMs(50, 100), 5_000);
+  t.equal(checkRtoMs(5, 100), 500);
+});
+
+test("on one socket an address is one pair, with the better candidates of each side (§6.1.2.4)", (t) => {
+  const store = new CandidateStore();
+  const srflx = t.must(store.addLocal({ type: "srflx", address: address("203.0.113.5", 7), socket: 0 }));
+  const list = new Checklist();
+  const pair = form(list, srflx, remote(1, 500, "1"));
+  const host = t.must(store.addLocal({ type: "host", address: address("10.0.0.1", 7), socket: 0 }));
+  t.equal(form(list, host, remote(1, 500, "1")), pair);
+  t.equal(list.size, 1);
+  t.equal(pair.local.type, "host");
+  t.equal(pair.id, "0|198.51.100.9:1");
+});
+
+test("of each foundation the best pair waits, the others are frozen (§6.1.2.6)", (t) => {
+  const list = new Checklist();
+  const [a] = locals("10.0.0.1");
+  form(list, a, remote(1, 100, "1"));
+  form(list, a, remote(2, 300, "1"));
+  form(list, a, remote(3, 200, "1"));
+  form(list, a, remote(4, 50, "2"));
+  t.same(states(list), ["frozen", "waiting", "frozen", "waiting"]);
+});
+
+test("checks go by priority; a foundation thaws by success, or when nothing else is left (§6.1.4.2, §7.2.5.3.3)", (t) => {
+  const list = new Checklist();
+  const [a] = locals("10.0.0.1");
+  const low = form(list, a, remote(1, 100, "1"));
+  const high = form(list, a, remote(2, 300, "1"));
+  const other = form(list, a, remote(4, 50, "2"));
+  t.equal(start(list.next()), high);
+  t.equal(start(list.next()), other);
+  t.equal(list.next(), null, "the pair left is frozen by one under way");
+  t.equal(list.hasWork, false);
+  high.setState({ kind: "failed", since: 0, reason: "timeout" });
+  t.equal(list.hasWork, true);
+  t.equal(list.next(), low, "its foundation is free again");
+
+  const success = new Checklist();
+  const first = form(success, a, remote(2, 300, "1"));
+  const second = form(success, a, remote(1, 100, "1"));
+  first.setState({ kind: "succeeded", since: 0 });
+  success.thaw(first.foundation);
+  t.equal(second.state.kind, "waiting");
+  t.equal(form(success, a, remote(3, 10, "1")).state.kind, "waiting", "RFC 8838 §12: nothing to wait for any more");
+});
+
+test("triggered checks come first, in their order, each once (§6.1.4.1)", (t) => {
+  const list = new Checklist();
+  const [a] = locals("10.0.0.1");
+  const pairs = [1, 2, 3].map((n) => form(list, a, remote(n, 100 * n, `${n}`)));
+  const [one, two, three] = pairs;
+  list.trigger(t.must(one));
+  list.trigger(t.must(two));
+  list.trigger(t.must(one));
+  t.equal(start(list.next()), one);
+  t.equal(start(list.next()), two);
+  t.equal(start(list.next()), three);
+  t.equal(list.next(), null);
+});
+
+test("the best relayed pair goes second, whatever its priority", (t) => {
+  const list = new Checklist();
+  const [a] = locals("10.0.0.1");
+  const hosts = [1, 2, 3].map((n) => form(list, a, remote(n, 2_000_000_000 + n, `${n}`)));
+  const relays = [7, 8].map((n) =>
+    form(list, a, { ...remote(n, candidatePriority("relay", 255 - n), "9"), type: "relay" }),
+  );
+  t.equal(start(list.next()), hosts[2]);
+  t.equal(start(list.next()), relays[0]);
+  t.equal(start(list.next()), hosts[1]);
+});
+
+test("at the bound the lowest priority goes, but never what carries data, is under way, or is the last way through a relay", (t) => {
+  const list = new Checklist(4);
+  const [a] = locals("10.0.0.1");
+  const relayed = form(list, a, { ...remote(1, 10, "r"), type: "relay" });
+  const busy = start(form(list, a, remote(2, 100, "b")));
+  const low = form(list, a, remote(3, 200, "l"));
+  form(list, a, remote(4, 300, "h"));
+  t.equal(list.form(t.must(a), remote(5, 150, "n"), "controlling"), null, "the new one is the least useful");
+  const better = form(list, a, remote(6, 250, "n"));
+  t.equal(list.size, 4);
+  t.equal(list.has(low), false);
+  t.ok(list.has(relayed) && list.has(busy) && list.has(better));
+});
+
+test("a switch of roles swaps the sides of the formula", (t) => {
+  const list = new Checklist();
+  const [a] = locals("10.0.0.1");
+  const pair = form(list, a, remote(1, 100, "1"));
+  const before = pair.priority;
+  list.setRole("controlled");
+  t.equal(before - pair.priority, 1n, "G > D no more");
+});

@@ -1,0 +1,79 @@
+import { seededRandom } from "@adit/core";
+import { test } from "@adit/harness";
+import { nextConsentCheck } from "../src/consent.ts";
+import { agreed, makePair, signal } from "./kit.ts";
+
+test("consent checks are spread over 4 to 6 s (RFC 7675 §5.1)", (t) => {
+  const random = seededRandom(5);
+  let least = Number.POSITIVE_INFINITY;
+  let most = 0;
+  for (let i = 0; i < 10_000; i++) {
+    const ms = nextConsentCheck(1_000, random) - 1_000;
+    least = Math.min(least, ms);
+    most = Math.max(most, ms);
+  }
+  t.ok(least >= 4_000 && least < 4_010, `${least}`);
+  t.ok(most <= 6_000 && most > 5_990, `${most}`);
+});
+
+test("a valid pair keeps consent for an hour with one check every 4 to 6 s, nominated or not", (t) => {
+  const { network, a, b } = makePair();
+  signal(a, b);
+  t.ok(network.clock.runUntilDone(() => agreed(a, b), 1_000));
+  const sentBefore = a.agent.nominated?.requestsSent ?? 0;
+  const hour = 3_600_000;
+  network.clock.advance(hour);
+  const sent = (a.agent.nominated?.requestsSent ?? 0) - sentBefore;
+  t.ok(sent > hour / 5_300 && sent < hour / 4_700, `${sent} checks`);
+  t.equal(a.has("pair-expired") || b.has("pair-expired"), false);
+  const answers = a.is("check-answered").slice(3);
+  const gaps = answers.slice(1).map(({ at }, i) => at - (answers[i]?.at ?? 0));
+  t.ok(Math.min(...gaps) >= 3_999 && Math.max(...gaps) <= 6_001, `${Math.min(...gaps)}..${Math.max(...gaps)}`);
+});
+
+test("consent ends 30 s after the last answer, and nothing is sent on the pair after that", (t) => {
+  const { network, a, b } = makePair();
+  signal(a, b);
+  network.clock.runUntilDone(() => agreed(a, b), 1_000);
+  network.clock.advance(20_000);
+  network.blockBoth("198.51.100.1", "198.51.100.2");
+  network.clock.advance(60_000);
+  const lastAnswer = Math.max(...a.is("check-answered").map(({ at }) => at));
+  const expired = t.must(a.is("pair-expired")[0]);
+  t.equal(expired.at - lastAnswer, 30_000);
+  t.equal(expired.pair.valid, false);
+  t.equal(a.agent.nominated, null);
+  t.equal(a.agent.pairs()[0]?.failure, "consent-expired");
+  const sent = a.agent.pairs()[0]?.requestsSent;
+  network.clock.advance(60_000);
+  // RFC 7675 §5.1: the credentials are spent on this path.
+  a.agent.retry(a.now);
+  t.equal(a.agent.probe(a.now, expired.pair.id), false);
+  a.running.wake();
+  network.clock.advance(60_000);
+  t.equal(a.agent.pairs()[0]?.requestsSent, sent);
+  t.match(t.must(a.is("failed")[0]).reason, /consent-expired: 1/);
+});
+
+test("after consent ended a restart brings the path back", (t) => {
+  const { network, a, b } = makePair();
+  signal(a, b);
+  network.clock.runUntilDone(() => agreed(a, b), 1_000);
+  const cut = network.blockBoth("198.51.100.1", "198.51.100.2");
+  network.clock.advance(60_000);
+  t.ok(a.has("failed") && b.has("failed"));
+  cut.remove();
+  a.agent.restart(a.now);
+  b.agent.restart(b.now);
+  signal(a, b);
+  t.ok(network.clock.runUntilDone(() => agreed(a, b), 2_000));
+});
+
+test("one answered check in 30 s is enough: a path that loses half of the round trips stays", (t) => {
+  const { network, a, b } = makePair({ seed: 3 });
+  signal(a, b);
+  network.clock.runUntilDone(() => agreed(a, b), 1_000);
+  a.host.link().set({ loss: 0.3 });
+  network.clock.advance(120_000);
+  t.equal(a.has("pair-expired"), false);
+});

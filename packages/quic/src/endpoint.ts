@@ -48,6 +48,11 @@ export interface ConnectOptions extends PeerCheck {
   readonly config: QuicConfig;
   readonly local: VirtualAddress;
   readonly remote: VirtualAddress;
+  /**
+   * The last bytes, at most 8, of the source connection ID that the server sees in the first packet
+   * ({@link InitialHeader.sourceId}): tells connections apart that come from one address.
+   */
+  readonly sourceIdSuffix?: Uint8Array;
 }
 
 /** QUIC connections that share sockets: finds the one that a datagram is for. */
@@ -88,6 +93,7 @@ export class QuicEndpoint {
       throw new QuicError("invalid-state", `${this.#maxConnections} connections are open, which is the limit`);
     }
     const id = this.#ids.draw();
+    if (options.sourceIdSuffix) id.set(options.sourceIdSuffix.subarray(0, 8), id.length - 8);
     let native: NativeConnection;
     try {
       native = quiche.Connection.connect(null, id, local, remote, config.native);

@@ -16,7 +16,7 @@ import { PathPolicy } from "../path/policy.ts";
 import { HandshakeRace } from "../path/race.ts";
 import type { SessionPath } from "../status.ts";
 import { readFirstFrame } from "./framed-stream.ts";
-import { CLOSE_CODE, Session, type SessionHost, type SessionPeer } from "./session.ts";
+import { CLOSE_CODE, Session, type SessionHost, type SessionPeer, sessionTag } from "./session.ts";
 import { AGENT_TEXT } from "./version.ts";
 
 /** An attempt that leads to nothing ends after this long. "connection attempt 5 s" */
@@ -188,16 +188,18 @@ export class AgentSession extends Session {
           break;
         }
         case "closed": {
-          const index = this.#racers.findIndex((racer) => racer.connection === connection);
-          if (index >= 0) this.#racers.splice(index, 1);
-          if (connection === this.carrier || (this.carrier === null && this.#racers.length === 0)) {
-            const refused = event.isApp && event.code === CLOSE_CODE.refused;
-            this.end(now, refused ? "refused" : "closed", event.reason || "the connection was closed", CLOSE_CODE.done);
-          }
+          const lost = connection === this.carrier || this.#racers.every((racer) => racer.connection.closeReason);
+          if (!lost || this.isOver) break;
+          const refused = event.isApp && event.code === CLOSE_CODE.refused;
+          this.end(now, refused ? "refused" : "closed", event.reason || "the connection was closed", CLOSE_CODE.done);
           break;
         }
       }
     }
+    // Until then it may have its CONNECTION_CLOSE to send.
+    if (connection.state !== "closed") return;
+    const index = this.#racers.findIndex((racer) => racer.connection === connection);
+    if (index >= 0) this.#racers.splice(index, 1);
   }
 
   #handleEstablished(now: Millis, connection: QuicConnection): void {
@@ -229,6 +231,7 @@ export class AgentSession extends Session {
       config,
       ...this.data.addresses(slot),
       expectedPeerId: this.#connected.peerId,
+      sourceIdSuffix: sessionTag(this.sessionId),
     });
     connection.onWork = () => this.host.wake();
     this.host.claimConnection(connection, this);

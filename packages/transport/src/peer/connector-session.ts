@@ -150,10 +150,15 @@ export class ConnectorSession extends Session {
           break;
         }
         case "closed":
-          this.#forget(now, connection, event.reason || "the connection was closed");
+          if (connection !== this.carrier) break;
+          this.end(now, "closed", event.reason || "the connection was closed", CLOSE_CODE.done);
           break;
       }
     }
+    // Until then it may have its CONNECTION_CLOSE to send.
+    if (connection.state !== "closed") return;
+    const index = this.#connections.findIndex((candidate) => candidate.connection === connection);
+    if (index >= 0) this.#connections.splice(index, 1);
   }
 
   #handleStream(now: Millis, connection: QuicConnection, stream: QuicStream): void {
@@ -195,12 +200,6 @@ export class ConnectorSession extends Session {
         stream.stopSending(CLOSE_CODE.protocol);
       })
       .finally(() => clearTimeout(timer));
-  }
-
-  #forget(now: Millis, connection: QuicConnection, reason: string): void {
-    const index = this.#connections.findIndex((candidate) => candidate.connection === connection);
-    if (index >= 0) this.#connections.splice(index, 1);
-    if (connection === this.carrier) this.end(now, "closed", reason, CLOSE_CODE.done);
   }
 
   // ---- what the parts say

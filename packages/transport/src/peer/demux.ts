@@ -1,8 +1,8 @@
-import { Counters, type Millis, type SocketAddress, type SocketId } from "@adit/core";
+import { Counters, equalBytes, type Millis, type SocketAddress, type SocketId } from "@adit/core";
 import { IceAgent, isStun, type PairId, pairId } from "@adit/ice";
-import type { QuicConnection, QuicEndpoint } from "@adit/quic";
+import type { InitialHeader, QuicConnection, QuicEndpoint } from "@adit/quic";
 import { ConnectorSession } from "./connector-session.ts";
-import type { Session } from "./session.ts";
+import { type Session, sessionTag } from "./session.ts";
 
 /** "Initials that overtake their check wait, at most 4 per session, 200 ms." */
 export const EARLY_PER_SESSION = 4;
@@ -118,7 +118,7 @@ export class Demux {
         return session.handlePacket(now, route.connection, socket, from, data);
       }
       case "initial": {
-        const session = this.#acceptor(now, pairId(socket, from));
+        const session = this.#acceptor(now, pairId(socket, from), route.header);
         if (session) return session.accept(now, this.#quic, route.header, socket, from, data);
         return this.#hold({ at: arrivedAt, socket, from, data });
       }
@@ -127,12 +127,12 @@ export class Demux {
     }
   }
 
-  /** Of the sessions whose gate is open for that address, the newest that is without a connection. */
-  #acceptor(now: Millis, pair: PairId): ConnectorSession | null {
-    const sessions = [...(this.#byPair.get(pair) ?? [])].reverse();
-    for (const session of sessions) {
-      if (session instanceof ConnectorSession && session.mayAccept && session.data.gates.isOpen(now, pair))
-        return session;
+  /** The session that the packet's source connection ID names, if its gate is open for that address. */
+  #acceptor(now: Millis, pair: PairId, header: InitialHeader): ConnectorSession | null {
+    for (const session of this.#byPair.get(pair) ?? []) {
+      if (!(session instanceof ConnectorSession) || !session.mayAccept) continue;
+      if (!equalBytes(header.sourceId.subarray(-8), sessionTag(session.sessionId))) continue;
+      if (session.data.gates.isOpen(now, pair)) return session;
     }
     return null;
   }

@@ -1,0 +1,143 @@
+import { nullLogger } from "@adit/core";
+import { type T, test } from "@adit/harness";
+import { Identity, type QuicStream } from "@adit/quic";
+import { type Endpoint, type EndpointOptions, startEndpoint } from "../src/index.ts";
+import { FakeIntermediate } from "./fake-intermediate.ts";
+
+interface Net {
+  readonly intermediate: FakeIntermediate;
+  readonly connector: Endpoint;
+  readonly agent: Endpoint;
+}
+
+/** An intermediate without a relay, a connector that echoes, and an agent that it allows. */
+async function network(t: T, changes: Partial<EndpointOptions> = {}): Promise<Net> {
+  const intermediate = await FakeIntermediate.start();
+  const agentIdentity = Identity.generate();
+  const shared = {
+    intermediate: { host: "127.0.0.1", port: intermediate.address.port },
+    checkIntermediate: () => null,
+    log: nullLogger,
+  };
+  const connector = await startEndpoint({
+    ...shared,
+    role: "connector",
+    identity: Identity.generate(),
+    name: "office",
+    bind: { ip: "127.0.0.3", port: 0 },
+    admit: (peerId) => peerId === agentIdentity.peerId,
+    onService: (request) => {
+      if (request.name === "echo") echo(request.accept());
+      else request.refuse("service-unknown", `there is no service "${request.name}" here`);
+    },
+    ...changes,
+  });
+  const agent = await startEndpoint({
+    ...shared,
+    role: "agent",
+    identity: agentIdentity,
+    bind: { ip: "127.0.0.2", port: 0 },
+  });
+  t.teardown(async () => {
+    await agent.close("test over");
+    await connector.close("test over");
+    intermediate.close();
+  });
+  await connector.waitRegistered();
+  return { intermediate, connector, agent };
+}
+
+function echo(stream: QuicStream): void {
+  void stream.readable.pipeTo(stream.writable).catch(() => {});
+}
+
+async function exchange(stream: QuicStream, text: string): Promise<string> {
+  const writer = stream.writable.getWriter();
+  await writer.write(new TextEncoder().encode(text));
+  await writer.close();
+  return new Response(stream.readable).text();
+}
+
+test("two endpoints meet through an intermediate without a relay, and bytes go both ways directly", async (t) => {
+  const { agent, connector } = await network(t);
+  const session = await agent.connect({ target: "office", service: "echo", waitMs: 5_000 });
+  const stream = await session.openService("echo");
+  t.equal(await exchange(stream, "hello"), "hello");
+  const status = session.status();
+  t.equal(status.path, "direct");
+  t.equal(status.localType, "host");
+  t.equal(status.remoteType, "host");
+  t.equal(status.handshakes, 1);
+  t.equal(status.peer.id, connector.peerId);
+  t.equal(status.peer.name, "office");
+  t.ok((await session.ping()) >= 0);
+  t.equal(connector.status().sessions[0]?.peer.id, agent.peerId);
+});
+
+test("a service that does not exist is refused with the connector's words", async (t) => {
+  const { agent } = await network(t);
+  const session = await agent.connect({ target: "office", service: "nosuch", waitMs: 5_000 });
+  await t.rejects(session.openService("nosuch"), { code: "service-unknown", message: /"?there is no service/ });
+  t.equal(await exchange(await session.openService("echo"), "still here"), "still here");
+});
+
+test("an agent that is not allowed is told so before any packet is sent to it", async (t) => {
+  const { agent } = await network(t, { admit: () => false });
+  await t.rejects(agent.connect({ target: "office", service: "echo", waitMs: 2_000 }), {
+    code: "not-allowed",
+    message: new RegExp(`--allow ${agent.peerId}`),
+  });
+});
+
+test("an unknown name is asked for again until the wait is over", async (t) => {
+  const { agent } = await network(t);
+  const before = performance.now();
+  await t.rejects(agent.connect({ target: "nowhere", service: "echo", waitMs: 1_200 }), { code: "not-found" });
+  t.ok(performance.now() - before > 500);
+});
+
+test("a name that leads to another key than the pinned one is refused", async (t) => {
+  const { agent } = await network(t);
+  const expectedPeer = Identity.generate().peerId;
+  await t.rejects(agent.connect({ target: "office", service: "echo", waitMs: 2_000, expectedPeer }), {
+    code: "peer-changed",
+  });
+});
+
+test("the session goes on when the intermediate is gone", async (t) => {
+  const { agent, intermediate } = await network(t);
+  const session = await agent.connect({ target: "office", service: "echo", waitMs: 5_000 });
+  intermediate.close();
+  t.equal(await exchange(await session.openService("echo"), "alone"), "alone");
+});
+
+test("closing a session tells the other side, and its streams end", async (t) => {
+  const { agent, connector } = await network(t);
+  const session = await agent.connect({ target: "office", service: "echo", waitMs: 5_000 });
+  const stream = await session.openService("echo");
+  session.close("enough");
+  t.equal((await session.closed).reason, "enough");
+  await t.rejects(async () => {
+    for (;;)
+      await new Promise((resolve, reject) =>
+        stream.read(new Uint8Array(1)) === "end" ? reject(new Error()) : setImmediate(resolve),
+      );
+  });
+  while (connector.status().sessions.length > 0) await new Promise((resolve) => setImmediate(resolve));
+});
+
+test("fifty sessions share one socket on each side", async (t) => {
+  const { agent, connector } = await network(t);
+  const sessions = await Promise.all(
+    Array.from({ length: 50 }, () => agent.connect({ target: "office", service: "echo", waitMs: 5_000 })),
+  );
+  const answers = await Promise.all(
+    sessions.map(async (session, i) => exchange(await session.openService("echo"), `session ${i}`)),
+  );
+  t.same(
+    answers,
+    sessions.map((_, i) => `session ${i}`),
+  );
+  t.equal(agent.localAddresses.length, 1);
+  t.equal(connector.localAddresses.length, 1);
+});

@@ -129,8 +129,9 @@ function candidateParts(random: Random, messageClass: StunClass): Part[] {
   return parts;
 }
 
-const text = (random: Random, length: number): string =>
-  [...random.bytes(length)].map((byte) => String.fromCharCode(33 + (byte % 94))).join("");
+function text(random: Random, length: number): string {
+  return [...random.bytes(length)].map((byte) => String.fromCharCode(33 + (byte % 94))).join("");
+}
 
 function writeOurs(sample: Sample): Uint8Array {
   const builder = new StunBuilder(sample.class, STUN_METHOD.BINDING, sample.id);

@@ -93,7 +93,7 @@ export class Program<O extends OptionTable> {
       bind: (values, argument) => {
         for (const key of spec.required ?? []) {
           const given = values[key];
-          if (given === undefined || (Array.isArray(given) && given.length === 0)) throw this.#missing(spec.name, key);
+          if (given === undefined || (Array.isArray(given) && given.length === 0)) throw this.#missing(key);
         }
         const common = values as Values<CommonOptions>;
         const parsed = argumentType === null ? null : readArgument(argumentType, argument);
@@ -155,11 +155,10 @@ export class Program<O extends OptionTable> {
     return { kind: "run", ...command.bind(parsed, argument) };
   }
 
-  #missing(command: string | null, key: string): ExitError {
+  #missing(key: string): ExitError {
     const spec = this.#options[key];
     const usage = `--${kebab(key)} ${spec?.type?.placeholder ?? ""}`.trimEnd();
-    const where = [this.name, command].filter(Boolean).join(" ");
-    return new ExitError("usage", `${where} needs ${usage} (or ${kebab(key)} in the --config file): ${spec?.help}`);
+    return new ExitError("usage", `${usage} is missing (or ${kebab(key)} in the --config file): ${spec?.help}`);
   }
 
   #commander(

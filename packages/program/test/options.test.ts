@@ -129,7 +129,7 @@ test("a bad option names itself, its value and what was expected", (t) => {
     ],
     [["forward", "--to", "a", "--state-dir", ""], /^--state-dir "": expected the path of a directory$/],
     [["forward", "--to", "a", "--intermediate", "relay"], /^--intermediate "relay": expected \[PEERID@\]HOST:PORT/],
-    [["forward"], /^adit-demo forward needs --to NAME .*the connector/],
+    [["forward"], /^--to NAME is missing \(or to in the --config file\): the connector$/],
     [["forward", "--to"], /'--to <NAME>' argument missing/],
     [["forward", "--too", "a"], /unknown option '--too'\n\(Did you mean --to\?\)/],
     [["pipe", "We_b"], /^"We_b": expected a service's name/],

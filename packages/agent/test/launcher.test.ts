@@ -1,0 +1,72 @@
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { type T, test } from "@adit/harness";
+
+// Both launchers are the same but for the name. The tests run in the root of the repository.
+const launchers = ["adit-agent", "adit-connector"].map((name) => ({
+  name,
+  path: resolve("packages", name.replace("adit-", ""), "bin", name),
+}));
+
+function tempDir(t: T): string {
+  const dir = mkdtempSync(join(tmpdir(), "adit launcher-"));
+  t.teardown(() => rmSync(dir, { recursive: true }));
+  return dir;
+}
+
+test("the launcher starts the program from any directory, through symbolic links, whatever Bun files lie there", (t) => {
+  const dir = tempDir(t);
+  writeFileSync(join(dir, "bunfig.toml"), 'preload = ["./preload.ts"]\n');
+  writeFileSync(join(dir, "preload.ts"), 'console.log("preloaded");\n');
+  writeFileSync(join(dir, ".env"), "XDG_STATE_HOME=/nonexistent-from-env-file\n");
+  mkdirSync(join(dir, "bin"));
+  for (const { name, path } of launchers) {
+    symlinkSync(path, join(dir, "bin", name));
+    symlinkSync(name, join(dir, "bin", `${name}-again`));
+    const env = { PATH: "/usr/bin:/bin", HOME: dir };
+    const version = spawnSync(join(dir, "bin", `${name}-again`), ["--version"], { cwd: dir, env, encoding: "utf8" });
+    t.equal(version.stdout, `${name} 0.1.0\n`, version.stderr);
+    const id = spawnSync(`./bin/${name}`, ["id"], { cwd: dir, env, encoding: "utf8" });
+    t.match(id.stdout, /^[a-z2-7]{52}\n$/, id.stderr);
+  }
+});
+
+test("the process that was started is the program: a signal ends it cleanly", async (t) => {
+  const dir = tempDir(t);
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    const args = [
+      "--intermediate",
+      "127.0.0.1:9",
+      "--name",
+      "x",
+      "--expose",
+      "a=tcp://127.0.0.1:9",
+      "--admin",
+      "127.0.0.1:0",
+    ];
+    const child = spawn(t.must(launchers[1]).path, [
+      ...args,
+      "--bind",
+      "127.0.0.1",
+      "--state-dir",
+      join(dir, "state"),
+      "--log",
+      "json",
+    ]);
+    t.teardown(() => child.kill("SIGKILL"));
+    let log = "";
+    child.stderr.on("data", (text) => {
+      log += text;
+    });
+    await once(child.stderr, "data"); // it warns that nobody is let in
+    const pid = child.pid;
+    child.kill(signal);
+    const [code, by] = await once(child, "close");
+    t.same([code, by], [0, null], log);
+    t.throws(() => process.kill(pid ?? 0, 0), { code: "ESRCH" });
+    for (const line of log.trimEnd().split("\n")) t.equal(typeof JSON.parse(line).event, "string");
+  }
+});

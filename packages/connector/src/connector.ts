@@ -1,0 +1,87 @@
+import type { SocketAddress } from "@adit/core";
+import {
+  type Context,
+  ExitError,
+  type Exposure,
+  type IntermediateAddress,
+  intermediateCheck,
+  type OpenState,
+  peerMetrics,
+  peerStatus,
+  Streams,
+  startAdmin,
+} from "@adit/program";
+import type { Endpoint, EndpointOptions } from "@adit/transport";
+import { Services } from "./services.ts";
+
+export interface ConnectorValues {
+  readonly intermediate: IntermediateAddress;
+  readonly name: string;
+  readonly expose: readonly Exposure[];
+  /** PeerIds, or `any`. */
+  readonly allow: readonly string[];
+  readonly bind: { readonly ip: string; readonly port: number } | undefined;
+  readonly admin: SocketAddress;
+  readonly icePolicy: "all" | "relay";
+}
+
+export type StartEndpoint = (options: EndpointOptions) => Promise<Endpoint>;
+
+const NOBODY =
+  "nobody is let in, for there is no --allow: on the agent's machine `adit-agent id` prints its PeerId; start this again with " +
+  "--allow PEERID (may be repeated), or with --allow any to let everybody in";
+
+/**
+ * `adit-connector`: registers and serves until it is told to end, or refused for good.
+ * @throws ExitError
+ */
+export async function connector(
+  start: StartEndpoint,
+  values: ConnectorValues,
+  state: OpenState,
+  context: Context,
+): Promise<void> {
+  const { log, signal } = context;
+  const { intermediate, name, bind, icePolicy } = values;
+  const streams = new Streams(log);
+  const services = new Services(values.expose, streams, log);
+  const allowed = new Set(values.allow);
+  if (allowed.size === 0) log.warn("nobody-allowed", { message: NOBODY });
+  const endpoint = await start({
+    identity: state.identity,
+    role: "connector",
+    name,
+    intermediate: { host: intermediate.host, port: intermediate.port },
+    checkIntermediate: intermediateCheck(state.pins, intermediate),
+    ...(bind && { bind }),
+    icePolicy,
+    admit: (peerId) => allowed.has("any") || allowed.has(peerId),
+    onService: (request) => void services.serve(request),
+    log,
+  });
+  const endings: (() => unknown)[] = [() => endpoint.close("the connector is ending"), () => services.reset()];
+  try {
+    const stopped = stopOf(endpoint, signal);
+    const admin = await startAdmin(values.admin, {
+      health: () => ({ ready: endpoint.registered, registered: endpoint.registered }),
+      status: () => peerStatus(endpoint.status(), []),
+      metrics: () => [...peerMetrics(endpoint.status()), ...streams.metrics()],
+    });
+    endings.push(() => admin.close());
+    log.debug("admin", { address: admin.address });
+    await stopped;
+  } finally {
+    for (const end of endings.reverse()) await end();
+  }
+}
+
+/** Resolves when the program is told to end; rejects when the intermediate refuses for good. */
+function stopOf(endpoint: Endpoint, signal: AbortSignal): Promise<void> {
+  const stopped = new Promise<void>((resolve, reject) => {
+    endpoint.onStopped = (_code, message) => reject(new ExitError("refused", message));
+    if (signal.aborted) resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+  stopped.catch(() => {}); // it may be refused before anybody waits for it
+  return stopped;
+}

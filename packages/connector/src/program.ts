@@ -1,0 +1,58 @@
+import {
+  addForgetCommand,
+  addIdCommand,
+  addStatusCommand,
+  adminOption,
+  bindAddress,
+  exposure,
+  intermediateAddress,
+  list,
+  oneOf,
+  Program,
+  peerIdOrAny,
+  peerName,
+  statusOptions,
+  value,
+  withState,
+} from "@adit/program";
+import type { StartEndpoint } from "./connector.ts";
+
+const options = {
+  intermediate: value(intermediateAddress, { help: "the intermediate to register with" }),
+  name: value(peerName, { help: "the name that agents ask for" }),
+  expose: list(exposure, { help: "a service, and the TCP server behind it" }),
+  allow: list(peerIdOrAny, { help: "who is let in: PeerIds as `adit-agent id` prints them; nobody by default" }),
+  bind: value(bindAddress, { help: "where the UDP socket binds (default: all addresses, any port)" }),
+  icePolicy: value(oneOf(["all", "relay"]), {
+    help: "relay: never tell the other side an address of ours",
+    default: "all",
+  }),
+  ...statusOptions,
+  admin: adminOption("127.0.0.1:9434"),
+};
+
+/** The commands of adit-connector. What they run is loaded only when it runs: `--help` needs no network and no native library. */
+export function makeProgram(start: StartEndpoint): Program<typeof options> {
+  const program = new Program({
+    name: "adit-connector",
+    summary: "Stands next to private services and hands incoming streams to them.",
+    options,
+  });
+  program.command({
+    name: null,
+    summary: "Stands next to private services and hands incoming streams to them.",
+    example:
+      "adit-connector --intermediate relay.example.org:4433 --name office --expose web=tcp://127.0.0.1:8080 --allow PEERID",
+    uses: ["intermediate", "name", "expose", "allow", "bind", "icePolicy", "admin"],
+    required: ["intermediate", "name", "expose"],
+    run: async (values, context) => {
+      const { connector } = await import("./connector.ts");
+      await withState(context, (state) => connector(start, values, state, context));
+      return 0;
+    },
+  });
+  addStatusCommand(program);
+  addIdCommand(program);
+  addForgetCommand(program, "relay.example.org:4433");
+  return program;
+}

@@ -1,0 +1,124 @@
+import { connect, type Socket } from "node:net";
+import type { Logger } from "@adit/core";
+import { type ByteStream, codeOf, ExitError, type Exposure, type Streams, sentenceOf } from "@adit/program";
+
+/** A stream that asks for a service; the endpoint's IncomingService is one. */
+export interface ServiceRequest {
+  readonly session: { readonly peer: { readonly id: string } };
+  readonly name: string;
+  readonly protocol: "tcp" | "udp";
+  accept(): ByteStream;
+  refuse(code: "service-unknown" | "service-unavailable", reason: string): void;
+}
+
+/** The TCP server behind a service must take the connection within this time, ms. */
+const CONNECT_TIMEOUT_MS = 5000;
+
+/** The exposed services: each request becomes a TCP connection to the server behind the service, or a refusal that says why not. */
+export class Services {
+  readonly #exposures = new Map<string, Exposure>();
+  readonly #streams: Streams;
+  readonly #log: Logger;
+  readonly #timeoutMs: number;
+  readonly #sockets = new Set<Socket>();
+
+  /** @throws ExitError `usage` when two services have the same name. */
+  constructor(exposures: readonly Exposure[], streams: Streams, log: Logger, timeoutMs = CONNECT_TIMEOUT_MS) {
+    for (const exposure of exposures) {
+      if (this.#exposures.has(exposure.service)) {
+        throw new ExitError("usage", `--expose names the service ${exposure.service} twice`);
+      }
+      this.#exposures.set(exposure.service, exposure);
+    }
+    this.#streams = streams;
+    this.#log = log;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  has(service: string): boolean {
+    return this.#exposures.has(service);
+  }
+
+  /** Until the stream has ended or was refused. Never rejects. */
+  async serve(request: ServiceRequest): Promise<void> {
+    const { name, protocol } = request;
+    const peerId = request.session.peer.id;
+    const exposure = this.#exposures.get(name);
+    if (!exposure) {
+      this.#log.warn("service-refused", {
+        peerId,
+        service: name,
+        reason: "unknown",
+        message: `a peer asked for ${name}, which is not exposed`,
+      });
+      return request.refuse("service-unknown", `this connector exposes no service named ${name}`);
+    }
+    if (protocol !== "tcp") return request.refuse("service-unavailable", `${name} is a TCP service`);
+    let socket: Socket;
+    try {
+      socket = await dial(exposure, this.#timeoutMs);
+    } catch (error) {
+      const reason = dialFailure(error);
+      const address = `${exposure.host}:${exposure.port}`;
+      const message = `${name}: nothing answers at ${address}: ${reason}`;
+      this.#log.warn("service-unavailable", { peerId, service: name, address, reason, message });
+      // Where the service stands is not the peer's business.
+      return request.refuse("service-unavailable", `${name} does not answer: ${reason}`);
+    }
+    await this.#carry(socket, request);
+  }
+
+  /** Resets the connections that are left. */
+  reset(): void {
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+  }
+
+  async #carry(socket: Socket, request: ServiceRequest): Promise<void> {
+    this.#sockets.add(socket);
+    socket.once("close", () => this.#sockets.delete(socket));
+    let stream: ByteStream;
+    try {
+      stream = request.accept();
+    } catch (error) {
+      // The peer gave up while the service was being reached.
+      this.#log.debug("stream-gone", { service: request.name, reason: sentenceOf(error) });
+      socket.resetAndDestroy();
+      return;
+    }
+    await this.#streams.carry(socket, stream, { peerId: request.session.peer.id, service: request.name });
+  }
+}
+
+function dial({ host, port }: Exposure, timeoutMs: number): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host, port, allowHalfOpen: true });
+    const timer = setTimeout(() => socket.destroy(new Error(`no answer within ${timeoutMs / 1000} s`)), timeoutMs);
+    const onError = (error: Error): void => {
+      clearTimeout(timer);
+      reject(error);
+    };
+    socket.once("error", onError);
+    socket.once("connect", () => {
+      clearTimeout(timer);
+      socket.off("error", onError);
+      socket.on("error", () => {}); // whoever carries it hears of it too; alone it must not end the program
+      resolve(socket);
+    });
+  });
+}
+
+const DIAL_WORDS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "connection refused",
+  ECONNRESET: "connection reset",
+  EHOSTUNREACH: "no route to the host",
+  ENETUNREACH: "no route to the network",
+  ENOTFOUND: "the host name is unknown",
+  EAI_AGAIN: "the host name could not be resolved",
+  ETIMEDOUT: "no answer",
+};
+
+function dialFailure(error: unknown): string {
+  // Several addresses were tried: the first failure stands for all.
+  const first = error instanceof AggregateError ? error.errors[0] : error;
+  return DIAL_WORDS[codeOf(first) ?? ""] ?? sentenceOf(first);
+}

@@ -13,3 +13,4 @@ export {
 } from "./network.ts";
 export { canConnectDirectly, type NatKind } from "./oracle.ts";
 export { type Datagram, Realm } from "./realm.ts";
+export { forEachSeed } from "./seeds.ts";

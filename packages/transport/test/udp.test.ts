@@ -37,6 +37,17 @@ function contract(runtime: UdpRuntime): void {
     t.ok(b.batches.every((length) => length <= MAX_RECEIVE_BATCH));
   });
 
+  check(
+    "the receive buffer holds a burst of 150 full-size datagrams, which the system's default does not",
+    async (t) => {
+      const [a, b] = [await open(t, runtime), await open(t, runtime)];
+      const batch = range(150).map((i) => ({ data: numbered(i, 1472), to: b.address }));
+      a.socket.send(batch);
+      await until(() => b.got.length === 150, "all arrived");
+      t.same(b.got.map(numberOf), range(150));
+    },
+  );
+
   check("datagrams of 0 to 65507 bytes arrive intact", async (t) => {
     const [a, b] = [await open(t, runtime), await open(t, runtime)];
     const sizes = [0, 1, 20, 1200, 1472, 1473, 9000, 65_507, 0];

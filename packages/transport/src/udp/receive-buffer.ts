@@ -3,8 +3,8 @@ export const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
 
 /** <sys/socket.h>: level and option differ between systems. */
 const OPTIONS = {
-  linux: { library: "libc.so.6", level: 1, option: 8 },
-  darwin: { library: "libSystem.B.dylib", level: 0xffff, option: 0x1002 },
+  linux: { libraries: ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"], level: 1, option: 8 },
+  darwin: { libraries: ["libSystem.B.dylib"], level: 0xffff, option: 0x1002 },
 } as const;
 
 /**
@@ -16,22 +16,27 @@ export async function raiseReceiveBuffer(socket: object): Promise<boolean> {
   const fd = "fd" in socket ? socket.fd : null;
   const how = process.platform === "linux" || process.platform === "darwin" ? OPTIONS[process.platform] : null;
   if (typeof fd !== "number" || fd < 0 || !how) return false;
-  try {
-    const { dlopen, FFIType, ptr } = await import("bun:ffi");
-    const library = dlopen(how.library, {
-      setsockopt: { args: [FFIType.i32, FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
-    });
+  const ffi = await import("bun:ffi");
+  for (const name of how.libraries) {
     try {
-      // BSD refuses what is above its limit, where Linux takes the limit: so halve until it is accepted.
-      for (let size = RECEIVE_BUFFER_BYTES; size >= 128 * 1024; size /= 2) {
-        const value = new Int32Array([size]);
-        if (library.symbols.setsockopt(fd, how.level, how.option, ptr(value), 4) === 0) return true;
-      }
-      return false;
-    } finally {
-      library.close();
+      return set(ffi, name, fd, how.level, how.option);
+    } catch {} // not this C library
+  }
+  return false;
+}
+
+/** @throws Error when there is no such library. */
+function set(ffi: typeof import("bun:ffi"), name: string, fd: number, level: number, option: number): boolean {
+  const { i32, u32, ptr } = ffi.FFIType;
+  const library = ffi.dlopen(name, { setsockopt: { args: [i32, i32, i32, ptr, u32], returns: i32 } });
+  try {
+    // BSD refuses what is above its limit, where Linux takes the limit: so halve until it is accepted.
+    for (let size = RECEIVE_BUFFER_BYTES; size >= 128 * 1024; size /= 2) {
+      const value = new Int32Array([size]);
+      if (library.symbols.setsockopt(fd, level, option, ffi.ptr(value), 4) === 0) return true;
     }
-  } catch {
     return false;
+  } finally {
+    library.close();
   }
 }

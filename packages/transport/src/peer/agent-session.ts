@@ -4,8 +4,8 @@ import type { PeerId, QuicConfig, QuicConnection, QuicEndpoint, QuicStream } fro
 import {
   type CandidateAnswer,
   type Connected,
-  type ControlMessage,
   type ErrorMessage,
+  type IntermediateMessage,
   openServiceCodec,
   serviceReplyCodec,
 } from "@adit/signaling";
@@ -16,7 +16,8 @@ import { PathPolicy } from "../path/policy.ts";
 import { HandshakeRace } from "../path/race.ts";
 import type { SessionPath } from "../status.ts";
 import { readFirstFrame } from "./framed-stream.ts";
-import { CLOSE_CODE, Session, type SessionHost, type SessionPeer, sessionTag } from "./session.ts";
+import { CLOSE_CODE, type RestartMessage, Session, sessionTag } from "./session.ts";
+import type { SessionHost, SessionPeer } from "./session-host.ts";
 import { AGENT_TEXT } from "./version.ts";
 
 /** An attempt that leads to nothing ends after this long. "connection attempt 5 s" */
@@ -118,7 +119,20 @@ export class AgentSession extends Session {
     return sent;
   }
 
-  handleConnected(now: Millis, message: Connected): void {
+  override handleSignaling(now: Millis, message: IntermediateMessage): void {
+    switch (message.type) {
+      case "connected":
+        return this.#handleConnected(now, message);
+      case "candidate-answer":
+        return this.#handleAnswerMessage(now, message);
+      case "error":
+        return this.#handleError(now, message);
+      default:
+        return super.handleSignaling(now, message);
+    }
+  }
+
+  #handleConnected(now: Millis, message: Connected): void {
     const { expectedPeer } = this.#options;
     if (expectedPeer !== null && message.peerId !== expectedPeer) {
       const sentence = `the name leads to ${message.peerId}, and ${expectedPeer} was expected`;
@@ -127,7 +141,7 @@ export class AgentSession extends Session {
     this.#connected ??= message;
   }
 
-  handleAnswerMessage(now: Millis, message: CandidateAnswer): void {
+  #handleAnswerMessage(now: Millis, message: CandidateAnswer): void {
     if (this.#answered) return;
     this.#answered = true;
     this.addRemote(now, message.ice, message.candidates);
@@ -140,7 +154,7 @@ export class AgentSession extends Session {
   }
 
   /** The intermediate or the connector refuses. */
-  handleError(now: Millis, message: ErrorMessage): void {
+  #handleError(now: Millis, message: ErrorMessage): void {
     if (this.isUp) {
       // The connector does not know the session any more: it was started anew.
       if (message.code === "unknown-session") this.#policy.handlePeerGone(now);
@@ -150,7 +164,7 @@ export class AgentSession extends Session {
   }
 
   /** Signaling says that the other side is gone or new. While the session is up this is a hint only. */
-  handlePeerGone(now: Millis, reason: string): void {
+  protected handlePeerGone(now: Millis, reason: string): void {
     if (this.isUp) this.#policy.handlePeerGone(now);
     else this.end(now, "closed", `the connector is gone: ${reason}`, CLOSE_CODE.done);
   }
@@ -265,12 +279,12 @@ export class AgentSession extends Session {
     this.#policy.handleActivity(now);
   }
 
-  protected handlePathReport(now: Millis): void {
-    this.#policy.handlePeerReport(now);
+  protected handlePathReport(now: Millis, alive: boolean): void {
+    if (!alive) this.#policy.handlePeerReport(now);
   }
 
   /** The connector's answer to our restart. */
-  protected handleRestart(now: Millis, message: Extract<ControlMessage, { type: "restart" }>): void {
+  protected handleRestart(now: Millis, message: RestartMessage): void {
     if (!message.answer) return;
     this.addRemote(now, message.ice, message.candidates);
   }

@@ -1,12 +1,13 @@
 import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId } from "@adit/core";
 import type { PairId } from "@adit/ice";
 import type { InitialHeader, PeerId, QuicConnection, QuicEndpoint, QuicStream } from "@adit/quic";
-import { type CandidateOffer, type ControlMessage, openServiceCodec, serviceReplyCodec } from "@adit/signaling";
+import { type CandidateOffer, type IntermediateMessage, openServiceCodec, serviceReplyCodec } from "@adit/signaling";
 import { type FollowerAction, FollowerPolicy } from "../path/follower.ts";
 import type { PathPair } from "../path/known-pairs.ts";
 import type { SessionPath } from "../status.ts";
 import { readFirstFrame } from "./framed-stream.ts";
-import { CLOSE_CODE, type ServiceStream, Session, type SessionHost, type SessionPeer } from "./session.ts";
+import { CLOSE_CODE, type RestartMessage, type ServiceStream, Session } from "./session.ts";
+import type { SessionHost, SessionPeer } from "./session-host.ts";
 import { AGENT_TEXT } from "./version.ts";
 
 /** An agent that was answered and does not connect is forgotten after this long. */
@@ -80,7 +81,12 @@ export class ConnectorSession extends Session {
 
   // ---- signaling
 
-  handleOffer(now: Millis, offer: CandidateOffer): void {
+  override handleSignaling(now: Millis, message: IntermediateMessage): void {
+    if (message.type === "candidate-offer") this.#handleOffer(now, message);
+    else super.handleSignaling(now, message);
+  }
+
+  #handleOffer(now: Millis, offer: CandidateOffer): void {
     if (this.#offered) return;
     this.#offered = true;
     this.addRemote(now, offer.ice, offer.candidates);
@@ -100,7 +106,7 @@ export class ConnectorSession extends Session {
     if (!this.host.isGathering) this.endLocalCandidates(now);
   }
 
-  handlePeerGone(now: Millis, reason: string): void {
+  protected handlePeerGone(now: Millis, reason: string): void {
     if (!this.isUp) this.end(now, "closed", reason, CLOSE_CODE.done);
   }
 
@@ -230,7 +236,7 @@ export class ConnectorSession extends Session {
   protected handlePathReport(): void {}
 
   /** The agent restarts ICE: a new generation here too, and the answer goes back. */
-  protected handleRestart(now: Millis, message: Extract<ControlMessage, { type: "restart" }>): void {
+  protected handleRestart(now: Millis, message: RestartMessage): void {
     if (message.answer) return;
     if (this.ice.remote?.ufrag !== message.ice.ufrag) {
       this.ice.restart(now);

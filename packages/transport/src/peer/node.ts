@@ -34,8 +34,10 @@ import type { Incoming as Datagram } from "../udp/udp.ts";
 import { AgentSession, ATTEMPT_TIMEOUT_MS } from "./agent-session.ts";
 import { acceptService, ConnectorSession, refuseService } from "./connector-session.ts";
 import { Demux } from "./demux.ts";
+import { type BoundSocket, isWildcard, ownCandidates } from "./own-candidates.ts";
 import { Relay } from "./relay.ts";
-import type { ServiceStream, Session, SessionHost } from "./session.ts";
+import type { ServiceStream, Session } from "./session.ts";
+import type { SessionHost } from "./session-host.ts";
 import { SignalingLink } from "./signaling-link.ts";
 
 /** "Sleep: `max_idle_timeout` 10 min." */
@@ -48,11 +50,6 @@ const MAX_SESSIONS = 1_024;
 const NOT_FOUND_RETRY_MS = 500;
 /** How long a close waits for the relay to confirm. */
 const CLOSE_TIMEOUT_MS = 300;
-
-interface BoundSocket {
-  readonly id: SocketId;
-  readonly address: SocketAddress;
-}
 
 interface Waiter {
   readonly resolve: () => void;
@@ -264,27 +261,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   localCandidates(): readonly LocalCandidateInit[] {
-    const candidates: LocalCandidateInit[] = [];
-    for (const { id, address } of this.#sockets) {
-      const hosts = isWildcard(address)
-        ? localAddresses({ family: address.family }).map(({ ip }) => SocketAddress.of(ip, address.port))
-        : [address];
-      for (const host of hosts) candidates.push({ type: "host", address: host, socket: id });
-      const reflexive = this.#reflexive(id, address, hosts);
-      if (reflexive) candidates.push(reflexive);
-    }
-    const relayed = this.#relay?.candidate;
-    if (relayed) candidates.push(relayed);
-    return candidates;
-  }
-
-  /** The intermediate saw our packets come from here: a server-reflexive candidate for free. */
-  #reflexive(socket: SocketId, bound: SocketAddress, hosts: readonly SocketAddress[]): LocalCandidateInit | null {
-    const observed = this.#observed;
-    const base = hosts[0];
-    if (!observed || !base || observed.family !== bound.family) return null;
-    if (hosts.some((host) => host.equals(observed))) return null;
-    return { type: "srflx", address: observed, base, related: base, socket };
+    return ownCandidates(this.#sockets, this.#observed, this.#relay?.candidate ?? null);
   }
 
   probeInfrastructure(now: Millis): void {
@@ -482,45 +459,20 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   #handleMessage(now: Millis, message: IntermediateMessage): void {
-    if (message.type === "incoming")
+    if (message.type === "incoming") {
       return this.#handleIncoming(now, message.sessionId, message.peerId, message.peerObserved);
+    }
     if (!("sessionId" in message) || message.sessionId === null) return;
     const session = this.#sessions.get(message.sessionId);
-    if (!session || session.isOver) return this.#handleStray(message);
-    switch (message.type) {
-      case "connected":
-        return session instanceof AgentSession ? session.handleConnected(now, message) : undefined;
-      case "candidate-offer":
-        return session instanceof ConnectorSession ? session.handleOffer(now, message) : undefined;
-      case "candidate-answer":
-        return session instanceof AgentSession ? session.handleAnswerMessage(now, message) : undefined;
-      case "candidate":
-        return session.handleTrickle(now, message.ufrag, message.candidate);
-      case "start-punching":
-        return session.handleStartPunching(now, message.targetTimeMs, message.peerCandidates);
-      case "restart":
-      case "path-report":
-        return session.handleSignaled(now, message);
-      case "error":
-        return session instanceof AgentSession ? session.handleError(now, message) : undefined;
-      case "session-end":
-        if (session instanceof AgentSession || session instanceof ConnectorSession) {
-          session.handlePeerGone(now, message.reason);
-        }
-        return;
+    if (session && !session.isOver) return session.handleSignaling(now, message);
+    // A session that we do not know: a peer that asks for a restart of it learns that it is gone; all else is ignored.
+    if (message.type === "restart" && !message.answer) {
+      this.#refuse(message.sessionId, "unknown-session", "this side was started anew and does not know the session");
     }
   }
 
-  /** A session that we do not know: a peer that asks for a restart of it learns that it is gone; all else is ignored. */
-  #handleStray(message: IntermediateMessage): void {
-    if (message.type !== "restart" || message.answer) return;
-    this.signal({
-      type: "error",
-      code: "unknown-session",
-      message: "this side was started anew and does not know the session",
-      sessionId: message.sessionId,
-      requestId: null,
-    });
+  #refuse(sessionId: bigint, code: string, message: string): void {
+    this.signal({ type: "error", code, message, sessionId, requestId: null });
   }
 
   #handleIncoming(now: Millis, sessionId: bigint, peerId: PeerId, peerObserved: SocketAddress): void {
@@ -528,14 +480,11 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     const admit = this.#options.admit ?? (() => false);
     if (!admit(peerId)) {
       this.log.warn("peer-not-allowed", { peerId, observed: peerObserved, hint: `--allow ${peerId}` });
-      const message = `the connector does not allow ${peerId}; on its host, add --allow ${peerId}`;
-      this.signal({ type: "error", code: "not-allowed", message, sessionId, requestId: null });
-      return;
+      const sentence = `the connector does not allow ${peerId}; on its host, add --allow ${peerId}`;
+      return this.#refuse(sessionId, "not-allowed", sentence);
     }
     if (this.#sessions.size >= MAX_SESSIONS) {
-      const message = `the connector has ${MAX_SESSIONS} sessions, which is its limit`;
-      this.signal({ type: "error", code: "too-many", message, sessionId, requestId: null });
-      return;
+      return this.#refuse(sessionId, "too-many", `the connector has ${MAX_SESSIONS} sessions, which is its limit`);
     }
     const session = new ConnectorSession(now, this, sessionId, {
       peerId,
@@ -577,8 +526,6 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     this.#driver.close();
   }
 }
-
-const isWildcard = (address: SocketAddress): boolean => address.ip === "0.0.0.0" || address.ip === "::";
 
 async function resolveHost(host: string): Promise<readonly string[]> {
   if (parseIp(host)) return [host];

@@ -1,14 +1,4 @@
-import {
-  type Deadline,
-  earliest,
-  type Logger,
-  type Millis,
-  type Random,
-  randomU64,
-  type SocketAddress,
-  type SocketId,
-  type Transmit,
-} from "@adit/core";
+import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId, type Transmit } from "@adit/core";
 import {
   type Candidate,
   IceAgent,
@@ -16,43 +6,19 @@ import {
   type IceParameters,
   type LocalCandidateInit,
   type PairId,
-  type PairInfo,
 } from "@adit/ice";
-import type { PeerId, QuicConnection, QuicStream } from "@adit/quic";
-import type { ControlMessage, PunchingResult, SignalingMessage } from "@adit/signaling";
+import type { QuicConnection, QuicStream } from "@adit/quic";
+import type { ControlMessage, IntermediateMessage, PunchingResult } from "@adit/signaling";
 import { SessionError, type SessionErrorCode } from "../errors.ts";
 import type { PathPair } from "../path/known-pairs.ts";
 import type { SessionPath, SessionStatus } from "../status.ts";
 import { Control } from "./control.ts";
 import { DataPath } from "./data-path.ts";
+import { describePair, explainNoDirect, pathPair, round } from "./pair-words.ts";
+import { Pings } from "./pings.ts";
+import type { SessionHost, SessionPeer } from "./session-host.ts";
 
-/** What a session needs of the endpoint it lives in. */
-export interface SessionHost {
-  readonly log: Logger;
-  readonly random: Random;
-  readonly icePolicy: "all" | "relay";
-  now(): Millis;
-  /** Through the intermediate. False when that is out of reach. */
-  signal(message: SignalingMessage): boolean;
-  /** The candidates of our own sockets and allocations, as far as they are known. */
-  localCandidates(): readonly LocalCandidateInit[];
-  /** Whether more local candidates may come by themselves. */
-  readonly isGathering: boolean;
-  /** Silence on a session's path: do signaling and relay still answer? */
-  probeInfrastructure(now: Millis): void;
-  /** A datagram of this session may come from there. */
-  learnRoute(pair: PairId, session: Session): void;
-  /** Packets for that connection are this session's. */
-  claimConnection(connection: QuicConnection, session: Session): void;
-  /** The session's username fragments changed. */
-  claimUfrags(session: Session): void;
-  wake(): void;
-}
-
-export interface SessionPeer {
-  readonly id: PeerId;
-  readonly name: string | null;
-}
+export type RestartMessage = Extract<ControlMessage, { type: "restart" }>;
 
 type Phase =
   | { readonly name: "starting" }
@@ -67,7 +33,6 @@ const LINGER_MS = 500;
 export const CLOSE_CODE = { done: 0, refused: 1, protocol: 2, superseded: 3 } as const;
 /** A pump goes round at most this often before it lets others have a turn. */
 const PUMP_ROUNDS = 16;
-const PING_TIMEOUT_MS = 5_000;
 
 /** What both sides of a session share: ICE, the data path, the control stream, the clocks. The rest is in its subclasses. */
 export abstract class Session {
@@ -87,13 +52,14 @@ export abstract class Session {
   #seenBytes = 0;
   #candidatesAnnounced = false;
   #boostAt: Millis | null = null;
-  #pings = new Map<bigint, { at: Millis; resolve: (rttMs: number) => void; reject: (error: Error) => void }>();
+  readonly #pings: Pings;
   readonly #localCandidates: Candidate[] = [];
 
   protected constructor(host: SessionHost, id: bigint, role: "controlling" | "controlled") {
     this.host = host;
     this.sessionId = id;
     this.ice = new IceAgent({ role, random: host.random, policy: host.icePolicy, log: host.log });
+    this.#pings = new Pings(host.random, (pingId) => this.control.send({ type: "ping", id: pingId }));
     this.control = new Control(
       (message) => this.#handleControl(message),
       (reason) => this.handleControlEnd(reason),
@@ -118,8 +84,10 @@ export abstract class Session {
   protected abstract handleHeard(now: Millis, pair: PairId, connection: QuicConnection): void;
   protected abstract handleActivity(now: Millis): void;
   protected abstract handleConnectionEvents(now: Millis, connection: QuicConnection): void;
-  protected abstract handleRestart(now: Millis, message: Extract<ControlMessage, { type: "restart" }>): void;
-  protected abstract handlePathReport(now: Millis): void;
+  protected abstract handleRestart(now: Millis, message: RestartMessage): void;
+  protected abstract handlePathReport(now: Millis, alive: boolean): void;
+  /** Signaling says that the other side is gone or new: a hint. */
+  protected abstract handlePeerGone(now: Millis, reason: string): void;
   protected abstract handlePolicyTimeout(now: Millis): void;
   protected abstract pollPolicyTimeout(): Deadline | null;
   /** Carries out what the policy wants; true when it did anything. */
@@ -198,11 +166,7 @@ export abstract class Session {
       this.ice.boost(now);
     }
     this.handlePolicyTimeout(now);
-    for (const [id, ping] of this.#pings) {
-      if (now < ping.at + PING_TIMEOUT_MS) continue;
-      this.#pings.delete(id);
-      ping.reject(new SessionError("timeout", "the peer did not answer a ping in 5 s"));
-    }
+    this.#pings.handleTimeout(now);
   }
 
   pollTimeout(now: Millis): Deadline | null {
@@ -210,7 +174,7 @@ export abstract class Session {
     for (const connection of this.connections) next = earliest(next, connection.pollTimeout(now));
     if (this.isOver) return next;
     if (this.#boostAt !== null) next = earliest(next, { at: this.#boostAt, reason: "start punching" });
-    for (const ping of this.#pings.values()) next = earliest(next, { at: ping.at + PING_TIMEOUT_MS, reason: "ping" });
+    next = earliest(next, this.#pings.pollTimeout());
     return earliest(earliest(next, this.ice.pollTimeout()), this.pollPolicyTimeout());
   }
 
@@ -259,7 +223,7 @@ export abstract class Session {
   }
 
   /** The intermediate says that both sides are about to punch: not waited for, it only raises the pace of checks. */
-  handleStartPunching(now: Millis, delayMs: Millis, candidates: readonly Candidate[]): void {
+  #handleStartPunching(now: Millis, delayMs: Millis, candidates: readonly Candidate[]): void {
     for (const candidate of candidates) this.ice.addRemoteCandidate(now, candidate);
     this.#boostAt = now + delayMs;
   }
@@ -272,10 +236,20 @@ export abstract class Session {
     else this.ice.endOfRemoteCandidates(now);
   }
 
-  /** From signaling: Restart and PathReport, in the control stream's form. */
-  handleSignaled(now: Millis, message: Extract<ControlMessage, { type: "restart" | "path-report" }>): void {
-    if (message.type === "restart") this.handleRestart(now, message);
-    else if (!message.alive) this.handlePathReport(now);
+  /** What the intermediate says of this session, or forwards. */
+  handleSignaling(now: Millis, message: IntermediateMessage): void {
+    switch (message.type) {
+      case "candidate":
+        return this.handleTrickle(now, message.ufrag, message.candidate);
+      case "start-punching":
+        return this.#handleStartPunching(now, message.targetTimeMs, message.peerCandidates);
+      case "restart":
+        return this.handleRestart(now, message);
+      case "path-report":
+        return this.handlePathReport(now, message.alive);
+      case "session-end":
+        return this.handlePeerGone(now, message.reason);
+    }
   }
 
   /** Over the control stream, and where that has none or its path may be dead, through the intermediate too. */
@@ -293,17 +267,14 @@ export abstract class Session {
       case "candidate":
         return this.handleTrickle(now, message.ufrag, message.candidate);
       case "restart":
+        return this.handleRestart(now, message);
       case "path-report":
-        return this.handleSignaled(now, message);
+        return this.handlePathReport(now, message.alive);
       case "ping":
         this.control.send({ type: "pong", id: message.id });
         return;
-      case "pong": {
-        const ping = this.#pings.get(message.id);
-        this.#pings.delete(message.id);
-        ping?.resolve(this.now - ping.at);
-        return;
-      }
+      case "pong":
+        return this.#pings.handlePong(now, message.id);
       case "goodbye":
         return this.end(now, "closed", message.reason, CLOSE_CODE.done);
     }
@@ -326,15 +297,8 @@ export abstract class Session {
 
   ping(): Promise<number> {
     if (!this.isUp) return Promise.reject(new SessionError("closed", "the session is not up"));
-    const id = randomU64(this.host.random);
-    return new Promise((resolve, reject) => {
-      this.#pings.set(id, { at: this.now, resolve, reject });
-      if (!this.control.send({ type: "ping", id })) {
-        this.#pings.delete(id);
-        reject(new SessionError("closed", "the session is closing"));
-      }
-      this.host.wake();
-    });
+    this.host.wake();
+    return this.#pings.ask(this.now);
   }
 
   close(reason = "closed by this side"): void {
@@ -376,8 +340,7 @@ export abstract class Session {
     const wasUp = this.isUp;
     for (const connection of this.connections) connection.close(closeCode, reason);
     this.#phase = { name: "closing", until: now + LINGER_MS };
-    for (const ping of this.#pings.values()) ping.reject(new SessionError("closed", reason));
-    this.#pings.clear();
+    this.#pings.close(reason);
     if (!wasUp) this.report("failed", reason);
     const { sent, received } = this.#applicationBytes();
     if (wasUp) {
@@ -430,13 +393,7 @@ export abstract class Session {
   /** Why nothing direct works, from what ICE knows. */
   protected explainNoDirect(): string {
     if (this.host.icePolicy === "relay") return "this side allows the relay only (--ice-policy relay)";
-    const direct = this.ice.pairs().filter((pair) => pair.direct);
-    if (direct.length === 0) return "the peer offered no address that could be reached from here";
-    const sent = direct.reduce((sum, pair) => sum + pair.requestsSent, 0);
-    const answered = direct.reduce((sum, pair) => sum + pair.responsesReceived, 0);
-    const where = `${direct.length} address${direct.length === 1 ? "" : "es"} of the peer`;
-    if (answered > 0) return `${where} answered ${answered} of ${sent} checks and then no more`;
-    return `none of ${sent} checks to ${where} was answered: UDP between the two sides is blocked, or their NATs do not let it through`;
+    return explainNoDirect(this.ice.pairs());
   }
 
   #learn(socket: SocketId, remote: SocketAddress): PairId {
@@ -511,19 +468,3 @@ export interface ServiceStream {
   readonly name: string;
   readonly protocol: "tcp" | "udp";
 }
-
-const pathPair = (pair: PairInfo): PathPair => ({
-  id: pair.id,
-  kind: pair.direct ? "direct" : "relay",
-  priority: pair.priority,
-});
-
-const describePair = (pair: PairInfo) => ({
-  local: pair.local.address,
-  localType: pair.local.type,
-  remote: pair.remote.address,
-  remoteType: pair.remote.type,
-  rttMs: round(pair.rttMs),
-});
-
-const round = (ms: Millis | null): number | null => (ms === null ? null : Math.round(ms * 100) / 100);

@@ -1,0 +1,36 @@
+import { SocketAddress, type SocketId } from "@adit/core";
+import type { LocalCandidateInit } from "@adit/ice";
+import { localAddresses } from "../interfaces.ts";
+
+export interface BoundSocket {
+  readonly id: SocketId;
+  readonly address: SocketAddress;
+}
+
+export const isWildcard = (address: SocketAddress): boolean => address.ip === "0.0.0.0" || address.ip === "::";
+
+/** What this program can be reached at: its interfaces, the address that the intermediate saw, its relay. */
+export function ownCandidates(
+  sockets: readonly BoundSocket[],
+  observed: SocketAddress | null,
+  relayed: LocalCandidateInit | null,
+): LocalCandidateInit[] {
+  const candidates: LocalCandidateInit[] = [];
+  for (const { id, address } of sockets) {
+    const hosts = hostAddresses(address);
+    for (const host of hosts) candidates.push({ type: "host", address: host, socket: id });
+    const base = hosts[0];
+    if (!observed || !base || observed.family !== address.family) continue;
+    if (hosts.some((host) => host.equals(observed))) continue;
+    // A server-reflexive candidate for free: the QUIC connection to the intermediate leaves from the same socket.
+    candidates.push({ type: "srflx", address: observed, base, related: base, socket: id });
+  }
+  if (relayed) candidates.push(relayed);
+  return candidates;
+}
+
+/** Of a wildcard socket, one per interface address; loopback only where somebody bound to it. */
+function hostAddresses(bound: SocketAddress): readonly SocketAddress[] {
+  if (!isWildcard(bound)) return [bound];
+  return localAddresses({ family: bound.family }).map(({ ip }) => SocketAddress.of(ip, bound.port));
+}

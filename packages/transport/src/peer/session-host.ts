@@ -1,0 +1,33 @@
+import type { Logger, Millis, Random } from "@adit/core";
+import type { LocalCandidateInit, PairId } from "@adit/ice";
+import type { PeerId, QuicConnection } from "@adit/quic";
+import type { SignalingMessage } from "@adit/signaling";
+import type { Session } from "./session.ts";
+
+/** What a session needs of the endpoint it lives in. */
+export interface SessionHost {
+  readonly log: Logger;
+  readonly random: Random;
+  readonly icePolicy: "all" | "relay";
+  now(): Millis;
+  /** Through the intermediate. False when that is out of reach. */
+  signal(message: SignalingMessage): boolean;
+  /** The candidates of our own sockets and allocations, as far as they are known. */
+  localCandidates(): readonly LocalCandidateInit[];
+  /** Whether more local candidates may come by themselves. */
+  readonly isGathering: boolean;
+  /** Silence on a session's path: do signaling and relay still answer? */
+  probeInfrastructure(now: Millis): void;
+  /** A datagram of this session may come from there. */
+  learnRoute(pair: PairId, session: Session): void;
+  /** Packets for that connection are this session's. */
+  claimConnection(connection: QuicConnection, session: Session): void;
+  /** The session's username fragments changed. */
+  claimUfrags(session: Session): void;
+  wake(): void;
+}
+
+export interface SessionPeer {
+  readonly id: PeerId;
+  readonly name: string | null;
+}

@@ -1,0 +1,182 @@
+import { once } from "node:events";
+import { connect, createServer, type Socket } from "node:net";
+import { nullLogger, SocketAddress } from "@adit/core";
+import { type T, test } from "@adit/harness";
+import { type ExitError, Streams } from "@adit/program";
+import { ServiceRefusedError, SessionError } from "@adit/transport";
+import { Carrier } from "../src/carrier.ts";
+import { Listeners } from "../src/listeners.ts";
+import { EchoStream, FakeSession } from "./fakes.ts";
+
+const anyPort = SocketAddress.of("127.0.0.1", 0);
+
+/** Listeners for some services whose connections are carried over what `session` gives. */
+async function makeAgent(
+  t: T,
+  services: readonly string[],
+  session: (signal: AbortSignal) => Promise<FakeSession>,
+  waitMs?: number,
+) {
+  const events: { event: string; fields: Record<string, unknown> }[] = [];
+  const note = (event: string, fields = {}) => void events.push({ event, fields });
+  const log = { ...nullLogger, info: note, warn: note };
+  const useless: ExitError[] = [];
+  const listeners = await Listeners.bind(services.map((service) => ({ service, address: anyPort })));
+  const carrier = new Carrier({
+    session,
+    streams: new Streams(log),
+    log,
+    services,
+    onUseless: (error) => useless.push(error),
+    ...(waitMs !== undefined && { waitMs }),
+  });
+  const carried: Promise<void>[] = [];
+  const start = () => listeners.start((socket, service) => void carried.push(carrier.carry(socket, service)));
+  t.teardown(() => {
+    listeners.stop();
+    listeners.reset();
+  });
+  const dial = (index = 0): Socket => {
+    const { address } = t.must(listeners.bound[index]);
+    const socket = connect({ host: address.ip, port: address.port, allowHalfOpen: true });
+    t.teardown(() => socket.destroy());
+    return socket;
+  };
+  return { listeners, start, dial, events, useless, carried };
+}
+
+/** What came until the end, or the code of the error. */
+function outcome(socket: Socket): Promise<string> {
+  return new Promise((resolve) => {
+    let text = "";
+    socket.on("data", (chunk) => {
+      text += chunk;
+    });
+    socket.on("end", () => resolve(text));
+    socket.on("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? ""));
+  });
+}
+
+test("a connection is carried, and the log has its opening and its bytes", async (t) => {
+  const agent = await makeAgent(t, ["echo"], async () => new FakeSession());
+  agent.start();
+  const user = agent.dial();
+  user.end("hello");
+  t.equal(await outcome(user), "hello");
+  await Promise.all(agent.carried);
+  t.same(agent.events, [
+    { event: "stream-open", fields: { peerId: "peer", service: "echo" } },
+    { event: "stream-close", fields: { peerId: "peer", service: "echo", bytes: 10, sentBytes: 5, receivedBytes: 5 } },
+  ]);
+});
+
+test("a connection that comes before the session waits for it", async (t) => {
+  let give: (session: FakeSession) => void = () => {};
+  const coming = new Promise<FakeSession>((resolve) => {
+    give = resolve;
+  });
+  const agent = await makeAgent(t, ["echo"], () => coming);
+  const user = agent.dial(); // nobody has called start yet
+  user.end("early");
+  const ended = outcome(user);
+  await once(user, "connect");
+  agent.start();
+  give(new FakeSession());
+  t.equal(await ended, "early");
+});
+
+test("a connection that waited too long is reset", async (t) => {
+  const agent = await makeAgent(t, ["echo"], (signal) => untilAbort(signal), 50);
+  agent.start();
+  t.equal(await outcome(agent.dial()), "ECONNRESET");
+  t.match(String(agent.events[0]?.fields.message), /^echo: connection reset: no stream could be opened in time$/);
+});
+
+const untilAbort = (signal: AbortSignal): Promise<never> =>
+  new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+
+test("a stream that comes too late is given back", async (t) => {
+  const session = new FakeSession();
+  const stream = new EchoStream();
+  let give: () => void = () => {};
+  session.open = () =>
+    new Promise((resolve) => {
+      give = () => resolve(stream);
+    });
+  const agent = await makeAgent(t, ["echo"], async () => session, 50);
+  agent.start();
+  t.equal(await outcome(agent.dial()), "ECONNRESET");
+  await Promise.all(agent.carried);
+  give();
+  await new Promise((resolve) => setImmediate(resolve));
+  t.equal(stream.resetBy, 2);
+});
+
+test("a session that ends while the stream is being opened is replaced by the next", async (t) => {
+  const dead = new FakeSession("1");
+  dead.open = async () => {
+    dead.end("the connector was restarted");
+    throw new SessionError("closed", "the session ended");
+  };
+  const sessions = [dead, new FakeSession("2")];
+  const agent = await makeAgent(t, ["echo"], async () => t.must(sessions.find(({ isOver }) => !isOver)));
+  agent.start();
+  const user = agent.dial();
+  user.end("again");
+  t.equal(await outcome(user), "again");
+  t.same(t.must(sessions[1]).opened, ["echo"]);
+});
+
+test("a service that does not answer resets the connection and leaves the agent running", async (t) => {
+  const session = new FakeSession();
+  session.open = async (service) => {
+    throw new ServiceRefusedError("service-unavailable", `${service} does not answer: connection refused`);
+  };
+  const agent = await makeAgent(t, ["closed"], async () => session);
+  agent.start();
+  t.equal(await outcome(agent.dial()), "ECONNRESET");
+  await Promise.all(agent.carried);
+  t.equal(agent.useless.length, 0);
+  const { event, fields } = t.must(agent.events[0]);
+  t.same([event, fields.code, fields.service], ["service-refused", "service-unavailable", "closed"]);
+  t.match(String(fields.message), /closed: refused by the connector: .*connection refused/);
+});
+
+test("only when every service is unknown to the connector is the agent of no use", async (t) => {
+  const session = new FakeSession();
+  session.open = async (service) => {
+    throw new ServiceRefusedError("service-unknown", `no service named ${service}`);
+  };
+  const agent = await makeAgent(t, ["one", "two"], async () => session);
+  agent.start();
+  t.equal(await outcome(agent.dial(0)), "ECONNRESET");
+  t.equal(await outcome(agent.dial(0)), "ECONNRESET");
+  await Promise.all(agent.carried);
+  t.equal(agent.useless.length, 0);
+  t.equal(await outcome(agent.dial(1)), "ECONNRESET");
+  await Promise.all(agent.carried);
+  t.same(
+    agent.useless.map(({ code, status }) => [code, status]),
+    [["refused", 3]],
+  );
+});
+
+test("a taken listener address is a usage error, and nothing stays bound", async (t) => {
+  const server = createServer().listen(0, "127.0.0.1");
+  t.teardown(() => server.close());
+  await once(server, "listening");
+  const bound = server.address();
+  const taken = anyPort.withPort(typeof bound === "object" && bound ? bound.port : 0);
+  const probe = await Listeners.bind([{ service: "a", address: anyPort }]);
+  const free = t.must(probe.bound[0]).address;
+  probe.stop();
+  const both = [
+    { service: "a", address: free },
+    { service: "b", address: taken },
+  ];
+  await t.rejects(Listeners.bind(both), {
+    code: "usage",
+    message: new RegExp(`${taken.key} is in use; choose another with --local`),
+  });
+  (await Listeners.bind([{ service: "a", address: free }])).stop();
+});

@@ -247,7 +247,7 @@ export class AgentSession extends Session {
       expectedPeerId: this.#connected.peerId,
       sourceIdSuffix: sessionTag(this.sessionId),
     });
-    connection.onWork = () => this.host.wake();
+    connection.onWork = () => this.host.touch(this);
     this.host.claimConnection(connection, this);
     this.#racers.push({ connection, pair });
   }

@@ -96,7 +96,9 @@ export class ConnectorSession extends Session {
 
   /** The relay let the agent's address in, or refused. */
   handlePermission(now: Millis): void {
-    if (this.#answerAt !== null) this.#sendAnswer(now);
+    if (this.#answerAt === null) return;
+    this.#sendAnswer(now);
+    this.host.touch(this);
   }
 
   #sendAnswer(now: Millis): void {
@@ -133,7 +135,7 @@ export class ConnectorSession extends Session {
     const { peerId, admit } = this.#options;
     const connection = quic.accept(now, header, local, remote, { expectedPeerId: peerId, admit });
     if (!connection) return;
-    connection.onWork = () => this.host.wake();
+    connection.onWork = () => this.host.touch(this);
     this.host.claimConnection(connection, this);
     this.#connections.push({ connection, pair });
     this.handlePacket(now, connection, socket, from, data);

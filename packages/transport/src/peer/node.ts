@@ -79,6 +79,9 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   readonly #demux: Demux;
   readonly #sockets: BoundSocket[] = [];
   readonly #sessions = new Map<bigint, Session>();
+  /** Those with work in this turn; and when each of them wants to be called by itself. */
+  readonly #touched = new Set<Session>();
+  readonly #deadlines = new Map<Session, Deadline>();
   readonly #waiters = new Set<Waiter>();
   #relay: Relay | null = null;
   #observed: SocketAddress | null = null;
@@ -218,7 +221,6 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     });
     this.#addSession(session);
     if (!session.start(now)) session.close("the intermediate went out of reach");
-    this.#driver.wake();
     return session;
   }
 
@@ -243,6 +245,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
 
   #addSession(session: Session): void {
     this.#sessions.set(session.sessionId, session);
+    this.touch(session);
     this.#demux.claimUfrags(session);
   }
 
@@ -281,7 +284,8 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     this.#demux.claimUfrags(session);
   }
 
-  wake(): void {
+  touch(session: Session): void {
+    this.#touched.add(session);
     this.#driver.wake();
   }
 
@@ -311,19 +315,27 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   handleTimeout(now: Millis): void {
     this.#link.handleTimeout(now);
     this.#relay?.handleTimeout(now);
-    for (const session of this.#sessions.values()) {
+    for (const [session, { at }] of this.#deadlines) {
+      if (at > now) continue;
+      this.#touched.add(session);
       session.handleTimeout(now);
-      if (!session.isGone) continue;
-      this.#sessions.delete(session.sessionId);
-      this.#demux.forget(session);
+      if (session.isGone) this.#forget(session);
     }
+  }
+
+  #forget(session: Session): void {
+    this.#sessions.delete(session.sessionId);
+    this.#touched.delete(session);
+    this.#deadlines.delete(session);
+    this.#demux.forget(session);
   }
 
   pollTimeout(): Deadline | null {
     const now = this.#clock.now();
     let next = this.#link.pollTimeout(now);
     if (this.#relay) next = earliest(next, this.#relay.pollTimeout());
-    for (const session of this.#sessions.values()) next = earliest(next, session.pollTimeout(now));
+    // A session's deadline changes only when it is touched; then it is due for a turn anyway.
+    for (const deadline of this.#deadlines.values()) next = earliest(next, deadline);
     return next;
   }
 
@@ -331,22 +343,32 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     this.#link.pump(now);
     this.#relay?.pump(now);
     this.#demux.retryEarly(now);
-    for (const session of this.#sessions.values()) {
+    for (const session of [...this.#touched]) {
       session.pump(now);
       if (session.isOver) this.#relay?.release(session.sessionId);
+      this.#setDeadline(now, session);
     }
+  }
+
+  #setDeadline(now: Millis, session: Session): void {
+    const deadline = session.pollTimeout(now);
+    if (deadline) this.#deadlines.set(session, deadline);
+    else this.#deadlines.delete(session);
   }
 
   pollTransmit(): Transmit | null {
     const own = this.#link.pollTransmit() ?? this.#relay?.pollTransmit();
     if (own) return own;
     const now = this.#clock.now();
-    for (const session of this.#sessions.values()) {
+    for (const session of this.#touched) {
       for (let sent = session.pollTransmit(now); sent; sent = session.pollTransmit(now)) {
         if (sent.socket < FIRST_RELAY_ID) return sent;
         const wrapped = sent.socket === this.#relay?.id ? this.#relay.wrap(sent.to, sent.data) : null;
         if (wrapped) return wrapped;
       }
+      // Sending moved its timers.
+      this.#setDeadline(now, session);
+      this.#touched.delete(session);
     }
     return null;
   }
@@ -449,7 +471,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   #loseRelay(now: Millis, id: SocketId): void {
-    for (const session of this.#sessions.values()) if (!session.isOver) session.ice.removeLocalSocket(now, id);
+    for (const session of this.#sessions.values()) session.removeLocalSocket(now, id);
   }
 
   #handlePermission(now: Millis, ip: string): void {
@@ -464,7 +486,10 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     }
     if (!("sessionId" in message) || message.sessionId === null) return;
     const session = this.#sessions.get(message.sessionId);
-    if (session && !session.isOver) return session.handleSignaling(now, message);
+    if (session && !session.isOver) {
+      this.touch(session);
+      return session.handleSignaling(now, message);
+    }
     // A session that we do not know: a peer that asks for a restart of it learns that it is gone; all else is ignored.
     if (message.type === "restart" && !message.answer) {
       this.#refuse(message.sessionId, "unknown-session", "this side was started anew and does not know the session");

@@ -24,7 +24,8 @@ export interface SessionHost {
   claimConnection(connection: QuicConnection, session: Session): void;
   /** The session's username fragments changed. */
   claimUfrags(session: Session): void;
-  wake(): void;
+  /** The session has work: it is pumped and polled in this turn, or in one that comes soon. */
+  touch(session: Session): void;
 }
 
 export interface SessionPeer {

@@ -116,6 +116,7 @@ export abstract class Session {
   /** A STUN message that is meant for this session's ICE. */
   handleStun(now: Millis, socket: SocketId, from: SocketAddress, data: Uint8Array): boolean {
     if (this.isOver) return false;
+    this.host.touch(this);
     const receipt = this.ice.handleDatagram(now, socket, from, data);
     if (receipt.kind === "dropped") {
       this.host.log.trace("check-dropped", { session: this.id, from, reason: receipt.reason });
@@ -129,6 +130,7 @@ export abstract class Session {
 
   /** A QUIC packet of one of this session's connections. */
   handlePacket(now: Millis, connection: QuicConnection, socket: SocketId, from: SocketAddress, data: Uint8Array): void {
+    this.host.touch(this);
     const pair = this.#learn(socket, from);
     const handed = this.data.receive(now, connection, pair, data, {
       first: connection.state === "handshaking",
@@ -192,14 +194,23 @@ export abstract class Session {
       if (this.pumpPolicy(now)) busy = true;
       if (!busy) return;
     }
-    this.host.wake();
+    this.host.touch(this);
   }
 
   // ---- candidates
 
   /** A candidate of ours that has come to be known: own address, observed address, relay. */
   addLocalCandidate(now: Millis, candidate: LocalCandidateInit): void {
-    if (!this.isOver) this.ice.addLocalCandidate(now, candidate);
+    if (this.isOver) return;
+    this.ice.addLocalCandidate(now, candidate);
+    this.host.touch(this);
+  }
+
+  /** A socket or allocation of ours is gone. */
+  removeLocalSocket(now: Millis, socket: SocketId): void {
+    if (this.isOver) return;
+    this.ice.removeLocalSocket(now, socket);
+    this.host.touch(this);
   }
 
   /** What is known of ourselves so far, for an offer or an answer; what comes later trickles (RFC 8838). */
@@ -213,6 +224,7 @@ export abstract class Session {
   /** Nothing more will come by itself. */
   endLocalCandidates(now: Millis): void {
     if (this.isOver || !this.#candidatesAnnounced) return;
+    this.host.touch(this);
     this.ice.endOfLocalCandidates(now);
     this.sendControl({ type: "candidate", ufrag: this.ice.local.ufrag, candidate: null });
   }
@@ -297,14 +309,13 @@ export abstract class Session {
 
   ping(): Promise<number> {
     if (!this.isUp) return Promise.reject(new SessionError("closed", "the session is not up"));
-    this.host.wake();
+    this.host.touch(this);
     return this.#pings.ask(this.now);
   }
 
   close(reason = "closed by this side"): void {
     if (this.isOver) return;
     this.end(this.now, "closed", reason, CLOSE_CODE.done);
-    this.host.wake();
   }
 
   status(): SessionStatus {
@@ -354,6 +365,7 @@ export abstract class Session {
       });
     }
     this.ice.close();
+    this.host.touch(this);
     this.handleEnd(code, reason);
     this.#resolveClosed({ code, reason });
   }

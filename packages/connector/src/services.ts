@@ -14,16 +14,23 @@ export interface ServiceRequest {
 /** The TCP server behind a service must take the connection within this time, ms. */
 const CONNECT_TIMEOUT_MS = 5000;
 
+/** How the servers behind the services are reached; a test brings its own. */
+export interface Dialing {
+  readonly timeoutMs?: number;
+  readonly connect?: typeof connect;
+}
+
 /** The exposed services: each request becomes a TCP connection to the server behind the service, or a refusal that says why not. */
 export class Services {
   readonly #exposures = new Map<string, Exposure>();
   readonly #streams: Streams;
   readonly #log: Logger;
   readonly #timeoutMs: number;
+  readonly #connect: typeof connect;
   readonly #sockets = new Set<Socket>();
 
   /** @throws ExitError `usage` when two services have the same name. */
-  constructor(exposures: readonly Exposure[], streams: Streams, log: Logger, timeoutMs = CONNECT_TIMEOUT_MS) {
+  constructor(exposures: readonly Exposure[], streams: Streams, log: Logger, dialing: Dialing = {}) {
     for (const exposure of exposures) {
       if (this.#exposures.has(exposure.service)) {
         throw new ExitError("usage", `--expose names the service ${exposure.service} twice`);
@@ -32,7 +39,8 @@ export class Services {
     }
     this.#streams = streams;
     this.#log = log;
-    this.#timeoutMs = timeoutMs;
+    this.#timeoutMs = dialing.timeoutMs ?? CONNECT_TIMEOUT_MS;
+    this.#connect = dialing.connect ?? connect;
   }
 
   has(service: string): boolean {
@@ -56,7 +64,7 @@ export class Services {
     if (protocol !== "tcp") return request.refuse("service-unavailable", `${name} is a TCP service`);
     let socket: Socket;
     try {
-      socket = await dial(exposure, this.#timeoutMs);
+      socket = await this.#dial(exposure);
     } catch (error) {
       const reason = dialFailure(error);
       const address = `${exposure.host}:${exposure.port}`;
@@ -73,6 +81,25 @@ export class Services {
     for (const socket of this.#sockets) socket.resetAndDestroy();
   }
 
+  #dial({ host, port }: Exposure): Promise<Socket> {
+    return new Promise((resolve, reject) => {
+      const socket = this.#connect({ host, port, allowHalfOpen: true });
+      const late = new Error(`no answer within ${this.#timeoutMs / 1000} s`);
+      const timer = setTimeout(() => socket.destroy(late), this.#timeoutMs);
+      const onError = (error: Error): void => {
+        clearTimeout(timer);
+        reject(error);
+      };
+      socket.once("error", onError);
+      socket.once("connect", () => {
+        clearTimeout(timer);
+        socket.off("error", onError);
+        socket.on("error", () => {}); // whoever carries it hears of it too; alone it must not end the program
+        resolve(socket);
+      });
+    });
+  }
+
   async #carry(socket: Socket, request: ServiceRequest): Promise<void> {
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
@@ -87,24 +114,6 @@ export class Services {
     }
     await this.#streams.carry(socket, stream, { peerId: request.session.peer.id, service: request.name });
   }
-}
-
-function dial({ host, port }: Exposure, timeoutMs: number): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, allowHalfOpen: true });
-    const timer = setTimeout(() => socket.destroy(new Error(`no answer within ${timeoutMs / 1000} s`)), timeoutMs);
-    const onError = (error: Error): void => {
-      clearTimeout(timer);
-      reject(error);
-    };
-    socket.once("error", onError);
-    socket.once("connect", () => {
-      clearTimeout(timer);
-      socket.off("error", onError);
-      socket.on("error", () => {}); // whoever carries it hears of it too; alone it must not end the program
-      resolve(socket);
-    });
-  });
 }
 
 const DIAL_WORDS: Readonly<Record<string, string>> = {

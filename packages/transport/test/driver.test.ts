@@ -1,9 +1,15 @@
 import { type Clock, type Deadline, type Millis, parseSocketAddress, type SocketId, type Transmit } from "@adit/core";
 import { type T, test } from "@adit/harness";
 import { VirtualClock } from "@adit/sim";
-import { Driver, type DriverComponent, MAX_QUEUED_PER_SOCKET, MAX_TRANSMITS_PER_TURN } from "../src/driver.ts";
-import type { Incoming, Outgoing, Timers, UdpHandlers, UdpSocket } from "../src/index.ts";
-import { udpRuntimes } from "../src/index.ts";
+import {
+  Driver,
+  type DriverComponent,
+  MAX_QUEUED_PER_SOCKET,
+  MAX_TRANSMITS_PER_TURN,
+  type Timers,
+} from "../src/driver.ts";
+import { udpRuntimes } from "../src/udp/bind.ts";
+import type { Incoming, Outgoing, UdpHandlers, UdpSocket } from "../src/udp/udp.ts";
 import { numbered, numberOf, range, until } from "./support/udp.ts";
 
 const address = parseSocketAddress("127.0.0.1:1");

@@ -1,7 +1,7 @@
 import { test } from "@adit/harness";
-import { type Incoming, MAX_RECEIVE_BATCH } from "../src/index.ts";
 import { UdpCounts } from "../src/udp/counts.ts";
 import { Gatherer } from "../src/udp/gather.ts";
+import { type Incoming, MAX_RECEIVE_BATCH } from "../src/udp/udp.ts";
 import { numbered, numberOf, range } from "./support/udp.ts";
 
 const immediate = () => new Promise<void>((resolve) => setImmediate(resolve));

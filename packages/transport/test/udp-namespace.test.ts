@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { test } from "@adit/harness";
-import { udpRuntimes } from "../src/index.ts";
+import { udpRuntimes } from "../src/udp/bind.ts";
 
 const SETUP = `
 ip link set lo up

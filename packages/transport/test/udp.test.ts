@@ -3,7 +3,9 @@ import { createSocket } from "node:dgram";
 import { networkInterfaces } from "node:os";
 import { parseSocketAddress, SocketAddress } from "@adit/core";
 import { type T, test } from "@adit/harness";
-import { bindUdp, MAX_RECEIVE_BATCH, type Outgoing, UdpBindError, type UdpRuntime, udpRuntimes } from "../src/index.ts";
+import { bindUdp, udpRuntimes } from "../src/udp/bind.ts";
+import { UdpBindError } from "../src/udp/errors.ts";
+import { MAX_RECEIVE_BATCH, type Outgoing, type UdpRuntime } from "../src/udp/udp.ts";
 import { numbered, numberOf, open, range, until } from "./support/udp.ts";
 
 const hasIpv6 = Object.values(networkInterfaces()).some((all) => all?.some(({ address }) => address === "::1"));
@@ -172,6 +174,22 @@ function contract(runtime: UdpRuntime): void {
     },
   );
 
+  check("who binds has the socket before the first batch comes", async (t) => {
+    const a = await open(t, runtime);
+    for (let round = 0; round < 5; round++) {
+      const port = (await reservePort(t, runtime)).port;
+      const order: string[] = [];
+      const handlers = { onBatch: () => void order.push("batch"), onDrain: () => {} };
+      const noise = setInterval(() => a.send([numbered(0), SocketAddress.of("127.0.0.1", port)]), 0);
+      const socket = await bindUdp({ address: SocketAddress.of("127.0.0.1", port), runtime, handlers });
+      order.push("bound");
+      await until(() => order.includes("batch"), "a batch came");
+      clearInterval(noise);
+      socket.close();
+      t.equal(order[0], "bound");
+    }
+  });
+
   check("closing from inside the handler, while sending, ends it", async (t) => {
     const a = await open(t, runtime);
     let batches = 0;
@@ -234,6 +252,13 @@ function contract(runtime: UdpRuntime): void {
     t.equal(b.got[0]?.from.key, `127.0.0.1:${plain.address().port}`);
     t.equal(Buffer.from(b.got[0]?.data ?? t.fail("none")).toString(), "hello");
   });
+}
+
+/** An address that was free a moment ago. */
+async function reservePort(t: T, runtime: UdpRuntime): Promise<SocketAddress> {
+  const { socket, address } = await open(t, runtime);
+  socket.close();
+  return address;
 }
 
 function asBindError(error: unknown): UdpBindError {

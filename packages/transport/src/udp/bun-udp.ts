@@ -3,7 +3,7 @@ import { BaseUdpSocket } from "./base.ts";
 import { UdpCounts } from "./counts.ts";
 import { bindError, errorCode } from "./errors.ts";
 import { Gatherer } from "./gather.ts";
-import { raiseReceiveBuffer } from "./receive-buffer.ts";
+import { receiveBufferRaiser } from "./receive-buffer.ts";
 import type { Outgoing, UdpBindOptions, UdpSocket } from "./udp.ts";
 
 /** `data, port, ip, data, port, ip, ...` */
@@ -28,6 +28,8 @@ export async function bindBun(options: UdpBindOptions): Promise<UdpSocket> {
   const counts = new UdpCounts();
   const handle = { socket: null as BunUdpSocket | null };
   const gatherer = new Gatherer(address.family, counts, (batch) => options.handlers.onBatch(batch));
+  // Made before the socket is: once bound, the caller must have it before the first batch comes.
+  const raiseReceiveBuffer = await receiveBufferRaiser();
   let native: NativeSocket & { readonly port: number };
   try {
     native = await Bun.udpSocket({
@@ -44,7 +46,7 @@ export async function bindBun(options: UdpBindOptions): Promise<UdpSocket> {
   } catch (cause) {
     throw bindError(address, cause);
   }
-  await raiseReceiveBuffer(native);
+  raiseReceiveBuffer(native);
   const bound = SocketAddress.of(address.ip, native.port);
   handle.socket = new BunUdpSocket({ address: bound, native, handlers: options.handlers, counts, gatherer });
   return handle.socket;

@@ -8,25 +8,28 @@ const OPTIONS = {
 } as const;
 
 /**
- * Raises SO_RCVBUF of a `Bun.udpSocket`, which has no option for it, by calling setsockopt on its descriptor. The default of
- * Linux holds some 90 full-size datagrams: a pause of 1.5 ms at 60,000 datagrams per second loses some. Where it cannot be done
- * (another system, another C library, no descriptor) the socket works with what it has.
+ * Makes what raises SO_RCVBUF of a `Bun.udpSocket`, which has no option for it, by calling setsockopt on its descriptor. The
+ * default of Linux holds some 90 full-size datagrams: a pause of 1.5 ms at 60,000 datagrams per second loses some. Where it
+ * cannot be done (another system, another C library, no descriptor) it returns false and the socket works with what it has.
  */
-export async function raiseReceiveBuffer(socket: object): Promise<boolean> {
-  const fd = "fd" in socket ? socket.fd : null;
+export async function receiveBufferRaiser(): Promise<(socket: object) => boolean> {
   const how = process.platform === "linux" || process.platform === "darwin" ? OPTIONS[process.platform] : null;
-  if (typeof fd !== "number" || fd < 0 || !how) return false;
+  if (!how) return () => false;
   const ffi = await import("bun:ffi");
-  for (const name of how.libraries) {
-    try {
-      return set(ffi, name, fd, how.level, how.option);
-    } catch {} // not this C library
-  }
-  return false;
+  return (socket) => {
+    const fd = "fd" in socket ? socket.fd : null;
+    if (typeof fd !== "number" || fd < 0) return false;
+    for (const name of how.libraries) {
+      try {
+        return raise(ffi, name, fd, how.level, how.option);
+      } catch {} // not this C library
+    }
+    return false;
+  };
 }
 
 /** @throws Error when there is no such library. */
-function set(ffi: typeof import("bun:ffi"), name: string, fd: number, level: number, option: number): boolean {
+function raise(ffi: typeof import("bun:ffi"), name: string, fd: number, level: number, option: number): boolean {
   const { i32, u32, ptr } = ffi.FFIType;
   const library = ffi.dlopen(name, { setsockopt: { args: [i32, i32, i32, ptr, u32], returns: i32 } });
   try {

@@ -15,7 +15,7 @@ export interface Incoming {
   readonly from: SocketAddress;
 }
 
-/** Called from the runtime's event loop, never from inside `send` or `close`; as soon as the socket is bound. */
+/** Called from the runtime's event loop, never from inside `send` or `close`, nor before who awaits `bindUdp` has the socket. */
 export interface UdpHandlers {
   /** Datagrams in the order in which they came, at most {@link MAX_RECEIVE_BATCH}. */
   onBatch(batch: readonly Incoming[]): void;

@@ -1,7 +1,8 @@
 // Runs inside a network namespace that udp-namespace.test.ts makes; prints one JSON object.
 // Argument 1: runtime. 127.0.0.9 is dropped by a rule in OUTPUT; 10.9.9.2 lies behind a slow link.
 import { parseSocketAddress } from "@adit/core";
-import { bindUdp, type UdpRuntime } from "../../src/index.ts";
+import { bindUdp } from "../../src/udp/bind.ts";
+import type { UdpRuntime } from "../../src/udp/udp.ts";
 
 const runtime = process.argv[2] as UdpRuntime;
 const result: Record<string, unknown> = {};

@@ -1,6 +1,7 @@
 import { parseSocketAddress, type SocketAddress } from "@adit/core";
 import type { T } from "@adit/harness";
-import { bindUdp, type Incoming, type UdpRuntime, type UdpSocket } from "../../src/index.ts";
+import { bindUdp } from "../../src/udp/bind.ts";
+import type { Incoming, UdpRuntime, UdpSocket } from "../../src/udp/udp.ts";
 
 export interface TestSocket {
   readonly socket: UdpSocket;

@@ -242,6 +242,42 @@ test("a removed channel's number is not given to another peer before the relay h
   t.equal(world.client.channelOf(PEER), number);
 });
 
+test("1024 channels at most; a removed one makes room 15 minutes later, or with the next allocation", (t) => {
+  const world = TurnWorld.allocated();
+  world.latencyMs = 5;
+  const peer = (n: number) => PEER.withPort(10_000 + n);
+  const bound = (n: number) => world.client.channelOf(peer(n)) !== null;
+  for (let n = 0; n < 1025; n++) world.client.bindChannel(world.now, peer(n));
+  world.run(10_000);
+  t.ok(bound(1023));
+  t.notOk(bound(1024));
+  const refused = world.events.filter(({ event }) => event.type === "channel" && !event.ok);
+  t.same(
+    refused.map(({ event }) => event),
+    [{ type: "channel", peer: peer(1024), ok: false, code: null }],
+  );
+
+  world.client.removeChannel(world.now, peer(0));
+  world.run(10_000 + 899_000);
+  world.client.bindChannel(world.now, peer(1024));
+  world.run(world.now + 500);
+  t.notOk(bound(1024), "the number and the peer may still be bound at the relay");
+  world.run(10_000 + 901_000);
+  world.client.bindChannel(world.now, peer(1024));
+  world.run(world.now + 500);
+  t.ok(bound(1024));
+
+  world.client.removeChannel(world.now, peer(1));
+  world.server.forget();
+  world.client.probe(world.now);
+  world.client.bindChannel(world.now, peer(1025));
+  t.notOk(bound(1025));
+  world.run(world.now + 500);
+  world.client.bindChannel(world.now, peer(1025));
+  world.run(world.now + 5000);
+  t.ok(bound(1025));
+});
+
 test("a thousand permissions at once are asked for 32 at a time; more than 1024 are refused", (t) => {
   const world = TurnWorld.allocated();
   world.latencyMs = 10;
@@ -294,6 +330,32 @@ test("437 to a permission or a channel tells of the loss too, once", (t) => {
     t.ok(world.client.hasPermission(PEER.ip));
     t.notOk(world.events.some(({ event }) => event.type === "permission" && !event.ok));
   }
+});
+
+test("437 to several requests at once is one loss", (t) => {
+  const world = TurnWorld.allocated();
+  world.latencyMs = 20;
+  world.server.forget();
+  for (let n = 1; n < 10; n++) world.client.addPermission(world.now, `198.51.100.${n}`);
+  world.client.probe(world.now);
+  world.run(1010);
+  t.equal(world.kinds.filter((kind) => kind === "lost").length, 1);
+  t.equal(world.kinds.filter((kind) => kind === "permission").length, 9);
+  t.equal(permissionsAsked(world).length, 18);
+});
+
+test("requests to a lost allocation are not sent any more", (t) => {
+  const world = TurnWorld.allocated();
+  let lost = false;
+  world.server.script = (request) => (request.method === STUN_METHOD.CREATE_PERMISSION && !lost ? "drop" : null);
+  world.client.addPermission(world.now, PEER.ip);
+  world.run(100);
+  lost = true;
+  world.server.forget();
+  world.client.probe(world.now);
+  world.run(10_000);
+  t.ok(world.client.hasPermission(PEER.ip));
+  t.equal(permissionsAsked(world).length, 2);
 });
 
 test("nothing is relayed without an allocation", (t) => {

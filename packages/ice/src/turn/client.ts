@@ -243,7 +243,7 @@ export class TurnClient {
     for (const outcome of this.#requests.handleTimeout(now)) this.#conclude(now, outcome);
     const state = this.#state;
     if (state.is !== "allocated") return;
-    if (now >= state.expiresAt) return this.#lose(now, "it ran out unrefreshed");
+    if (now >= state.expiresAt) return this.#lose(now, "it ran out");
     if (now >= state.refreshAt) this.#refresh(now, state);
     if (now >= state.keepaliveAt) {
       this.#keepaliveDue = true;
@@ -330,9 +330,7 @@ export class TurnClient {
     const state = this.#state;
     if (state.is !== "allocated") return;
     if (outcome.ok) {
-      const granted = grantedLifetime(now, outcome.response);
-      if (granted.expiresAt <= now) return this.#lose(now, "the relay ended it");
-      Object.assign(state, granted);
+      Object.assign(state, grantedLifetime(now, outcome.response)); // none: lost at the next timeout, which is now
     } else if (outcome.code === STUN_ERROR.ALLOCATION_MISMATCH) {
       this.#lose(now, outcome.reason);
     } else {

@@ -49,7 +49,7 @@ const MAX_IN_FLIGHT = 64;
 const KNOWN_ATTRIBUTES: ReadonlySet<number> = new Set(Object.values(STUN_ATTRIBUTE));
 
 /**
- * The requests to one relay: signed with long-term credentials, challenges answered (401, 438, 441), answers believed only with
+ * The requests to one relay: signed with long-term credentials, challenges answered (401, 438), answers believed only with
  * the integrity that the request had (RFC 8489 §9.2). Sans-IO.
  */
 export class TurnRequests {
@@ -126,9 +126,6 @@ export class TurnRequests {
     if (auth && !auth.verify(response)) {
       pending.discarded++;
       return this.#drop("bad-integrity");
-    }
-    if (error?.code === STUN_ERROR.WRONG_CREDENTIALS && this.#switchCredentials(auth)) {
-      return this.#retry(now, pending, error.code);
     }
     this.#transactions.finish(pending);
     if (error) {

@@ -18,27 +18,26 @@ import {
 import type { LocalCandidateInit, PairId } from "@adit/ice";
 import { type PeerId, QuicConfig, type QuicConnection, QuicEndpoint } from "@adit/quic";
 import {
+  type ClientMessage,
   type IntermediateMessage,
   PEER_ALPN,
   SIGNALING_ALPN,
-  type SignalingClientEvent,
   type SignalingMessage,
-  type TurnServer,
 } from "@adit/signaling";
 import { Driver, type DriverComponent } from "../driver.ts";
 import type { ConnectOptions, Endpoint, EndpointOptions, PeerSession } from "../endpoint.ts";
-import { SessionError, type SessionErrorCode } from "../errors.ts";
+import { SessionError } from "../errors.ts";
 import { localAddresses } from "../interfaces.ts";
 import type { EndpointStatus } from "../status.ts";
 import type { Incoming as Datagram } from "../udp/udp.ts";
 import { AgentSession, ATTEMPT_TIMEOUT_MS } from "./agent-session.ts";
 import { acceptService, ConnectorSession, refuseService } from "./connector-session.ts";
 import { Demux } from "./demux.ts";
-import { type BoundSocket, isWildcard, ownCandidates } from "./own-candidates.ts";
-import { Relay } from "./relay.ts";
+import type { BoundSocket } from "./own-candidates.ts";
+import { round } from "./pair-words.ts";
+import { Presence } from "./presence.ts";
 import type { ServiceStream, Session } from "./session.ts";
 import type { SessionHost } from "./session-host.ts";
-import { SignalingLink } from "./signaling-link.ts";
 
 /** "Sleep: `max_idle_timeout` 10 min." */
 const PEER_IDLE_TIMEOUT_MS = 600_000;
@@ -51,11 +50,6 @@ const NOT_FOUND_RETRY_MS = 500;
 /** How long a close waits for the relay to confirm. */
 const CLOSE_TIMEOUT_MS = 300;
 
-interface Waiter {
-  readonly resolve: () => void;
-  readonly reject: (error: SessionError) => void;
-}
-
 /** @throws UdpBindError when the address cannot be bound. */
 export async function startEndpoint(options: EndpointOptions): Promise<Endpoint> {
   const node = new EndpointNode(options);
@@ -63,7 +57,7 @@ export async function startEndpoint(options: EndpointOptions): Promise<Endpoint>
   return node;
 }
 
-/** A running agent or connector: its sockets, its place at the intermediate, its relay, its sessions. */
+/** A running agent or connector: its sockets, its place at the intermediate, its sessions. */
 class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   readonly log: Logger;
   readonly random: Random;
@@ -75,47 +69,40 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   readonly #driver: Driver;
   readonly #quic: QuicEndpoint;
   readonly #peerConfig: QuicConfig;
-  readonly #link: SignalingLink;
+  readonly #presence: Presence;
   readonly #demux: Demux;
   readonly #sockets: BoundSocket[] = [];
   readonly #sessions = new Map<bigint, Session>();
   /** Those with work in this turn; and when each of them wants to be called by itself. */
   readonly #touched = new Set<Session>();
   readonly #deadlines = new Map<Session, Deadline>();
-  readonly #waiters = new Set<Waiter>();
-  #relay: Relay | null = null;
-  #observed: SocketAddress | null = null;
-  #stopped: SessionError | null = null;
   #closing = false;
 
   constructor(options: EndpointOptions) {
+    const { identity, role, log, name } = options;
     this.#options = options;
-    this.log = options.log;
+    this.log = log;
     this.random = options.random ?? systemRandom;
     this.icePolicy = options.icePolicy ?? "all";
     this.#clock = options.clock ?? monotonicClock;
-    this.#driver = new Driver({ clock: this.#clock, log: options.log });
-    const { identity } = options;
-    const peerRole = options.role === "agent" ? "client" : "server";
+    this.#driver = new Driver({ clock: this.#clock, log });
     this.#peerConfig = QuicConfig.create({
-      role: peerRole,
+      role: role === "agent" ? "client" : "server",
       identity,
       alpn: PEER_ALPN,
       maxIdleTimeoutMs: PEER_IDLE_TIMEOUT_MS,
     });
-    this.#quic = new QuicEndpoint({
-      random: this.random,
-      log: options.log,
-      ...(peerRole === "server" ? { server: this.#peerConfig } : {}),
-    });
+    const server = role === "connector" ? { server: this.#peerConfig } : {};
+    this.#quic = new QuicEndpoint({ random: this.random, log, ...server });
     this.#demux = new Demux(this.#quic, (now, socket, from) => {
-      if (socket === this.#relay?.id) this.#relay.bindChannel(now, from);
+      if (socket === this.#presence.relay?.id) this.#presence.relay.bindChannel(now, from);
     });
-    this.#link = new SignalingLink({
-      role: options.role,
-      ...(options.name === undefined ? {} : { name: options.name }),
-      host: options.intermediate.host,
-      port: options.intermediate.port,
+    this.#presence = new Presence({
+      role,
+      ...(name === undefined ? {} : { name }),
+      ...options.intermediate,
+      checkIntermediate: options.checkIntermediate,
+      sockets: this.#sockets,
       quic: this.#quic,
       config: QuicConfig.create({
         role: "client",
@@ -124,14 +111,18 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
         maxIdleTimeoutMs: SIGNALING_IDLE_TIMEOUT_MS,
       }),
       random: this.random,
-      log: options.log,
+      log,
       resolve: resolveHost,
-      socketFor: (family) => this.#sockets.find((socket) => socket.address.family === family) ?? null,
-      checkIntermediate: options.checkIntermediate,
-      onEvent: (now, event) => this.#handleSignalingEvent(now, event),
-      onRefused: (reason) => this.#stop("intermediate-changed", reason),
       now: () => this.#clock.now(),
       wake: () => this.#driver.wake(),
+      onMessage: (now, message) => this.#handleMessage(now, message),
+      onCandidate: (now, candidate, last) => this.#handleCandidate(now, candidate, last),
+      onRelayLost: (now, socket) => {
+        for (const session of this.#sessions.values()) session.removeLocalSocket(now, socket);
+      },
+      onPermission: (now, ip) => this.#handlePermission(now, ip),
+      onRegistered: (observed) => this.#logRegistered(observed),
+      onStopped: (error) => this.onStopped?.(error.code, error.message),
     });
   }
 
@@ -161,31 +152,26 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   get registered(): boolean {
-    const { client } = this.#link;
-    return this.#options.role === "agent" ? client.isUp : client.isRegistered;
+    return this.#presence.isRegistered;
   }
 
   waitRegistered(): Promise<void> {
-    if (this.registered) return Promise.resolve();
-    if (this.#stopped) return Promise.reject(this.#stopped);
-    return new Promise((resolve, reject) => this.#waiters.add({ resolve, reject }));
+    return this.#presence.wait();
   }
 
   status(): EndpointStatus {
     const { host, port } = this.#options.intermediate;
-    const { client, remote } = this.#link;
+    const { client, remote } = this.#presence.link;
+    const sessions = [...this.#sessions.values()].filter((session) => !session.isOver).reverse();
     return {
       peerId: this.peerId,
       intermediate: {
         address: remote?.key ?? (host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`),
         connected: client.isUp,
-        rttMs: client.rttMs === null ? null : Math.round(client.rttMs * 100) / 100,
+        rttMs: round(client.rttMs),
       },
-      observedAddress: this.#observed,
-      sessions: [...this.#sessions.values()]
-        .filter((session) => !session.isOver)
-        .reverse()
-        .map((session) => session.status()),
+      observedAddress: this.#presence.observed,
+      sessions: sessions.map((session) => session.status()),
     };
   }
 
@@ -194,7 +180,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   async connect(options: ConnectOptions): Promise<PeerSession> {
     const giveUpAt = this.#clock.now() + options.waitMs;
     for (;;) {
-      await this.#waitForIntermediate(giveUpAt);
+      await this.#presence.waitFor(giveUpAt - this.#clock.now());
       const session = this.#openSession(options);
       try {
         await session.up;
@@ -224,25 +210,6 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     return session;
   }
 
-  async #waitForIntermediate(giveUpAt: Millis): Promise<void> {
-    if (this.#link.client.isUp) return;
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const timeout = new Promise<never>((_, reject) => {
-      timer = setTimeout(
-        () => {
-          const { host, port } = this.#options.intermediate;
-          reject(new SessionError("intermediate-unreachable", `the intermediate ${host}:${port} does not answer`));
-        },
-        Math.max(0, giveUpAt - this.#clock.now()),
-      );
-    });
-    try {
-      await Promise.race([this.waitRegistered(), timeout]);
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
   #addSession(session: Session): void {
     this.#sessions.set(session.sessionId, session);
     this.touch(session);
@@ -256,20 +223,19 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   signal(message: SignalingMessage): boolean {
-    return this.#link.send(this.#clock.now(), message as Parameters<SignalingLink["send"]>[1]);
+    return this.#presence.link.send(this.#clock.now(), message as ClientMessage);
   }
 
   get isGathering(): boolean {
-    return this.#relay?.isAllocating ?? false;
+    return this.#presence.relay?.isAllocating ?? false;
   }
 
   localCandidates(): readonly LocalCandidateInit[] {
-    return ownCandidates(this.#sockets, this.#observed, this.#relay?.candidate ?? null);
+    return this.#presence.candidates();
   }
 
   probeInfrastructure(now: Millis): void {
-    this.#link.client.probe(now);
-    this.#relay?.probe(now);
+    this.#presence.probe(now);
   }
 
   learnRoute(pair: PairId, session: Session): void {
@@ -292,29 +258,27 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   // ---- DriverComponent
 
   #receive(now: Millis, socket: SocketId, batch: readonly Datagram[]): void {
+    const { link, relay } = this.#presence;
     for (const { data, from } of batch) {
-      if (this.#link.remote?.equals(from)) this.#receiveSignaling(now, from, data);
-      else if (this.#relay?.socket === socket && this.#relay.server.equals(from)) this.#receiveRelayed(now, data);
-      else this.#demux.handleDatagram(now, socket, from, data);
+      if (link.remote?.equals(from)) this.#receiveSignaling(now, from, data);
+      else if (relay?.socket === socket && relay.server.equals(from)) {
+        const relayed = relay.handleDatagram(now, data);
+        if (relayed) this.#demux.handleDatagram(now, relay.id, relayed.peer, relayed.data);
+      } else this.#demux.handleDatagram(now, socket, from, data);
     }
   }
 
   /** Packets from the signaling address never reach the peers' connections. */
   #receiveSignaling(now: Millis, from: SocketAddress, data: Uint8Array): void {
+    const { link } = this.#presence;
     const route = this.#quic.route(data);
-    if (route.kind === "connection" && this.#link.owns(route.connection)) {
-      this.#link.handleDatagram(now, route.connection, from, data);
+    if (route.kind === "connection" && link.owns(route.connection)) {
+      link.handleDatagram(now, route.connection, from, data);
     }
   }
 
-  #receiveRelayed(now: Millis, data: Uint8Array): void {
-    const relayed = this.#relay?.handleDatagram(now, data);
-    if (relayed && this.#relay) this.#demux.handleDatagram(now, this.#relay.id, relayed.peer, relayed.data);
-  }
-
   handleTimeout(now: Millis): void {
-    this.#link.handleTimeout(now);
-    this.#relay?.handleTimeout(now);
+    this.#presence.handleTimeout(now);
     for (const [session, { at }] of this.#deadlines) {
       if (at > now) continue;
       this.#touched.add(session);
@@ -331,21 +295,18 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   pollTimeout(): Deadline | null {
-    const now = this.#clock.now();
-    let next = this.#link.pollTimeout(now);
-    if (this.#relay) next = earliest(next, this.#relay.pollTimeout());
+    let next = this.#presence.pollTimeout(this.#clock.now());
     // A session's deadline changes only when it is touched; then it is due for a turn anyway.
     for (const deadline of this.#deadlines.values()) next = earliest(next, deadline);
     return next;
   }
 
   drain(now: Millis): void {
-    this.#link.pump(now);
-    this.#relay?.pump(now);
+    this.#presence.pump(now);
     this.#demux.retryEarly(now);
     for (const session of [...this.#touched]) {
       session.pump(now);
-      if (session.isOver) this.#relay?.release(session.sessionId);
+      if (session.isOver) this.#presence.relay?.release(session.sessionId);
       this.#setDeadline(now, session);
     }
   }
@@ -357,13 +318,14 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   pollTransmit(): Transmit | null {
-    const own = this.#link.pollTransmit() ?? this.#relay?.pollTransmit();
+    const own = this.#presence.pollTransmit();
     if (own) return own;
     const now = this.#clock.now();
+    const { relay } = this.#presence;
     for (const session of this.#touched) {
       for (let sent = session.pollTransmit(now); sent; sent = session.pollTransmit(now)) {
         if (sent.socket < FIRST_RELAY_ID) return sent;
-        const wrapped = sent.socket === this.#relay?.id ? this.#relay.wrap(sent.to, sent.data) : null;
+        const wrapped = sent.socket === relay?.id ? relay.wrap(sent.to, sent.data) : null;
         if (wrapped) return wrapped;
       }
       // Sending moved its timers.
@@ -375,103 +337,25 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
 
   // ---- signaling
 
-  #handleSignalingEvent(now: Millis, event: SignalingClientEvent): void {
-    switch (event.type) {
-      case "up":
-        this.#observed = event.observed;
-        this.log.debug("signaling-up", { observed: event.observed, intermediate: event.intermediateId });
-        this.#useTurn(now, event.turn);
-        if (this.#options.role === "agent") this.#announceRegistered();
-        return;
-      case "registered":
-        return this.#announceRegistered();
-      case "register-refused":
-        this.log.warn("register-refused", { code: event.code, message: event.message, retryInMs: event.retryInMs });
-        return;
-      case "turn":
-        return this.#useTurn(now, event.turn);
-      case "observed":
-        this.#observed = event.observed;
-        for (const session of this.#sessions.values()) {
-          for (const candidate of this.localCandidates()) session.addLocalCandidate(now, candidate);
-        }
-        return;
-      case "rtt":
-        return;
-      case "message":
-        return this.#handleMessage(now, event.message);
-      case "down":
-        this.log[this.#closing ? "debug" : "warn"]("signaling-down", {
-          reason: event.reason,
-          retryInMs: Math.round(event.retryInMs),
-        });
-        return;
-      case "stopped":
-        return this.#stop(stoppedCode(event.code), event.message);
-    }
-  }
-
-  #announceRegistered(): void {
+  #logRegistered(observed: SocketAddress): void {
     const { name, role } = this.#options;
     this.log.info("registered", {
       ...(name === undefined ? {} : { name }),
       role,
       peerId: this.peerId,
-      intermediate: this.#link.remote,
-      observed: this.#observed,
-    });
-    for (const waiter of this.#waiters) waiter.resolve();
-    this.#waiters.clear();
-  }
-
-  #stop(code: SessionErrorCode, message: string): void {
-    this.#stopped = new SessionError(code, message);
-    for (const waiter of this.#waiters) waiter.reject(this.#stopped);
-    this.#waiters.clear();
-    if (!this.#closing) this.onStopped?.(code, message);
-  }
-
-  /** A connector keeps an allocation ready; an agent reaches the connector's. */
-  #useTurn(now: Millis, turn: TurnServer | null): void {
-    if (this.#options.role !== "connector") return;
-    const server = turn && this.#turnAddress(turn);
-    if (turn && server && this.#relay?.server.equals(server)) return this.#relay.renew(now, turn);
-    const socket = server && this.#sockets.find((bound) => bound.address.family === server.family);
-    if (this.#relay) {
-      this.#loseRelay(now, this.#relay.id);
-      this.#relay.close(now);
-      this.#relay = null;
-    }
-    if (!turn || !server || !socket) return;
-    const id = FIRST_RELAY_ID;
-    this.#relay = new Relay(now, {
-      server,
-      turn,
-      socket: socket.id,
-      id,
-      random: this.random,
-      log: this.log,
-      onAllocated: (at, candidate) => this.#gainRelay(at, candidate),
-      onLost: (at) => this.#loseRelay(at, id),
-      onPermission: (at, ip) => this.#handlePermission(at, ip),
+      intermediate: this.#presence.link.remote,
+      observed,
     });
   }
 
-  #turnAddress(turn: TurnServer): SocketAddress | null {
-    if (!isWildcard(turn.address)) return turn.address;
-    return this.#link.remote?.withPort(turn.address.port) ?? null;
-  }
-
-  #gainRelay(now: Millis, candidate: LocalCandidateInit): void {
+  #handleCandidate(now: Millis, candidate: LocalCandidateInit, last: boolean): void {
     for (const session of this.#sessions.values()) {
-      if (session instanceof ConnectorSession) this.#relay?.permit(now, session.peerObserved.ip, session.sessionId);
+      if (session instanceof ConnectorSession) {
+        this.#presence.relay?.permit(now, session.peerObserved.ip, session.sessionId);
+      }
       session.addLocalCandidate(now, candidate);
-      session.endLocalCandidates(now);
+      if (last) session.endLocalCandidates(now);
     }
-  }
-
-  #loseRelay(now: Millis, id: SocketId): void {
-    for (const session of this.#sessions.values()) session.removeLocalSocket(now, id);
   }
 
   #handlePermission(now: Millis, ip: string): void {
@@ -514,7 +398,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     const session = new ConnectorSession(now, this, sessionId, {
       peerId,
       peerObserved,
-      permission: this.#relay?.permit(now, peerObserved.ip, sessionId) ?? "none",
+      permission: this.#presence.relay?.permit(now, peerObserved.ip, sessionId) ?? "none",
       admit,
       onService: (from, request) => this.#handleService(from, request),
     });
@@ -540,12 +424,10 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     this.#closing = true;
     const now = this.#clock.now();
     for (const session of this.#sessions.values()) session.close(reason);
-    this.#relay?.close(now);
-    this.#link.stop(now, reason);
-    this.#stop("closed", reason);
+    this.#presence.close(now, reason);
     this.#driver.wake();
     const giveUpAt = now + CLOSE_TIMEOUT_MS;
-    while (this.#relay && !this.#relay.isSilent && this.#clock.now() < giveUpAt) {
+    while (!this.#presence.isSilent && this.#clock.now() < giveUpAt) {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     this.#driver.close();
@@ -556,14 +438,4 @@ async function resolveHost(host: string): Promise<readonly string[]> {
   if (parseIp(host)) return [host];
   const found = await lookup(host, { all: true, verbatim: true });
   return found.map(({ address }) => address);
-}
-
-function stoppedCode(code: string): SessionErrorCode {
-  switch (code) {
-    case "not-allowed":
-    case "unsupported-version":
-      return code;
-    default:
-      return "closed";
-  }
 }

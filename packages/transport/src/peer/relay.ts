@@ -26,7 +26,7 @@ export interface RelayOptions {
   readonly onAllocated: (now: Millis, candidate: LocalCandidateInit) => void;
   readonly onLost: (now: Millis) => void;
   /** The relay answered about an IP address: let in, or not. */
-  readonly onPermission: (now: Millis, ip: string, granted: boolean) => void;
+  readonly onPermission: (now: Millis, ip: string) => void;
 }
 
 /** The program's one allocation on the relay, shared by its sessions: kept, re-made when lost, with a permission per peer address. */
@@ -84,6 +84,8 @@ export class Relay {
   renew(now: Millis, turn: TurnServer): void {
     this.#client.setCredentials(now, { username: turn.username, password: turn.password });
     if (this.#client.state === "failed") this.#client.start(now);
+    // The intermediate that hands them out may be a new one, which knows no allocation of ours.
+    else this.#client.probe(now);
   }
 
   /** Lets that address in for a session. `none`: there is no allocation to wait for. */
@@ -163,7 +165,7 @@ export class Relay {
           break;
         case "permission":
           if (!event.ok) log.warn("relay-permission-refused", { ip: event.ip, code: event.code });
-          this.#options.onPermission(now, event.ip, event.ok);
+          this.#options.onPermission(now, event.ip);
           break;
         case "channel":
           log.debug("relay-channel", { peer: event.peer, ok: event.ok, code: event.code });

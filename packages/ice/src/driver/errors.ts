@@ -1,0 +1,18 @@
+import { AditError } from "@adit/core";
+
+/**
+ * - `bind-failed`: no address could be bound.
+ * - `bad-server`: the address of a STUN or TURN server cannot be read or resolved.
+ * - `failed`: no pair of candidates works.
+ * - `closed`: the connection was closed.
+ */
+export type IceConnectionErrorCode = "bind-failed" | "bad-server" | "failed" | "closed";
+
+export class IceConnectionError extends AditError {
+  override readonly code: IceConnectionErrorCode;
+
+  constructor(code: IceConnectionErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+}

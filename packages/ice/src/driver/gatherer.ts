@@ -1,0 +1,207 @@
+import {
+  type Deadline,
+  earliest,
+  FIRST_RELAY_ID,
+  type Logger,
+  type Millis,
+  type Random,
+  type SocketAddress,
+  type SocketId,
+  type Transmit,
+} from "@adit/core";
+import type { LocalCandidateInit } from "../agent-types.ts";
+import { getAddress, getXorAddress } from "../stun/attributes.ts";
+import { StunBuilder } from "../stun/builder.ts";
+import { decodeStun } from "../stun/message.ts";
+import { STUN_ATTRIBUTE, STUN_METHOD } from "../stun/tables.ts";
+import { StunTransactions } from "../stun/transaction.ts";
+import { TurnClient } from "../turn/client.ts";
+
+export interface TurnServer {
+  readonly address: SocketAddress;
+  readonly username: string;
+  readonly password: string;
+}
+
+/** A server that has not answered by then (0, 0.5, 1.5, 3.5 s, and 1 s more) is done without. */
+const GATHERING_TIMING = { rtoMs: 500, maxRequests: 4, lastWaitFactor: 2 } as const;
+/** An allocation may need a challenge and be slow; later ones are still announced, but nobody waits for them. */
+export const GATHERING_LIMIT_MS = 5_000;
+
+export type GathererEvent =
+  | { readonly type: "candidate"; readonly candidate: LocalCandidateInit }
+  /** An allocation is gone, with its candidates. */
+  | { readonly type: "socket-lost"; readonly socket: SocketId }
+  /** Every server has answered or been given up. */
+  | { readonly type: "done" };
+
+interface Query {
+  readonly socket: SocketId;
+  readonly base: SocketAddress;
+  readonly server: SocketAddress;
+}
+
+/** Server-reflexive and relayed candidates (RFC 8445 §5.1.1.2) for some sockets; keeps the allocations, which act as sockets. Sans-IO. */
+export class Gatherer {
+  readonly #random: Random;
+  readonly #queries: StunTransactions<Query>;
+  readonly #turns: { readonly client: TurnClient; readonly base: SocketAddress; settled: boolean }[] = [];
+  readonly #events: GathererEvent[] = [];
+  #endsAt: Millis | null = null;
+
+  constructor(o: {
+    readonly sockets: ReadonlyMap<SocketId, SocketAddress>;
+    readonly stunServers: readonly SocketAddress[];
+    readonly turnServers: readonly TurnServer[];
+    readonly random: Random;
+    readonly log: Logger;
+    readonly now: Millis;
+  }) {
+    this.#random = o.random;
+    this.#queries = new StunTransactions();
+    for (const [socket, base] of o.sockets) {
+      for (const server of o.stunServers) {
+        if (server.family === base.family) this.#ask(o.now, { socket, base, server });
+      }
+      for (const { address: server, username, password } of o.turnServers) {
+        if (server.family !== base.family) continue;
+        const relaySocket = FIRST_RELAY_ID + this.#turns.length;
+        const { random, log } = o;
+        const client = new TurnClient({ server, socket, relaySocket, username, password, random, log });
+        client.start(o.now);
+        this.#turns.push({ client, base, settled: false });
+      }
+    }
+    this.#endsAt = o.now + GATHERING_LIMIT_MS;
+    this.#settle(o.now);
+  }
+
+  /** The allocation that a relay socket names. */
+  allocation(relaySocket: SocketId): TurnClient | null {
+    return this.#turns[relaySocket - FIRST_RELAY_ID]?.client ?? null;
+  }
+
+  /** Lets a peer's address reach every allocation. */
+  permit(now: Millis, peer: SocketAddress): void {
+    for (const { client } of this.#turns) client.addPermission(now, peer.ip);
+  }
+
+  /**
+   * `consumed`: it was for the gatherer. `relayed`: it came through an allocation, from `peer`. `other`: not from or for a server.
+   */
+  handleDatagram(
+    now: Millis,
+    socket: SocketId,
+    from: SocketAddress,
+    data: Uint8Array,
+  ):
+    | { readonly kind: "consumed" | "other" }
+    | {
+        readonly kind: "relayed";
+        readonly socket: SocketId;
+        readonly peer: SocketAddress;
+        readonly data: Uint8Array;
+      } {
+    if (this.#handleAnswer(now, socket, from, data)) return { kind: "consumed" };
+    let fromServer = false;
+    for (const { client } of this.#turns) {
+      if (client.socket !== socket || !client.server.equals(from)) continue;
+      fromServer = true;
+      const relayed = client.handleDatagram(now, data);
+      this.#drainTurns();
+      this.#settle(now);
+      if (relayed) return { kind: "relayed", socket: client.relaySocket, ...relayed };
+    }
+    return { kind: fromServer ? "consumed" : "other" };
+  }
+
+  handleTimeout(now: Millis): void {
+    this.#queries.handleTimeout(now);
+    for (const { client } of this.#turns) client.handleTimeout(now);
+    this.#drainTurns();
+    this.#settle(now);
+  }
+
+  pollTimeout(): Deadline | null {
+    let deadline = this.#queries.pollTimeout();
+    for (const { client } of this.#turns) deadline = earliest(deadline, client.pollTimeout());
+    return this.#endsAt === null ? deadline : earliest(deadline, { at: this.#endsAt, reason: "gathering-limit" });
+  }
+
+  pollTransmit(): Transmit | null {
+    const query = this.#queries.pollTransmit();
+    if (query) return { data: query.request, socket: query.context.socket, to: query.context.server };
+    for (const { client } of this.#turns) {
+      const transmit = client.pollTransmit();
+      if (transmit) return transmit;
+    }
+    return null;
+  }
+
+  pollEvent(): GathererEvent | null {
+    return this.#events.shift() ?? null;
+  }
+
+  /** Gives the allocations back; what `pollTransmit` has then is the last. */
+  close(now: Millis): void {
+    this.#queries.clear();
+    this.#events.length = 0;
+    this.#endsAt = null;
+    for (const { client } of this.#turns) client.close(now);
+  }
+
+  #ask(now: Millis, query: Query): void {
+    const request = new StunBuilder("request", STUN_METHOD.BINDING, this.#random.bytes(12));
+    this.#queries.start(now, request.build({ fingerprint: true }), query, GATHERING_TIMING);
+  }
+
+  /** Whether it was the answer of a STUN server that was asked. */
+  #handleAnswer(now: Millis, socket: SocketId, from: SocketAddress, data: Uint8Array): boolean {
+    if (this.#queries.size === 0) return false;
+    const message = decodeStun(data);
+    const pending = message && this.#queries.match(message);
+    if (!message || !pending) return false;
+    const { context: query } = pending;
+    if (query.socket !== socket || !query.server.equals(from)) return false;
+    this.#queries.finish(pending);
+    const mapped =
+      getXorAddress(message, STUN_ATTRIBUTE.XOR_MAPPED_ADDRESS) ?? getAddress(message, STUN_ATTRIBUTE.MAPPED_ADDRESS);
+    if (message.class === "success" && mapped) this.#announceReflexive(query, mapped);
+    this.#settle(now);
+    return true;
+  }
+
+  #announceReflexive({ socket, base, server }: Query, address: SocketAddress): void {
+    this.#events.push({ type: "candidate", candidate: { type: "srflx", address, socket, base, server } });
+  }
+
+  #drainTurns(): void {
+    for (const turn of this.#turns) {
+      const { client, base } = turn;
+      const { server, socket, relaySocket } = client;
+      for (let event = client.pollEvent(); event; event = client.pollEvent()) {
+        if (event.type === "allocated") {
+          turn.settled = true;
+          if (event.mapped) this.#announceReflexive({ socket, base, server }, event.mapped);
+          const related = event.mapped ?? base;
+          this.#events.push({
+            type: "candidate",
+            candidate: { type: "relay", address: event.relayed, socket: relaySocket, server, related },
+          });
+        } else if (event.type === "lost") {
+          this.#events.push({ type: "socket-lost", socket: relaySocket });
+        } else if (event.type === "failed") {
+          turn.settled = true;
+        }
+      }
+    }
+  }
+
+  #settle(now: Millis): void {
+    if (this.#endsAt === null) return;
+    const all = this.#queries.size === 0 && this.#turns.every(({ settled }) => settled);
+    if (!all && now < this.#endsAt) return;
+    this.#endsAt = null;
+    this.#events.push({ type: "done" });
+  }
+}

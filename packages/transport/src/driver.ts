@@ -90,6 +90,8 @@ export class Driver {
   readonly #log: Logger;
   readonly #components = new Set<DriverComponent>();
   readonly #sockets = new Map<SocketId, SocketEntry>();
+  /** Those whose queue is to be looked at when this turn sends: a relay has thousands of sockets, of which few are busy. */
+  readonly #toSend = new Set<SocketEntry>();
   #nextSocket: SocketId = 0;
   /** `closing` is a turn at whose end it will be closed. */
   #state: "idle" | "turning" | "closing" | "closed" = "idle";
@@ -107,7 +109,12 @@ export class Driver {
     this.#log = options.log ?? nullLogger;
   }
 
-  /** The sockets, by id. */
+  /** The socket of that id, while it is open. */
+  socket(id: SocketId): UdpSocket | null {
+    return this.#sockets.get(id)?.socket ?? null;
+  }
+
+  /** A snapshot of the sockets, by id. */
   get sockets(): ReadonlyMap<SocketId, UdpSocket> {
     return new Map([...this.#sockets].map(([id, { socket }]) => [id, socket]));
   }
@@ -138,6 +145,7 @@ export class Driver {
     const entry = this.#sockets.get(id);
     if (!entry) return;
     this.#sockets.delete(id);
+    this.#toSend.delete(entry);
     this.drops.add("closed", entry.queue.length);
     entry.socket.close();
   }
@@ -192,6 +200,7 @@ export class Driver {
         const entry = this.#sockets.get(id);
         if (!entry) return;
         entry.blocked = false;
+        this.#toSend.add(entry);
         this.#turn();
       },
     };
@@ -258,17 +267,22 @@ export class Driver {
   #enqueue(transmit: Transmit): void {
     this.#progress = true;
     const entry = this.#sockets.get(transmit.socket);
-    if (!entry) this.drops.add("no-socket");
-    else if (entry.blocked && entry.queue.length >= MAX_QUEUED_PER_SOCKET) this.drops.add("queue-full");
-    else entry.queue.push(transmit);
+    if (!entry) {
+      this.drops.add("no-socket");
+    } else if (entry.blocked && entry.queue.length >= MAX_QUEUED_PER_SOCKET) {
+      this.drops.add("queue-full");
+    } else {
+      entry.queue.push(transmit);
+      this.#toSend.add(entry);
+    }
   }
 
   #send(): void {
-    for (const entry of this.#sockets.values()) {
-      if (entry.queue.length === 0) continue;
-      if (!entry.blocked) this.#flush(entry);
+    for (const entry of this.#toSend) {
+      if (!entry.blocked && entry.queue.length > 0) this.#flush(entry);
       if (entry.queue.length > 0) this.#retain(entry);
     }
+    this.#toSend.clear();
     for (const component of this.#components) component.flushed?.();
   }
 

@@ -331,6 +331,7 @@ test("components and sockets come and go at run time; a transmit for no socket i
   driver.removeSocket(id);
   t.ok(socket.closed);
   t.equal(driver.drops.get("closed"), 2);
+  t.equal(driver.socket(id), null);
   t.equal(driver.sockets.size, 0);
 });
 
@@ -442,7 +443,7 @@ for (const runtime of udpRuntimes) {
     const otherId = await right.bind({ address: loopback, receive: two.receive, runtime });
     left.add(one);
     right.add(two);
-    const other = t.must(right.sockets.get(otherId));
+    const other = t.must(right.socket(otherId));
     for (let i = 0; i < 64; i++) one.outgoing.push({ data: numbered(100), socket: id, to: other.address });
     const startedAt = clock.now();
     one.deadline = { at: startedAt + 30, reason: "test" };

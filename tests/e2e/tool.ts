@@ -5,7 +5,7 @@
  *   serve --listen ADDR:PORT --file FILE [--rate BYTES_PER_S] [--name NAME]
  *   get   --url URL [--connect-for MS] [--timeout MS]
  *   put   --url URL --file FILE [--connect-for MS] [--timeout MS]
- *   wait  --url URL | --log FILE [--where PATH OP VALUE ...] [--since EPOCH_MS] [--count N] [--timeout MS] [--print PATH,...]
+ *   wait  --url URL | --log FILE [--where PATH OP VALUE ...] [--since EPOCH_MS] [--count N] [--timeout MS] [--pid PID] [--print PATH,...]
  *   count --log FILE [--where ...] [--since EPOCH_MS]
  *   gap   --log FILE --from EPOCH_MS --to EPOCH_MS
  *   free-port
@@ -34,6 +34,7 @@ const { values: given, positionals } = parseArgs({
     timeout: { type: "string" },
     "connect-for": { type: "string" },
     print: { type: "string" },
+    pid: { type: "string" },
   },
 });
 
@@ -75,6 +76,7 @@ const waitOptions = () => ({
   sinceMs: number("since", 0),
   count: number("count", 1),
   timeoutMs: number("timeout", 5000),
+  pid: given.pid === undefined ? null : Number(given.pid),
   print: given.print?.split(",") ?? [],
 });
 

@@ -10,6 +10,8 @@ export interface WaitOptions {
   /** Which matching log line is meant, from 1. */
   readonly count: number;
   readonly timeoutMs: number;
+  /** Not waited for any longer once this process has ended. */
+  readonly pid: number | null;
   /** Values to be printed, separated by tabs; none: the whole document. */
   readonly print: readonly string[];
 }
@@ -26,13 +28,24 @@ export async function wait(options: WaitOptions): Promise<void> {
       console.log(values.length > 0 ? values.join("\t") : JSON.stringify(found));
       return;
     }
+    const from = "url" in options.source ? options.source.url : options.source.log;
+    if (options.pid !== null && !runs(options.pid))
+      throw new Error(`${from}: the program has ended; last seen: ${seen}`);
     if (performance.now() - startMs >= options.timeoutMs) {
-      const from = "url" in options.source ? options.source.url : options.source.log;
       throw new Error(
         `${from}: not within ${options.timeoutMs} ms: ${options.where.join(" and ") || "an answer"}; last seen: ${seen}`,
       );
     }
     await Bun.sleep(POLL_MS);
+  }
+}
+
+/** A zombie, which its parent has not asked for yet, does not run. */
+function runs(pid: number): boolean {
+  try {
+    return !/^State:\s*Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return false;
   }
 }
 

@@ -9,6 +9,9 @@ import { decodeStun, type StunClass, type StunMessage } from "../src/stun/messag
 import { STUN_ATTRIBUTE, STUN_METHOD } from "../src/stun/tables.ts";
 import { channelNumberOf, channelPayload, isChannelData, wrapChannelData } from "../src/turn/channel-data.ts";
 
+/** A client or a peer that is gone answers with ICMP, which some runtimes report as an error of the socket. */
+const ignore = (): void => {};
+
 interface Allocation {
   readonly client: SocketAddress;
   readonly socket: Socket;
@@ -28,6 +31,7 @@ export class LoopbackRelay {
 
   static async start(): Promise<LoopbackRelay> {
     const relay = new LoopbackRelay();
+    relay.#socket.on("error", ignore);
     relay.#socket.on("message", (data, from) => void relay.#handle(data, SocketAddress.of(from.address, from.port)));
     relay.#socket.bind(0, "127.0.0.1");
     await once(relay.#socket, "listening");
@@ -108,6 +112,7 @@ export class LoopbackRelay {
     const socket = createSocket("udp4");
     const allocation: Allocation = { client, socket, permissions: new Set(), channels: new Map() };
     this.#allocations.set(client.key, allocation);
+    socket.on("error", ignore);
     socket.on("message", (data, { address, port }) => {
       if (allocation.permissions.has(address)) this.#toClient(allocation, SocketAddress.of(address, port), data);
     });

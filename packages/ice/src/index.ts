@@ -82,5 +82,6 @@ export {
   wrapChannelData,
   writeChannelHeader,
 } from "./turn/channel-data.ts";
-export { type RelayedData, TurnClient, type TurnClientOptions } from "./turn/client.ts";
+export { TurnClient } from "./turn/client.ts";
 export type { TurnDrop, TurnEvent, TurnState } from "./turn/events.ts";
+export type { RelayedData, TurnClientOptions } from "./turn/options.ts";

@@ -111,6 +111,27 @@ test("renewed credentials that the relay does not take for the old allocation (4
   t.equal(world.events[0]?.at, 600_000);
 });
 
+test("a relay that was restarted: it knows neither us nor our credentials; with new ones all is back within a second", (t) => {
+  const world = TurnWorld.allocated();
+  world.latencyMs = 20;
+  world.client.bindChannel(world.now, PEER);
+  world.run(1000);
+  world.events.length = 0;
+  world.server.forget();
+  world.server.nonce = "nonce-2";
+  world.server.users.delete("user");
+  world.server.users.set("user-2", "pass-2");
+  world.client.probe(world.now);
+  world.client.addPermission(world.now, "198.51.100.9");
+  world.run(3000);
+  t.same(world.kinds, ["permission"]);
+  t.same(world.events[0]?.event, { type: "permission", ip: "198.51.100.9", ok: false, code: 401 });
+  world.client.setCredentials(world.now, { username: "user-2", password: "pass-2" });
+  world.run(4000);
+  t.same(world.kinds, ["permission", "lost", "allocated", "permission", "permission", "channel"]);
+  t.ok(world.client.hasPermission(PEER.ip) && world.client.hasPermission("198.51.100.9"));
+});
+
 test("a new password of the same user name is used at once", (t) => {
   const world = TurnWorld.allocated();
   world.server.users.set("user", "new");

@@ -14,8 +14,9 @@ import { longTermKey, verifyIntegrity } from "../src/stun/integrity.ts";
 import { decodeStun, type StunMessage } from "../src/stun/message.ts";
 import { STUN_ATTRIBUTE, STUN_METHOD } from "../src/stun/tables.ts";
 import { channelNumberOf, channelPayload, isChannelData, wrapChannelData } from "../src/turn/channel-data.ts";
-import { TurnClient, type TurnClientOptions } from "../src/turn/client.ts";
+import { TurnClient } from "../src/turn/client.ts";
 import type { TurnEvent } from "../src/turn/events.ts";
+import type { TurnClientOptions } from "../src/turn/options.ts";
 
 export const RELAY = SocketAddress.of("192.0.2.1", 3478);
 export const MAPPED = SocketAddress.of("203.0.113.7", 40_111);

@@ -118,6 +118,18 @@ test("403: the permission is refused once and not asked for again until it is ad
   t.ok(world.client.hasPermission(PEER.ip));
 });
 
+test("403 from one allocation is asked again from the next", (t) => {
+  const world = TurnWorld.allocated();
+  world.server.script = (request) => (request.method === STUN_METHOD.CREATE_PERMISSION ? { error: 403 } : null);
+  world.client.addPermission(world.now, PEER.ip);
+  world.run(100);
+  world.server.script = () => null;
+  world.server.forget();
+  world.client.probe(world.now);
+  world.run(200);
+  t.ok(world.client.hasPermission(PEER.ip));
+});
+
 test("508 to a permission: it is asked for again after 30 s", (t) => {
   const world = TurnWorld.allocated();
   world.server.script = (request, now) =>

@@ -9,43 +9,18 @@ import {
   SocketAddress,
   type SocketId,
   type Transmit,
-  utf8,
 } from "@adit/core";
 import { getBytes, getXorAddress } from "../stun/attributes.ts";
 import { StunBuilder } from "../stun/builder.ts";
-import { StunError } from "../stun/errors.ts";
-import { opaqueString } from "../stun/integrity.ts";
 import type { LongTermCredentials } from "../stun/long-term.ts";
 import { decodeStun, type StunMessage } from "../stun/message.ts";
-import { STUN_ATTRIBUTE, STUN_ERROR, STUN_LIMITS, STUN_METHOD } from "../stun/tables.ts";
+import { STUN_ATTRIBUTE, STUN_ERROR, STUN_METHOD } from "../stun/tables.ts";
 import { channelNumberOf, channelPayload, isChannelData, wrapChannelData } from "./channel-data.ts";
-import type { TurnDrop, TurnEvent, TurnState } from "./events.ts";
+import { retryAfterMs, type TurnDrop, type TurnEvent, type TurnState } from "./events.ts";
 import { Leases, type LeaseVerdict } from "./leases.ts";
 import { grantedLifetime } from "./lifetime.ts";
-import { type TurnOutcome, TurnRequests } from "./requests.ts";
-
-export interface TurnClientOptions {
-  readonly server: SocketAddress;
-  /** The UDP socket to send from. */
-  readonly socket: SocketId;
-  /** How others name the allocation: FIRST_RELAY_ID or above. */
-  readonly relaySocket: SocketId;
-  readonly username: string;
-  readonly password: string;
-  /** When given, a relay of another realm is refused. */
-  readonly realm?: string;
-  /** Asks for a relayed address of this family; the relay's default is IPv4. */
-  readonly family?: 4 | 6;
-  readonly random: Random;
-  readonly log?: Logger;
-}
-
-/** Data that a peer sent to the relayed address. */
-export interface RelayedData {
-  readonly peer: SocketAddress;
-  /** A view on the datagram. */
-  readonly data: Uint8Array;
-}
+import { checkedCredentials, type RelayedData, type TurnClientOptions } from "./options.ts";
+import { isCredentialError, type TurnOutcome, TurnRequests } from "./requests.ts";
 
 type State =
   | { readonly is: "idle" }
@@ -58,6 +33,8 @@ type State =
       expiresAt: Millis;
       /** Infinite while a Refresh is under way. */
       refreshAt: Millis;
+      /** The last Refresh was refused for who we are; other credentials will try at once. */
+      credentialsRefused: boolean;
       keepaliveAt: Millis;
     }
   | { readonly is: "failed" }
@@ -111,7 +88,7 @@ export class TurnClient {
     this.#family = o.family ?? null;
     this.#random = o.random;
     this.#log = o.log ?? nullLogger;
-    const credentials = checked({ username: o.username, password: o.password });
+    const credentials = checkedCredentials({ username: o.username, password: o.password });
     this.#requests = new TurnRequests({ credentials, realm: o.realm ?? null, random: o.random, dropped: this.dropped });
     this.#leases = new Leases(this.#requests, (event) => this.#emit(event));
   }
@@ -167,7 +144,10 @@ export class TurnClient {
    */
   setCredentials(now: Millis, credentials: LongTermCredentials): void {
     this.#touch(now);
-    this.#requests.setCredentials(checked(credentials));
+    this.#requests.setCredentials(checkedCredentials(credentials));
+    if (this.#state.is !== "allocated") return;
+    if (this.#state.credentialsRefused) this.#state.refreshAt = Math.min(this.#state.refreshAt, now);
+    this.#leases.hurry(now);
   }
 
   /**
@@ -320,7 +300,8 @@ export class TurnClient {
     if (!relayed) return this.#fail(null, "the relay granted an allocation without an address", null);
     const mapped = getXorAddress(outcome.response, STUN_ATTRIBUTE.XOR_MAPPED_ADDRESS);
     const keepaliveAt = now + this.#keepaliveInterval();
-    this.#state = { is: "allocated", relayed, mapped, keepaliveAt, ...grantedLifetime(now, outcome.response) };
+    const granted = grantedLifetime(now, outcome.response);
+    this.#state = { is: "allocated", relayed, mapped, credentialsRefused: false, keepaliveAt, ...granted };
     this.#requests.bindCredentials();
     this.#log.info("turn-allocated", { server: this.server, relayed, mapped });
     this.#emit({ type: "allocated", relayed, mapped });
@@ -330,12 +311,14 @@ export class TurnClient {
     const state = this.#state;
     if (state.is !== "allocated") return;
     if (outcome.ok) {
+      state.credentialsRefused = false;
       Object.assign(state, grantedLifetime(now, outcome.response)); // none: lost at the next timeout, which is now
     } else if (outcome.code === STUN_ERROR.ALLOCATION_MISMATCH) {
       this.#lose(now, outcome.reason);
     } else {
       // It stands until it runs out: a silent network may come back with it intact.
       state.refreshAt = outcome.code === null ? now : now + REFRESH_RETRY_MS;
+      state.credentialsRefused = isCredentialError(outcome.code);
       this.#log.debug("turn-refresh-failed", { code: outcome.code, reason: outcome.reason });
     }
   }
@@ -397,25 +380,4 @@ export class TurnClient {
   }
 }
 
-function checked(credentials: LongTermCredentials): LongTermCredentials {
-  const length = utf8(opaqueString(credentials.username)).length;
-  if (length <= STUN_LIMITS.USERNAME_BYTES) return credentials;
-  throw new StunError(`a TURN user name may have ${STUN_LIMITS.USERNAME_BYTES} bytes, not ${length}`);
-}
-
 const canonicalIp = (ip: string): string => SocketAddress.of(ip, 0).ip;
-
-function retryAfterMs(code: number | null): Millis | null {
-  switch (code) {
-    case null:
-      return 5_000;
-    case STUN_ERROR.ALLOCATION_MISMATCH:
-    case STUN_ERROR.ALLOCATION_QUOTA_REACHED:
-    case STUN_ERROR.INSUFFICIENT_CAPACITY:
-      return 60_000; // RFC 8656 §7.4: "The client SHOULD wait at least 1 minute before trying"
-    case STUN_ERROR.SERVER_ERROR:
-      return 10_000;
-    default:
-      return null;
-  }
-}

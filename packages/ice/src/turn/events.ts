@@ -1,4 +1,5 @@
 import type { Millis, SocketAddress } from "@adit/core";
+import { STUN_ERROR } from "../stun/tables.ts";
 
 export type TurnState = "idle" | "allocating" | "allocated" | "failed" | "closed";
 
@@ -31,3 +32,19 @@ export type TurnDrop =
   | "not-allocated"
   | "unknown-channel"
   | "no-permission";
+
+/** How long to wait after an Allocate failed with this code; null where the same request has no chance. */
+export function retryAfterMs(code: number | null): Millis | null {
+  switch (code) {
+    case null:
+      return 5_000;
+    case STUN_ERROR.ALLOCATION_MISMATCH:
+    case STUN_ERROR.ALLOCATION_QUOTA_REACHED:
+    case STUN_ERROR.INSUFFICIENT_CAPACITY:
+      return 60_000; // RFC 8656 §7.4: "The client SHOULD wait at least 1 minute before trying"
+    case STUN_ERROR.SERVER_ERROR:
+      return 10_000;
+    default:
+      return null;
+  }
+}

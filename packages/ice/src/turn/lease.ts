@@ -62,10 +62,15 @@ export class Lease {
     this.#phase = { is: "wanted", since: at };
   }
 
-  /** The allocation it belonged to is gone. */
+  /** What waits to be asked for again does not wait any longer. */
+  hurry(now: Millis): void {
+    if (this.#phase.is === "wanted" && this.#phase.since > now) this.want(now);
+  }
+
+  /** The allocation it belonged to is gone; the next one may grant what this one refused. */
   reset(now: Millis): void {
     this.#expiresAt = null;
-    if (this.#phase.is !== "refused") this.want(now);
+    this.want(now);
   }
 
   /** Notes that it ran out. */

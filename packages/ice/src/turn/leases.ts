@@ -4,12 +4,12 @@ import { type ChannelBinding, Channels } from "./channels.ts";
 import type { TurnEvent } from "./events.ts";
 import type { Lease } from "./lease.ts";
 import { Permissions } from "./permissions.ts";
-import type { TurnOperation, TurnOutcome, TurnRequests } from "./requests.ts";
+import { isCredentialError, type TurnOperation, type TurnOutcome, type TurnRequests } from "./requests.ts";
 
 /** Requests for permissions and channels under way at once; more wait for these. Leaves room for the allocation's own. */
 const MAX_LEASES_IN_FLIGHT = 32;
 
-/** What the relay could not give at the moment (5xx) is asked for again after this. */
+/** What the relay could not give at the moment (5xx, or 401 as long as it does not know our credentials) is asked for again after this. */
 const RETRY_MS = 30_000;
 
 /** "lost": the relay does not know the allocation any more. */
@@ -66,6 +66,12 @@ export class Leases {
 
   removeChannel(now: Millis, peer: SocketAddress): void {
     this.#channels.retire(now, peer);
+  }
+
+  /** What waits to be asked for again is asked for now: the reason may be gone. */
+  hurry(now: Millis): void {
+    for (const [, lease] of this.#permissions) lease.hurry(now);
+    for (const { lease } of this.#channels) lease.hurry(now);
   }
 
   /** The allocation is gone; the wishes remain. */
@@ -157,9 +163,9 @@ export class Leases {
   }
 }
 
-/** Silence is asked again at once (the request itself took 39.5 s), a server's trouble later, a refusal not at all. */
+/** Silence is asked again at once (the request itself took 39.5 s), trouble that is not the peer's later, a refusal not at all. */
 function deny(now: Millis, lease: Lease, code: number | null): void {
   if (code === null) lease.want(now);
-  else if (code >= 500) lease.want(now + RETRY_MS);
+  else if (code >= 500 || isCredentialError(code)) lease.want(now + RETRY_MS);
   else lease.refuse();
 }

@@ -222,6 +222,10 @@ export class TurnRequests {
   }
 }
 
+/** Whether a refusal is about who asks: other credentials may help. */
+export const isCredentialError = (code: number | null): boolean =>
+  code === STUN_ERROR.UNAUTHENTICATED || code === STUN_ERROR.WRONG_CREDENTIALS;
+
 const failure = (operation: TurnOperation, code: number | null, reason: string): TurnOutcome => ({
   ok: false,
   operation,

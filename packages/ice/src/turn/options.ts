@@ -1,0 +1,35 @@
+import { type Logger, type Random, type SocketAddress, type SocketId, utf8 } from "@adit/core";
+import { StunError } from "../stun/errors.ts";
+import { opaqueString } from "../stun/integrity.ts";
+import type { LongTermCredentials } from "../stun/long-term.ts";
+import { STUN_LIMITS } from "../stun/tables.ts";
+
+export interface TurnClientOptions {
+  readonly server: SocketAddress;
+  /** The UDP socket to send from. */
+  readonly socket: SocketId;
+  /** How others name the allocation: FIRST_RELAY_ID or above. */
+  readonly relaySocket: SocketId;
+  readonly username: string;
+  readonly password: string;
+  /** When given, a relay of another realm is refused. */
+  readonly realm?: string;
+  /** Asks for a relayed address of this family; the relay's default is IPv4. */
+  readonly family?: 4 | 6;
+  readonly random: Random;
+  readonly log?: Logger;
+}
+
+/** Data that a peer sent to the relayed address. */
+export interface RelayedData {
+  readonly peer: SocketAddress;
+  /** A view on the datagram. */
+  readonly data: Uint8Array;
+}
+
+/** @throws StunError when the user name does not fit its attribute. */
+export function checkedCredentials(credentials: LongTermCredentials): LongTermCredentials {
+  const length = utf8(opaqueString(credentials.username)).length;
+  if (length <= STUN_LIMITS.USERNAME_BYTES) return credentials;
+  throw new StunError(`a TURN user name may have ${STUN_LIMITS.USERNAME_BYTES} bytes, not ${length}`);
+}

@@ -14,9 +14,14 @@ export interface QuicConfigOptions {
   readonly congestion?: "cubic" | "bbr" | "reno";
   /** The largest UDP payload sent, 1200..16383; 1350 by default, which leaves room for ChannelData and tunnels. There is no path-MTU discovery. */
   readonly maxDatagramSizeBytes?: number;
-  /** How many streams the peer may have open at once; 1,024 by default. It opens more when some have ended. */
+  /** Streams that this side may have open at once; 512 by default. */
+  readonly maxOpenStreams?: number;
+  /**
+   * Streams of the peer's that are handled at once; more are refused with {@link STREAM_REFUSED}. 1,024 by default: twice what the peer
+   * opens by itself, because the two ends do not see a stream end at the same moment.
+   */
   readonly maxPeerStreams?: number;
-  /** Unread bytes of one stream before any was read; 32 KiB by default. A peer can make us hold `maxPeerStreams` times this. */
+  /** Unread bytes of one stream before any was read; 32 KiB by default. A peer can make us hold that of each of its streams. */
   readonly initialStreamWindowBytes?: number;
   /** Unread bytes of one stream that is read as fast as they come, at most; 8 MiB by default. */
   readonly maxStreamWindowBytes?: number;
@@ -26,6 +31,16 @@ export interface QuicConfigOptions {
 export const CONNECTION_ID_LIMIT = 8;
 /** Datagrams (RFC 9221) that wait in each direction; the oldest received, or the newest to be sent, is dropped beyond it. */
 export const DATAGRAM_QUEUE_LENGTH = 256;
+
+/** The application code with which a stream beyond the peer's limit is reset and stopped. */
+export const STREAM_REFUSED = 0xad17;
+
+/**
+ * What the peer may open before any stream has ended, in multiples of `maxPeerStreams`. The bound that counts is kept in StreamTable: quiche
+ * 0.18 never forgets a stream that was reset, by us or on STOP_SENDING, while something written to it had not left, and does not give
+ * back its credit. So every download that is broken off costs one for good; see {@link QuicStats.peerStreamsLeft}.
+ */
+const STREAM_CREDIT_FACTOR = 64;
 
 const MIB = 1024 * 1024;
 
@@ -49,6 +64,7 @@ export class QuicConfig {
   readonly identity: Identity;
   readonly handshakeTimeoutMs: number;
   readonly maxDatagramSizeBytes: number;
+  readonly maxOpenStreams: number;
   readonly maxPeerStreams: number;
   /** @internal */
   readonly native: NativeConfig;
@@ -59,6 +75,7 @@ export class QuicConfig {
     this.identity = options.identity;
     this.handshakeTimeoutMs = options.handshakeTimeoutMs ?? 10_000;
     this.maxDatagramSizeBytes = options.maxDatagramSizeBytes ?? 1350;
+    this.maxOpenStreams = options.maxOpenStreams ?? 512;
     this.maxPeerStreams = options.maxPeerStreams ?? 1024;
     this.native = native;
   }
@@ -90,7 +107,7 @@ export class QuicConfig {
     native.setInitialMaxStreamDataBidiLocal(initialWindow);
     native.setInitialMaxStreamDataBidiRemote(initialWindow);
     native.setInitialMaxStreamDataUni(0);
-    native.setInitialMaxStreamsBidi(config.maxPeerStreams);
+    native.setInitialMaxStreamsBidi(config.maxPeerStreams * STREAM_CREDIT_FACTOR);
     native.setInitialMaxStreamsUni(0);
     native.setMaxStreamWindow(streamWindow);
     native.setMaxConnectionWindow(CONNECTION_WINDOW);

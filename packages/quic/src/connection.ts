@@ -55,7 +55,10 @@ export interface QuicStats {
   readonly streams: number;
   /** Streams that are over here but not yet forgotten by the native library. */
   readonly lingeringStreams: number;
-  /** How many more streams the peer lets us open. */
+  /**
+   * How many more streams the peer lets us open in the life of this connection, as of now. It grows as streams end, except those that the
+   * peer's quiche never forgets. When it goes down towards a thousand, it is time for a new connection.
+   */
   readonly peerStreamsLeft: number;
   /** Connection IDs that the peer gave us and no path uses. */
   readonly spareConnectionIds: number;
@@ -163,6 +166,7 @@ export class QuicConnection {
     this.#streams = new StreamTable({
       native,
       role: config.role,
+      maxOpenStreams: config.maxOpenStreams,
       maxPeerStreams: config.maxPeerStreams,
       log: options.log,
       onWork: () => this.#work(),

@@ -1,4 +1,4 @@
-export { QuicConfig, type QuicConfigOptions } from "./config.ts";
+export { QuicConfig, type QuicConfigOptions, STREAM_REFUSED } from "./config.ts";
 export {
   type PathEventKind,
   QuicConnection,

@@ -1,4 +1,5 @@
 import type { Logger } from "@adit/core";
+import { STREAM_REFUSED } from "./config.ts";
 import { type ConnectionClosedError, fromNative, parseNativeError, QuicError } from "./errors.ts";
 import { type NativeConnection, quiche } from "./native.ts";
 import { QuicStream, type StreamHost } from "./stream.ts";
@@ -6,6 +7,7 @@ import { QuicStream, type StreamHost } from "./stream.ts";
 export interface StreamTableOptions {
   readonly native: NativeConnection;
   readonly role: "client" | "server";
+  readonly maxOpenStreams: number;
   readonly maxPeerStreams: number;
   readonly log: Logger;
   /** The application did something: packets may have to leave. */
@@ -16,21 +18,21 @@ export interface StreamTableOptions {
 const SCAN_AT_ONCE = 32;
 /** ...and more of them no more often than this, ms: 1,000 streams cost about 1 % of a core then. */
 const SCAN_INTERVAL_MS = 25;
-/** A stream that lingers is looked at after 100 ms, then 200 ... 6,400 ms later, and then left alone. */
+
+/** Streams that linger are looked at when packets came, this many in turn; */
+const LINGER_LOOKS_AT_ONCE = 32;
+/** and nudged after 100 ms, then 200 ... 3,200 ms later, and then left alone. */
 const LINGER_FIRST_MS = 100;
-const LINGER_LOOKS = 7;
+const LINGER_NUDGES = 6;
+/** More than this are not looked after: they cost memory until the connection ends. */
+const MAX_LINGERING = 4096;
 
 interface Lingering {
-  lookAt: number;
-  looks: number;
+  nudgeAt: number;
+  nudges: number;
 }
 
-/**
- * The streams of one connection: which exist, which of them have something to say.
- *
- * The peer may have `maxPeerStreams` open at once; the native library forgets a stream when both directions are over and acknowledged,
- * and only then lets the peer open another.
- */
+/** The streams of one connection: which exist, which of them have something to say. */
 export class StreamTable implements StreamHost {
   readonly native: NativeConnection;
   closedError: ConnectionClosedError | null = null;
@@ -39,17 +41,19 @@ export class StreamTable implements StreamHost {
   receivedBytes = 0;
   readonly #options: StreamTableOptions;
   readonly #streams = new Map<number, QuicStream>();
+  #openedHere = 0;
   /** Their last write was not taken whole. In turn: the first to be served goes to the end when it blocks again. */
   readonly #blocked = new Set<QuicStream>();
   /** A handler was set since the last pump. */
   readonly #kicked = new Set<QuicStream>();
   #ended: QuicStream[] = [];
-  /** Streams that the native library may not forget by itself; see {@link StreamTable.#lookAfter}. At most half of `maxPeerStreams`. */
+  /** Streams that are over here, and that the native library may not forget by itself; see {@link StreamTable.#look}. */
   readonly #lingering = new Map<number, Lingering>();
   #nextLocal = 0;
   /** Peer streams arrive in any order: the first index not seen, and the ones below it not seen. */
   #nextPeer = 0;
   readonly #skippedPeer = new Set<number>();
+  #now = 0;
   #scanAt: number | null = null;
   #scannedAt = Number.NEGATIVE_INFINITY;
 
@@ -67,29 +71,33 @@ export class StreamTable implements StreamHost {
     return this.#lingering.size;
   }
 
-  get mayStop(): boolean {
-    return this.#lingering.size < this.#options.maxPeerStreams / 2;
-  }
-
   /** When {@link pump} wants to be called even if nothing arrives. */
   get deadline(): number | null {
     let at = this.#scanAt;
-    for (const { lookAt } of this.#lingering.values()) at = at === null ? lookAt : Math.min(at, lookAt);
-    return at === Number.POSITIVE_INFINITY ? null : at;
+    for (const { nudgeAt } of this.#lingering.values()) at = at === null ? nudgeAt : Math.min(at, nudgeAt);
+    return at;
   }
 
   /** @throws QuicError `stream-limit`. */
   open(): QuicStream {
-    const id = this.#nextLocal * 4 + (this.#options.role === "client" ? 0 : 1);
+    const { maxOpenStreams } = this.#options;
+    if (this.#openedHere >= maxOpenStreams) {
+      throw new QuicError(
+        "stream-limit",
+        `${maxOpenStreams} streams are open, which is the limit; wait until one has ended`,
+      );
+    }
+    const id = this.#nextLocal * 4 + this.#localBits;
     try {
       // Writing nothing makes the stream exist, so that it counts against the peer's limit from now on.
-      this.native.streamSend(id, new Uint8Array(0), false);
+      this.native.streamSend(id, EMPTY, false);
     } catch (error) {
       throw parseNativeError(error).name === "StreamLimit"
         ? new QuicError("stream-limit", "the peer lets no more streams be open at once; wait until one has ended")
         : fromNative(error, "open a stream");
     }
     this.#nextLocal++;
+    this.#openedHere++;
     const stream = new QuicStream(id, this);
     this.#streams.set(id, stream);
     return stream;
@@ -115,10 +123,13 @@ export class StreamTable implements StreamHost {
   }
 
   ended(stream: QuicStream): void {
-    this.#streams.delete(stream.id);
+    if (!this.#streams.delete(stream.id)) return;
     this.#blocked.delete(stream);
     this.#ended.push(stream);
-    if (stream.mayLinger) this.#lingering.set(stream.id, { lookAt: 0, looks: 0 });
+    if (stream.id % 4 === this.#localBits) this.#openedHere--;
+    if (stream.mayLinger && this.#lingering.size < MAX_LINGERING) {
+      this.#lingering.set(stream.id, { nudgeAt: this.#now + LINGER_FIRST_MS, nudges: 0 });
+    }
     this.work();
   }
 
@@ -131,15 +142,14 @@ export class StreamTable implements StreamHost {
 
   /** Calls the handlers of every stream that has something to say, each once. `received`: packets came since the last call. */
   pump(now: number, received: boolean, onPeerStream: (stream: QuicStream) => void): void {
+    this.#now = now;
     if (this.native.isReadable()) {
       for (const id of this.native.readable())
         (this.#streams.get(id) ?? this.#discover(id, onPeerStream))?.pumpReadable();
     }
     this.pumpKicked();
     this.#pumpWriters(now, received);
-    for (const [id, lingering] of this.#lingering) {
-      if (lingering.lookAt <= now) this.#lookAfter(now, id, lingering);
-    }
+    this.#pumpLingering(received);
     const ended = this.#ended;
     this.#ended = [];
     for (const stream of ended) stream.pumpClosed();
@@ -182,55 +192,75 @@ export class StreamTable implements StreamHost {
     for (const stream of [...this.#streams.values()]) stream.pumpWritable();
   }
 
-  /** A stream of the peer's that was not seen before; null for one that has ended here. */
+  /** A stream of the peer's that was not seen before; null for one that has ended here, or is refused. */
   #discover(id: number, onPeerStream: (stream: QuicStream) => void): QuicStream | null {
-    const peerBits = this.#options.role === "client" ? 1 : 0;
-    if (id % 4 !== peerBits) return null;
+    if (id % 4 !== 1 - this.#localBits) return null;
     const index = Math.floor(id / 4);
     if (index < this.#nextPeer && !this.#skippedPeer.delete(index)) return null;
+    // At most as many as the peer's stream credit, and what an honest peer leaves out is soon filled in.
     for (; this.#nextPeer < index; this.#nextPeer++) this.#skippedPeer.add(this.#nextPeer);
     this.#nextPeer = Math.max(this.#nextPeer, index + 1);
     const stream = new QuicStream(id, this);
+    const refused = this.#streams.size - this.#openedHere >= this.#options.maxPeerStreams;
     this.#streams.set(id, stream);
+    if (refused) {
+      stream.reset(STREAM_REFUSED);
+      stream.stopSending(STREAM_REFUSED);
+      return null;
+    }
     onPeerStream(stream);
     return stream;
   }
 
-  /**
-   * quiche 0.18 looks whether a stream is complete only when it is read or when something sent on it is acknowledged. So one whose
-   * reading ended otherwise (STOP_SENDING by us, RESET_STREAM by the peer) may stay, and hold one of the peer's stream credits, after
-   * both directions are over. Reading it again, or a second empty FIN or RESET_STREAM, which changes nothing for the peer, makes it look.
-   */
-  #lookAfter(now: number, id: number, lingering: Lingering): void {
-    if (!this.#exists(id)) {
-      this.#lingering.delete(id);
-      return;
-    }
-    try {
-      this.native.streamRecv(id, new Uint8Array(1));
-    } catch {
-      // StreamReset again; or gone.
-    }
-    if (lingering.looks > 0 && this.#exists(id) && this.native.streamFinished(id)) {
-      try {
-        this.native.streamSend(id, new Uint8Array(0), true);
-      } catch (error) {
-        const { value } = parseNativeError(error);
-        this.native.streamShutdown(id, quiche.Shutdown.Write, value ?? 0);
-      }
-      this.work();
-    }
-    lingering.lookAt =
-      lingering.looks < LINGER_LOOKS ? now + LINGER_FIRST_MS * 2 ** lingering.looks : Number.POSITIVE_INFINITY;
-    lingering.looks++;
+  get #localBits(): 0 | 1 {
+    return this.#options.role === "client" ? 0 : 1;
   }
 
-  #exists(id: number): boolean {
-    try {
-      this.native.streamCapacity(id);
-      return true;
-    } catch (error) {
-      return parseNativeError(error).name !== "InvalidStreamState";
+  #pumpLingering(received: boolean): void {
+    if (this.#lingering.size === 0) return;
+    if (received) {
+      let left = Math.min(LINGER_LOOKS_AT_ONCE, this.#lingering.size);
+      for (const [id, lingering] of this.#lingering) {
+        if (left-- === 0) break;
+        this.#lingering.delete(id);
+        if (this.#look(id)) this.#lingering.set(id, lingering); // at the end: the others come first next time
+      }
+    }
+    for (const [id, lingering] of this.#lingering) {
+      if (lingering.nudgeAt > this.#now) continue;
+      if (this.#look(id)) this.#nudge(id);
+      else lingering.nudges = LINGER_NUDGES;
+      if (lingering.nudges >= LINGER_NUDGES) this.#lingering.delete(id);
+      lingering.nudges++;
+      lingering.nudgeAt = this.#now + LINGER_FIRST_MS * 2 ** lingering.nudges;
     }
   }
+
+  /**
+   * quiche 0.18 looks whether a stream is complete only when it is read or when something sent on it is acknowledged, and takes the mark
+   * of a RESET_STREAM that was read for something yet to be read. So a stream whose reading ended in another way than with FIN may stay.
+   * Reading it once more makes it look. False when it is gone.
+   */
+  #look(id: number): boolean {
+    try {
+      this.native.streamRecv(id, scratch);
+    } catch (error) {
+      if (parseNativeError(error).name === "InvalidStreamState") return false;
+    }
+    return true;
+  }
+
+  /** A second empty FIN, or RESET_STREAM, changes nothing for the peer, and its acknowledgement makes quiche look. */
+  #nudge(id: number): void {
+    if (!this.native.streamFinished(id)) return;
+    try {
+      this.native.streamSend(id, EMPTY, true);
+    } catch (error) {
+      this.native.streamShutdown(id, quiche.Shutdown.Write, parseNativeError(error).value ?? 0);
+    }
+    this.work();
+  }
 }
+
+const EMPTY = new Uint8Array(0);
+const scratch = new Uint8Array(1);

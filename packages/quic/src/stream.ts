@@ -14,8 +14,6 @@ export interface StreamHost {
   readonly native: NativeConnection;
   /** Not null once the connection is over. */
   readonly closedError: ConnectionClosedError | null;
-  /** Whether STOP_SENDING may be used once more; otherwise what comes is read and thrown away. */
-  readonly mayStop: boolean;
   /** The application did something: packets may have to leave. */
   work(): void;
   /** A handler was set: look at this stream again, something may have come before. */
@@ -33,8 +31,7 @@ type ReadSide =
   | { is: "open" }
   | { is: "ended" } // the FIN was read
   | { is: "reset"; error: StreamResetError }
-  | { is: "stopped" } // by us: STOP_SENDING was sent
-  | { is: "discarding" }; // by us, without STOP_SENDING
+  | { is: "stopped" }; // by us
 
 type WriteSide =
   | { is: "open"; blocked: boolean }
@@ -145,10 +142,6 @@ export class QuicStream {
     if (this.#readSide.is !== "open") return;
     // quiche gives back the connection's flow control window only for what is read.
     if (this.#discard()) return;
-    if (!this.#host.mayStop) {
-      this.#readSide = { is: "discarding" };
-      return;
-    }
     if (!this.#host.closedError) this.#shutdown(quiche.Shutdown.Read, code);
     this.#endRead({ is: "stopped" });
   }
@@ -224,8 +217,7 @@ export class QuicStream {
 
   /** @internal Something can be read. */
   pumpReadable(): void {
-    if (this.#readSide.is === "discarding") this.#discard();
-    else if (this.#readSide.is === "open" && !this.#readableTold && this.#onReadable) {
+    if (this.#readSide.is === "open" && !this.#readableTold && this.#onReadable) {
       this.#readableTold = true;
       this.#call(this.#onReadable);
     }
@@ -260,7 +252,7 @@ export class QuicStream {
       if (this.#writeSide.is === "open" && this.#onWritable) this.#call(this.#onWritable);
     }
     if (!this.#onClosed || this.#closedTold) return;
-    const over = this.#readSide.is !== "open" && this.#readSide.is !== "discarding" && this.#writeSide.is !== "open";
+    const over = this.#readSide.is !== "open" && this.#writeSide.is !== "open";
     if (!over && !closedError) return;
     this.#closedTold = true;
     const handler = this.#onClosed;
@@ -347,7 +339,7 @@ export class QuicStream {
   #endWrite(side: WriteSide): void {
     const wasOpen = this.#writeSide.is === "open";
     this.#writeSide = side;
-    if (wasOpen && this.#readSide.is !== "open" && this.#readSide.is !== "discarding") this.#host.ended(this);
+    if (wasOpen && this.#readSide.is !== "open") this.#host.ended(this);
   }
 
   /** A handler that throws must not keep the others from being called. */

@@ -21,9 +21,9 @@ const SCAN_INTERVAL_MS = 25;
 
 /** Streams that linger are looked at when packets came, this many in turn; */
 const LINGER_LOOKS_AT_ONCE = 32;
-/** and nudged after 100 ms, then 200 ... 3,200 ms later, and then left alone. */
+/** and nudged after 100 ms, then 200, 400, 800 ms later, and then left alone. */
 const LINGER_FIRST_MS = 100;
-const LINGER_NUDGES = 6;
+const LINGER_NUDGES = 3;
 /** More than this are not looked after: they cost memory until the connection ends. */
 const MAX_LINGERING = 4096;
 

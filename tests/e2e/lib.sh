@@ -153,7 +153,7 @@ exit_status() {
     sleep 0.02
   done
   status=0
-  wait "${pid_of[$name]}" || status=$?
+  wait "${pid_of[$name]}" 2>/dev/null || status=$?
 }
 
 # stop NAME [SIGNAL] [SECONDS]: sends the signal (TERM) and waits; sets $status.

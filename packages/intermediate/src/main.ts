@@ -1,1 +1,4 @@
-export {};
+import { runProgram } from "@adit/program";
+import { makeProgram } from "./program.ts";
+
+await runProgram(makeProgram());

@@ -1,0 +1,91 @@
+/** What `adit-intermediate` does: serves until it is told to end. */
+import { classifyIp, type Logger, type SocketAddress } from "@adit/core";
+import { type AdminServer, type Context, ExitError, startAdmin } from "@adit/program";
+import type { Identity } from "@adit/quic";
+import { UdpBindError } from "@adit/transport";
+import { RelayAddressError } from "./relay-address.ts";
+import { Intermediate } from "./server.ts";
+import { intermediateMetrics, intermediateStatus, type Listener } from "./status.ts";
+
+export interface IntermediateValues {
+  readonly listen: SocketAddress;
+  readonly stun: SocketAddress;
+  readonly externalIp: string | undefined;
+  readonly relayPorts: { readonly first: number; readonly last: number };
+  readonly admin: SocketAddress;
+  readonly allowPrivateRelay: boolean;
+  /** PeerIds, or `any`; nobody named is any. */
+  readonly allow: readonly string[];
+  readonly realm: string;
+  readonly turnUser: readonly { readonly name: string; readonly password: string }[];
+  readonly turnSecret: string | undefined;
+}
+
+/** @throws ExitError `usage` when an address cannot be bound, or the options contradict each other. */
+export async function intermediate(values: IntermediateValues, identity: Identity, context: Context): Promise<void> {
+  const { log, signal } = context;
+  checkPorts(values.listen, values.stun);
+  const server = await start(values, identity, log);
+  let admin: AdminServer | null = null;
+  try {
+    const listeners: Listener[] = [
+      { service: "signaling", address: server.signalingAddress.key },
+      { service: "stun", address: server.stunAddress.key },
+    ];
+    admin = await startAdmin(values.admin, {
+      health: () => ({ ready: server.isListening, listening: server.isListening }),
+      status: () => intermediateStatus(server, listeners),
+      metrics: () => intermediateMetrics(server),
+    });
+    listeners.push({ service: "admin", address: admin.address.key });
+    announce(server, values, listeners, log);
+    await aborted(signal);
+  } finally {
+    server.close();
+    await admin?.close();
+  }
+}
+
+async function start(values: IntermediateValues, identity: Identity, log: Logger): Promise<Intermediate> {
+  const { allow, turnUser, admin, ...rest } = values;
+  try {
+    return await Intermediate.start({
+      ...rest,
+      identity,
+      allow: allow.length === 0 || allow.includes("any") ? undefined : new Set(allow),
+      turnUsers: turnUser,
+      otherServices: [admin],
+      log,
+    });
+  } catch (error) {
+    if (error instanceof UdpBindError || error instanceof RelayAddressError) {
+      throw new ExitError("usage", error.message, { cause: error });
+    }
+    throw error;
+  }
+}
+
+/** On one port a QUIC packet and ChannelData could not be told from each other. */
+function checkPorts(listen: SocketAddress, stun: SocketAddress): void {
+  if (listen.port === 0 || listen.port !== stun.port) return;
+  throw new ExitError("usage", `--listen ${listen.key} and --stun ${stun.key} need different ports`);
+}
+
+function announce(server: Intermediate, values: IntermediateValues, listeners: readonly Listener[], log: Logger): void {
+  for (const listener of listeners) log.info("listening", { ...listener });
+  const { reason, doubtful, ip } = server.relayAddress;
+  log[doubtful ? "warn" : "info"]("relay-address", { ip, message: reason });
+  const onLoopback = [ip, server.signalingAddress.ip].some((ip) => classifyIp(ip) === "loopback");
+  if (onLoopback && !values.allowPrivateRelay) log.warn("loopback-relay-denied", { message: ON_ONE_MACHINE });
+}
+
+const ON_ONE_MACHINE =
+  "listening on loopback, but not relaying to loopback addresses: a relay must not be a way into its own host. To try Adit on one " +
+  "machine, start this with --allow-private-relay, the connector with --bind 127.0.0.2 and the agent with --bind 127.0.0.3";
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}

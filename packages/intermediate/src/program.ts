@@ -1,0 +1,73 @@
+/** The options and commands of `adit-intermediate`. What they run is loaded only when it runs: `--help` needs no native library. */
+import {
+  addIdCommand,
+  addStatusCommand,
+  adminOption,
+  ipAddress,
+  list,
+  type OptionTable,
+  Program,
+  peerIdOrAny,
+  portRange,
+  secretText,
+  socketAddress,
+  statusOptions,
+  text,
+  toggle,
+  userPassword,
+  value,
+  withState,
+} from "@adit/program";
+import { intermediateStatusInWords } from "./status.ts";
+
+const options = {
+  listen: value(socketAddress, { help: "where signaling (QUIC over UDP) listens", default: "0.0.0.0:4433" }),
+  stun: value(socketAddress, { help: "where STUN and TURN (UDP) listen", default: "0.0.0.0:3478" }),
+  externalIp: value(ipAddress, { help: "the public IP, where it is not the one that is listened on (1:1 NAT)" }),
+  relayPorts: value(portRange, {
+    help: "UDP ports for relayed addresses; open them in the firewall",
+    default: "49152-65535",
+  }),
+  admin: adminOption("127.0.0.1:9433"),
+  allowPrivateRelay: toggle({ help: "relay to private and loopback addresses too (a lab, one machine)" }),
+  allow: list(peerIdOrAny, { help: "which keys may use this intermediate (default any)" }),
+  realm: value(text, { help: "the realm of TURN credentials", default: "adit" }),
+  turnUser: list(userPassword, { help: "a foreign TURN client's credentials" }),
+  turnSecret: value(secretText, { help: "shared secret of expiring TURN credentials (username EXPIRY:ID)" }),
+  ...statusOptions,
+} as const satisfies OptionTable;
+
+export function makeProgram(): Program<typeof options> {
+  const program = new Program({
+    name: "adit-intermediate",
+    summary:
+      "Introduces peers to each other, tells them how the world sees them, and relays for those that cannot meet.",
+    options,
+  });
+  program.command({
+    name: null,
+    summary:
+      "Introduces peers to each other, tells them how the world sees them, and relays for those that cannot meet.",
+    example: "adit-intermediate --listen 0.0.0.0:4433 --stun 0.0.0.0:3478 --external-ip 203.0.113.7",
+    uses: [
+      "listen",
+      "stun",
+      "externalIp",
+      "relayPorts",
+      "admin",
+      "allowPrivateRelay",
+      "allow",
+      "realm",
+      "turnUser",
+      "turnSecret",
+    ],
+    run: async (values, context) => {
+      const { intermediate } = await import("./intermediate.ts");
+      await withState(context, ({ identity }) => intermediate(values, identity, context));
+      return 0;
+    },
+  });
+  addStatusCommand(program, intermediateStatusInWords);
+  addIdCommand(program);
+  return program;
+}

@@ -1,0 +1,148 @@
+/** One client of the intermediate: a QUIC connection, its one stream, and the signaling spoken on it. */
+import { type Deadline, earliest, type Millis, type SocketAddress } from "@adit/core";
+import type { QuicConnection, QuicStream } from "@adit/quic";
+import type { SignalingServerConnection } from "@adit/signaling";
+import type { ConnectionId } from "./session-table.ts";
+
+/** How long a client that is being closed may take to read the last words. */
+const LAST_WORDS_MS = 1_000;
+
+const READ_BYTES = 16_384;
+
+/** QUIC application close code: nothing is wrong, or the signaling message before it says what. */
+const CLOSE_CODE = 0;
+
+/** What the client does on a second stream: nothing that we know of. */
+const UNEXPECTED_STREAM = 1;
+
+type State =
+  /** The certificate is not known yet. */
+  | { readonly is: "handshaking" }
+  | { readonly is: "open"; readonly signaling: SignalingServerConnection }
+  | {
+      readonly is: "closing";
+      readonly signaling: SignalingServerConnection;
+      readonly reason: string;
+      readonly until: Millis;
+    }
+  | { readonly is: "closed" };
+
+export class SignalingClientConnection {
+  readonly id: ConnectionId;
+  readonly quic: QuicConnection;
+  /** Where its first packet came from: what the bound per address counts. */
+  readonly origin: SocketAddress;
+  /** When its TURN credentials are due for renewal; null when it has none. */
+  renewAt: Millis | null = null;
+  #state: State = { is: "handshaking" };
+  #stream: QuicStream | null = null;
+  #pending: Uint8Array | null = null;
+
+  constructor(id: ConnectionId, quic: QuicConnection, origin: SocketAddress) {
+    this.id = id;
+    this.quic = quic;
+    this.origin = origin;
+  }
+
+  get isHandshaking(): boolean {
+    return this.#state.is === "handshaking";
+  }
+
+  /** Null before the handshake is over, and after the end. */
+  get signaling(): SignalingServerConnection | null {
+    return this.#state.is === "open" ? this.#state.signaling : null;
+  }
+
+  open(signaling: SignalingServerConnection): void {
+    this.#state = { is: "open", signaling };
+  }
+
+  /** The first stream that the client opens is the one; others are refused. */
+  takeStream(stream: QuicStream, wake: () => void): void {
+    if (this.#stream || this.#state.is === "closed") {
+      stream.stopSending(UNEXPECTED_STREAM);
+      stream.reset(UNEXPECTED_STREAM);
+      return;
+    }
+    this.#stream = stream;
+    stream.onReadable = wake;
+    stream.onWritable = wake;
+  }
+
+  /** Hands what has arrived to the signaling connection. */
+  read(now: Millis): void {
+    if (!this.#stream || this.#state.is !== "open") return;
+    const { signaling } = this.#state;
+    try {
+      while (!signaling.isClosed) {
+        const read = this.#stream.read(buffer);
+        if (read === "blocked") return;
+        if (read === "end") return signaling.handleDisconnected("the client ended the stream");
+        signaling.handleData(now, buffer.subarray(0, read));
+      }
+    } catch (error) {
+      signaling.handleDisconnected(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** The signaling connection is over: what it still has to say is written, then QUIC closes. */
+  beginClose(now: Millis, reason: string): void {
+    if (this.#state.is !== "open") return;
+    this.#state = { is: "closing", signaling: this.#state.signaling, reason, until: now + LAST_WORDS_MS };
+  }
+
+  /** Writes what the stream takes, and closes QUIC when that was the last. */
+  write(now: Millis): void {
+    if (this.#state.is !== "open" && this.#state.is !== "closing") return;
+    const done = this.#writeAll(this.#state.signaling);
+    if (this.#state.is === "closing" && (done || this.#state.until <= now)) this.#closeQuic(this.#state.reason);
+  }
+
+  /** QUIC is over by itself. */
+  handleQuicClosed(): void {
+    this.#state = { is: "closed" };
+  }
+
+  pollTimeout(now: Millis): Deadline | null {
+    const quic = this.quic.pollTimeout(now);
+    switch (this.#state.is) {
+      case "open": {
+        const renewal = this.renewAt === null ? null : { at: this.renewAt, reason: "TURN credentials" };
+        return earliest(earliest(quic, this.#state.signaling.pollTimeout()), renewal);
+      }
+      case "closing":
+        return earliest(quic, { at: this.#state.until, reason: "last words" });
+      default:
+        return quic;
+    }
+  }
+
+  /** True when nothing is left to write. Without a stream the last words wait for one, as long as closing may take. */
+  #writeAll(signaling: SignalingServerConnection): boolean {
+    if (!this.#stream) return false;
+    try {
+      for (;;) {
+        this.#pending ??= signaling.pollBytes();
+        if (!this.#pending) return true;
+        const taken = this.#stream.write(this.#pending);
+        this.#pending = taken < this.#pending.length ? this.#pending.subarray(taken) : null;
+        if (this.#pending) return false;
+      }
+    } catch {
+      return true; // reset by the client, or QUIC is over: its own event tells
+    }
+  }
+
+  #closeQuic(reason: string): void {
+    this.#state = { is: "closed" };
+    try {
+      this.#stream?.finish();
+    } catch {
+      // The stream was over already: what matters is the close below.
+    }
+    this.quic.close(CLOSE_CODE, reason);
+  }
+}
+
+/** Shared: what is read is handed on before the next read. */
+const buffer = new Uint8Array(READ_BYTES);

@@ -1,0 +1,336 @@
+/**
+ * The signaling service: QUIC connections of clients, the signaling spoken on each, and the rendezvous between them. A driver
+ * component without a socket of its own.
+ */
+import {
+  Counters,
+  type Deadline,
+  type Logger,
+  type Millis,
+  nullLogger,
+  type Random,
+  SocketAddress,
+  type SocketId,
+  type Transmit,
+} from "@adit/core";
+import { type Identity, QuicConfig, type QuicConnection, QuicEndpoint } from "@adit/quic";
+import { SIGNALING_ALPN, SignalingServerConnection, type SignalingServerEvent } from "@adit/signaling";
+import type { DriverComponent } from "@adit/transport";
+import type { Credentials } from "./credentials.ts";
+import { Rendezvous } from "./rendezvous.ts";
+import type { ConnectionId } from "./session-table.ts";
+import { SignalingClientConnection } from "./signaling-client.ts";
+
+/** Clients at one time, and of one IP address; past it their first packets are dropped and they try again. */
+const MAX_CLIENTS = 8_192;
+const MAX_CLIENTS_PER_IP = 512;
+
+/** Handshakes at one time: each costs half a millisecond of CPU for a packet that anybody can send from any address. */
+const MAX_HANDSHAKES = 512;
+
+/** QUIC's own end for a connection that is silent. Signaling pings every 25 s at the latest and notices sooner. */
+const IDLE_TIMEOUT_MS = 60_000;
+
+/** Looking at all clients' deadlines costs; signaling does not mind a timer that is this late. */
+const TIMER_GRANULARITY_MS = 10;
+
+const MAX_PACKET_BYTES = 1500;
+
+export interface SignalingServerOptions {
+  readonly identity: Identity;
+  /** The socket that clients talk to, and its address. */
+  readonly socket: SocketId;
+  readonly address: SocketAddress;
+  /** `--allow`. */
+  admit(peerId: string): boolean;
+  readonly credentials: Credentials;
+  /** What Welcome says: the unspecified IP stands for the one that the client talks to. */
+  readonly turnAddress: SocketAddress;
+  /** Whom a key may exchange relayed packets with has changed. */
+  onSessionsChanged(): void;
+  /** There is work: the driver is to take a turn. */
+  wake(): void;
+  readonly random: Random;
+  readonly log?: Logger;
+}
+
+export type SignalingDrop = "too-many-clients" | "too-many-of-one-address" | "too-many-handshakes";
+
+export class SignalingServer implements DriverComponent {
+  readonly rendezvous: Rendezvous;
+  readonly quic: QuicEndpoint;
+  readonly drops = new Counters<SignalingDrop>();
+  readonly #options: SignalingServerOptions;
+  readonly #log: Logger;
+  readonly #local: { readonly host: string; readonly port: number };
+  readonly #clients = new Map<ConnectionId, SignalingClientConnection>();
+  readonly #byQuic = new Map<QuicConnection, SignalingClientConnection>();
+  readonly #perIp = new Map<string, number>();
+  /** Those that something happened to since they were last looked at; and those that may have packets to send. */
+  #dirty = new Set<SignalingClientConnection>();
+  readonly #sending = new Set<SignalingClientConnection>();
+  #handshakes = 0;
+  #lastId: ConnectionId = 0;
+  #nextDeadline: Millis = Number.POSITIVE_INFINITY;
+  #sweptAt: Millis = Number.NEGATIVE_INFINITY;
+  /** The latest time that the driver told. */
+  #now: Millis = 0;
+  /** For the next packet. */
+  #out = new Uint8Array(MAX_PACKET_BYTES);
+
+  constructor(options: SignalingServerOptions) {
+    const { identity, random, log = nullLogger } = options;
+    this.#options = options;
+    this.#log = log;
+    this.#local = { host: options.address.ip, port: options.address.port };
+    const server = QuicConfig.create({
+      role: "server",
+      identity,
+      alpn: SIGNALING_ALPN,
+      maxIdleTimeoutMs: IDLE_TIMEOUT_MS,
+      maxPeerStreams: 2,
+      maxStreamWindowBytes: 1 << 20,
+    });
+    this.quic = new QuicEndpoint({ random, server, maxConnections: MAX_CLIENTS, log });
+    this.rendezvous = new Rendezvous({ onSessionsChanged: () => options.onSessionsChanged(), log });
+  }
+
+  get clientCount(): number {
+    return this.#clients.size;
+  }
+
+  handleDatagram(now: Millis, from: SocketAddress, data: Uint8Array): void {
+    const route = this.quic.route(data);
+    if (route.kind === "drop") return;
+    const remote = { host: from.ip, port: from.port };
+    if (route.kind === "connection") {
+      const client = this.#byQuic.get(route.connection);
+      if (!client) return;
+      route.connection.recv(now, data, this.#local, remote);
+      this.#dirty.add(client);
+      return;
+    }
+    if (!this.#hasRoomFor(from)) return;
+    const quic = this.quic.accept(now, route.header, this.#local, remote);
+    if (!quic) return;
+    const client = new SignalingClientConnection(++this.#lastId, quic, from);
+    this.#clients.set(client.id, client);
+    this.#byQuic.set(quic, client);
+    this.#perIp.set(from.ip, (this.#perIp.get(from.ip) ?? 0) + 1);
+    this.#handshakes++;
+    quic.onWork = () => this.#touch(client);
+    quic.recv(now, data, this.#local, remote);
+    this.#dirty.add(client);
+  }
+
+  handleTimeout(now: Millis): void {
+    this.rendezvous.handleTimeout(now);
+    if (now < this.#nextDeadline || now < this.#sweptAt + TIMER_GRANULARITY_MS) return;
+    this.#sweptAt = now;
+    this.#nextDeadline = Number.POSITIVE_INFINITY;
+    for (const client of this.#clients.values()) {
+      const due = client.pollTimeout(now);
+      if (due && due.at <= now) this.#timeout(now, client);
+      else if (due) this.#nextDeadline = Math.min(this.#nextDeadline, due.at);
+    }
+  }
+
+  pollTimeout(): Deadline | null {
+    const own = Math.max(this.#nextDeadline, this.#sweptAt + TIMER_GRANULARITY_MS);
+    const sessions = this.rendezvous.pollTimeout();
+    if (sessions && sessions.at < own) return sessions;
+    return own === Number.POSITIVE_INFINITY ? null : { at: own, reason: "signaling clients" };
+  }
+
+  /** Works until no client has anything left to be done but sending. */
+  drain(now: Millis): void {
+    this.#now = now;
+    while (this.#dirty.size > 0) {
+      const dirty = this.#dirty;
+      this.#dirty = new Set();
+      for (const client of dirty) this.#pump(now, client);
+      this.#deliver(now);
+      for (const client of dirty) this.#settle(now, client);
+    }
+  }
+
+  pollTransmit(): Transmit | null {
+    for (const client of this.#sending) {
+      const packet = client.quic.send(this.#out);
+      if (packet) {
+        const data = this.#out.subarray(0, packet.length);
+        this.#out = new Uint8Array(MAX_PACKET_BYTES);
+        return { data, socket: this.#options.socket, to: SocketAddress.of(packet.remote.host, packet.remote.port) };
+      }
+      this.#sending.delete(client);
+      const deadline = client.pollTimeout(this.#now);
+      if (deadline) this.#nextDeadline = Math.min(this.#nextDeadline, deadline.at);
+    }
+    return null;
+  }
+
+  /** Tells every client that this program ends. */
+  shutdown(now: Millis): void {
+    for (const client of this.#clients.values()) {
+      if (client.signaling) client.signaling.goodbye("shutdown");
+      else client.quic.close(0, "shutdown");
+      this.#touch(client);
+    }
+    this.drain(now);
+  }
+
+  #hasRoomFor(from: SocketAddress): boolean {
+    if (this.#clients.size >= MAX_CLIENTS) this.drops.add("too-many-clients");
+    else if ((this.#perIp.get(from.ip) ?? 0) >= MAX_CLIENTS_PER_IP) this.drops.add("too-many-of-one-address");
+    else if (this.#handshakes >= MAX_HANDSHAKES) this.drops.add("too-many-handshakes");
+    else return true;
+    return false;
+  }
+
+  #touch(client: SignalingClientConnection): void {
+    this.#dirty.add(client);
+    this.#options.wake();
+  }
+
+  #timeout(now: Millis, client: SignalingClientConnection): void {
+    client.quic.handleTimeout(now);
+    client.signaling?.handleTimeout(now);
+    if (client.renewAt !== null && client.renewAt <= now) this.#renew(now, client);
+    this.#dirty.add(client);
+  }
+
+  /** Takes what QUIC and signaling have to say. */
+  #pump(now: Millis, client: SignalingClientConnection): void {
+    const { quic } = client;
+    for (let event = quic.pollEvent(); event; event = quic.pollEvent()) {
+      switch (event.type) {
+        case "established":
+          this.#establish(now, client, event.peerId);
+          break;
+        case "stream":
+          client.takeStream(event.stream, () => this.#touch(client));
+          break;
+        case "path":
+          if (event.event === "peer-migrated") this.#moved(client, event.remote);
+          break;
+        case "closed":
+          client.read(now); // what came before the close counts, a Goodbye above all
+          this.#pumpSignaling(now, client);
+          return this.#lose(now, client, event.reason);
+        case "datagram":
+          break; // nothing is said in datagrams here
+      }
+    }
+    client.read(now);
+    this.#pumpSignaling(now, client);
+  }
+
+  #establish(now: Millis, client: SignalingClientConnection, peerId: string): void {
+    this.#handshakes--;
+    const observed = this.#observedOf(client);
+    const admitted = this.#options.admit(peerId);
+    client.open(
+      new SignalingServerConnection({
+        now,
+        peerId,
+        observed,
+        welcome: { peerId: this.#options.identity.peerId, turn: admitted ? this.#turnFor(now, client, peerId) : null },
+        random: this.#options.random,
+        log: this.#log,
+      }),
+    );
+    this.#log.debug("client-connected", { peerId, address: observed.key });
+    if (admitted) return;
+    this.#log.info("client-refused", { peerId, address: observed.key });
+    client.signaling?.refuse("not-allowed", "this intermediate does not list your key (its option --allow)");
+  }
+
+  #pumpSignaling(now: Millis, client: SignalingClientConnection): void {
+    const { signaling } = client;
+    if (!signaling) return;
+    for (let event = signaling.pollEvent(); event; event = signaling.pollEvent()) {
+      this.#handleEvent(now, client, signaling.peerId, event);
+    }
+  }
+
+  #handleEvent(now: Millis, client: SignalingClientConnection, peerId: string, event: SignalingServerEvent): void {
+    const { id } = client;
+    switch (event.type) {
+      case "hello":
+        return this.rendezvous.handleHello({
+          connection: id,
+          peerId,
+          role: event.role,
+          observed: this.#observedOf(client),
+        });
+      case "message":
+        return this.rendezvous.handleMessage(now, id, event.message);
+      case "rtt":
+        return this.rendezvous.handleRtt(id, event.rttMs);
+      case "close":
+        this.#log.debug("client-closed", { peerId, code: event.code, reason: event.reason });
+        this.rendezvous.handleClosed(now, id, event.code === "goodbye" ? "goodbye" : "broken");
+        return client.beginClose(now, event.reason);
+    }
+  }
+
+  /** Passes on what the rendezvous wants said. */
+  #deliver(now: Millis): void {
+    for (let output = this.rendezvous.pollOutput(); output; output = this.rendezvous.pollOutput()) {
+      const client = this.#clients.get(output.connection);
+      const signaling = client?.signaling;
+      if (!client || !signaling) continue;
+      if (output.type === "replaced") signaling.goodbye("replaced");
+      else signaling.send(output.message);
+      this.#pumpSignaling(now, client);
+      this.#dirty.add(client);
+    }
+  }
+
+  #settle(now: Millis, client: SignalingClientConnection): void {
+    client.write(now);
+    if (client.quic.state === "closed") this.#forget(client);
+    else this.#sending.add(client);
+  }
+
+  #moved(client: SignalingClientConnection, remote: { readonly host: string; readonly port: number }): void {
+    const observed = SocketAddress.of(remote.host, remote.port);
+    client.signaling?.setObserved(observed);
+    this.rendezvous.handleObserved(client.id, observed);
+  }
+
+  /** Where packets to the client go now. */
+  #observedOf(client: SignalingClientConnection): SocketAddress {
+    if (client.signaling) return client.signaling.observed;
+    const active = client.quic.pathStats().find((path) => path.active);
+    return active ? SocketAddress.of(active.remote.host, active.remote.port) : client.origin;
+  }
+
+  #turnFor(now: Millis, client: SignalingClientConnection, peerId: string) {
+    const { username, password, realm, expiresInS } = this.#options.credentials.issue(peerId);
+    client.renewAt = now + (expiresInS * 1000) / 2;
+    return { address: this.#options.turnAddress, username, password, realm, expiresInS };
+  }
+
+  #renew(now: Millis, client: SignalingClientConnection): void {
+    const { signaling } = client;
+    if (signaling) signaling.renewTurn(this.#turnFor(now, client, signaling.peerId));
+    else client.renewAt = null;
+  }
+
+  /** QUIC is over: nothing is said any more, but the client stays in the tables until QUIC has drained. */
+  #lose(now: Millis, client: SignalingClientConnection, reason: string): void {
+    if (client.isHandshaking) this.#handshakes--;
+    if (client.signaling) this.#log.debug("client-lost", { peerId: client.signaling.peerId, reason });
+    client.handleQuicClosed();
+    this.rendezvous.handleClosed(now, client.id, "broken");
+  }
+
+  #forget(client: SignalingClientConnection): void {
+    this.#clients.delete(client.id);
+    this.#byQuic.delete(client.quic);
+    const left = (this.#perIp.get(client.origin.ip) ?? 1) - 1;
+    if (left > 0) this.#perIp.set(client.origin.ip, left);
+    else this.#perIp.delete(client.origin.ip);
+  }
+}

@@ -1,0 +1,180 @@
+import { SocketAddress, seededRandom } from "@adit/core";
+import { test } from "@adit/harness";
+import { Identity } from "@adit/quic";
+import { CREDENTIAL_LIFETIME_S } from "../src/credentials.ts";
+import { SERVER, SignalingKit, TURN_ADDRESS } from "./signaling-kit.ts";
+
+test("a client is welcomed with its observed address, the server's PeerId and TURN credentials of its own", async (t) => {
+  const kit = new SignalingKit();
+  const agent = kit.join("agent", { ip: "8.8.4.4", port: 5555 });
+  await kit.until("up", () => agent.client.isUp);
+  const up = t.must(agent.event("up"));
+  t.equal(up.observed.key, "8.8.4.4:5555");
+  t.equal(up.intermediateId, kit.identity.peerId);
+  const turn = t.must(up.turn);
+  t.equal(turn.address.key, TURN_ADDRESS.key);
+  t.equal(turn.realm, "adit");
+  t.equal(turn.expiresInS, CREDENTIAL_LIFETIME_S);
+  const [match] = kit.credentials.lookup(turn.username);
+  t.same(match?.owner, { kind: "peer", key: `peer:${agent.identity.peerId}`, peerId: agent.identity.peerId });
+});
+
+test("registration, Connect and the whole introduction go over the wire", async (t) => {
+  const kit = new SignalingKit();
+  const connector = kit.join("connector", { name: "office", ip: "9.9.9.9" });
+  const agent = kit.join("agent");
+  await kit.until("both up", () => connector.event("registered") !== undefined && agent.client.isUp);
+  t.equal(
+    kit.server.rendezvous.registrations()[0]?.peerId,
+    connector.identity.peerId,
+    "the certificate's key, not a claim",
+  );
+  agent.say(kit.now, { type: "connect", sessionId: 7n, target: "office", expectedPeer: null });
+  const ice = { ufrag: "abcd", pwd: "p".repeat(22), options: [] };
+  agent.say(kit.now, { type: "candidate-offer", sessionId: 7n, serviceId: "web", ice, candidates: [] });
+  await kit.until("the offer", () => connector.got("candidate-offer").length > 0);
+  t.equal(agent.got("connected")[0]?.peerId, connector.identity.peerId);
+  t.equal(agent.got("connected")[0]?.peerObserved.ip, "9.9.9.9");
+  t.equal(connector.got("incoming")[0]?.peerId, agent.identity.peerId);
+  t.ok(kit.server.rendezvous.isSessionPeer(connector.identity.peerId, "8.8.8.8"));
+  t.ok(kit.sessionChanges > 0);
+  connector.say(kit.now, { type: "candidate-answer", sessionId: 7n, ice, candidates: [] });
+  await kit.until("punching", () => agent.got("start-punching").length + connector.got("start-punching").length === 2);
+  t.equal(agent.got("candidate-answer").length, 1);
+});
+
+test("a key that --allow does not list is told so, gets no credentials, and stops trying", async (t) => {
+  const friend = Identity.generate();
+  const kit = new SignalingKit({ allow: new Set([friend.peerId]) });
+  const stranger = kit.join("agent");
+  const admitted = kit.join("agent", { identity: friend });
+  await kit.until("both know", () => stranger.event("stopped") !== undefined && admitted.client.isUp);
+  t.equal(stranger.event("stopped")?.code, "not-allowed");
+  t.equal(stranger.event("up"), undefined);
+  await kit.until("it is gone", () => kit.server.clientCount === 1);
+});
+
+test("the same key registering anew replaces the older connection, which stops for good", async (t) => {
+  const kit = new SignalingKit();
+  const identity = Identity.generate();
+  const older = kit.join("connector", { name: "office", identity, ip: "9.9.9.9" });
+  await kit.until("registered", () => older.event("registered") !== undefined);
+  const newer = kit.join("connector", { name: "office", identity, ip: "9.9.9.10" });
+  await kit.until("replaced", () => older.event("stopped") !== undefined && newer.event("registered") !== undefined);
+  t.equal(older.event("stopped")?.code, "replaced");
+  t.equal(kit.server.rendezvous.registrations()[0]?.address.ip, "9.9.9.10");
+  await kit.until("one is left", () => kit.server.clientCount === 1);
+  t.equal(kit.server.rendezvous.registrations().length, 1);
+});
+
+test("a clean stop ends the client's sessions and its registration", async (t) => {
+  const kit = new SignalingKit();
+  const connector = kit.join("connector", { name: "office" });
+  const agent = kit.join("agent");
+  await kit.until("both up", () => connector.event("registered") !== undefined && agent.client.isUp);
+  agent.say(kit.now, { type: "connect", sessionId: 7n, target: "office", expectedPeer: null });
+  await kit.until("connected", () => agent.got("connected").length > 0);
+  connector.client.stop(kit.now, "the connector is ending");
+  await kit.until("told", () => agent.got("session-end").length > 0);
+  t.equal(agent.got("session-end")[0]?.sessionId, 7n);
+  t.equal(kit.server.rendezvous.registrations().length, 0);
+  t.equal(kit.server.rendezvous.sessionCounts().active, 0);
+  await kit.until("QUIC has let go of it", () => kit.server.clientCount === 1 && kit.server.quic.connectionCount === 1);
+});
+
+test("shutdown says Goodbye to everybody in one turn", async (t) => {
+  const kit = new SignalingKit();
+  const peers = [kit.join("agent"), kit.join("connector", { name: "office" }), kit.join("agent")];
+  await kit.until("up", () => peers.every((peer) => peer.client.isUp));
+  kit.server.shutdown(kit.now);
+  for (let transmit = kit.server.pollTransmit(); transmit; transmit = kit.server.pollTransmit()) {
+    const { to, data } = transmit;
+    peers.find((peer) => peer.address.equals(to))?.receive(kit.now, data.slice());
+  }
+  for (const peer of peers) {
+    peer.turn(kit.now);
+    t.match(peer.event("down")?.reason ?? "nothing", /shutdown/);
+  }
+});
+
+test("TURN credentials are renewed at half of their life, unasked", async (t) => {
+  const kit = new SignalingKit();
+  const agent = kit.join("agent");
+  await kit.until("up", () => agent.client.isUp);
+  t.equal(agent.event("turn"), undefined);
+  const at = kit.now + (CREDENTIAL_LIFETIME_S * 1000) / 2 + 1_000;
+  kit.server.handleTimeout(at);
+  kit.server.drain(at);
+  for (let transmit = kit.server.pollTransmit(); transmit; transmit = kit.server.pollTransmit()) {
+    agent.receive(kit.now, transmit.data.slice());
+  }
+  agent.turn(kit.now);
+  t.ok(t.must(agent.event("turn")).turn?.username.endsWith(`:${agent.identity.peerId}`));
+});
+
+test("a client whose NAT gives it a new address is told, and its sessions follow", async (t) => {
+  const kit = new SignalingKit();
+  const connector = kit.join("connector", { name: "office" });
+  const agent = kit.join("agent");
+  await kit.until("both up", () => connector.event("registered") !== undefined && agent.client.isUp);
+  agent.say(kit.now, { type: "connect", sessionId: 7n, target: "office", expectedPeer: null });
+  await kit.until("connected", () => agent.got("connected").length > 0);
+  // The client does not notice: it goes on sending from its own address, the NAT in front changes.
+  agent.address = SocketAddress.of("7.7.7.7", 4321);
+  agent.say(kit.now, { type: "ping", id: 1n });
+  await kit.until("told", () => agent.event("observed") !== undefined);
+  t.equal(agent.event("observed")?.observed.key, "7.7.7.7:4321");
+  t.ok(kit.server.rendezvous.isSessionPeer(connector.identity.peerId, "7.7.7.7"));
+  t.notOk(kit.server.rendezvous.isSessionPeer(connector.identity.peerId, "8.8.8.8"));
+});
+
+test("a client that vanishes in the handshake is forgotten, and handshakes are bounded per address", async (t) => {
+  const kit = new SignalingKit();
+  for (let i = 0; i < 520; i++) {
+    // One hello each, then silence.
+    const peer = kit.join("agent", { ip: "6.6.6.6", port: 2000 + i });
+    for (const data of peer.turn(kit.now)) kit.server.handleDatagram(kit.now, peer.address, data);
+    peer.alive = false;
+  }
+  t.equal(kit.server.clientCount, 512);
+  t.equal(kit.server.drops.get("too-many-of-one-address"), 8);
+  kit.pump();
+  kit.skewMs += 10_001;
+  kit.pump();
+  kit.peers.length = 0;
+  const agent = kit.join("agent", { ip: "6.6.6.7" });
+  await kit.until("another address gets in", () => agent.client.isUp);
+  t.equal(kit.server.rendezvous.connectionCount, 1);
+});
+
+test("10,000 damaged datagrams neither throw nor open anything, and the client that is up stays up", async (t) => {
+  const seed = 77;
+  const random = seededRandom(seed);
+  const kit = new SignalingKit();
+  const agent = kit.join("agent");
+  const captured: Uint8Array[] = [];
+  await kit.until("up", () => {
+    for (const data of agent.turn(kit.now)) {
+      captured.push(data.slice());
+      kit.server.handleDatagram(kit.now, agent.address, data);
+    }
+    return agent.client.isUp;
+  });
+  for (let i = 0; i < 10_000; i++) {
+    const template = captured[i % captured.length] ?? new Uint8Array(50);
+    const data = template.slice(0, random.float() < 0.5 ? template.length : random.float() * template.length);
+    // Never the destination ID and version of a first Initial left whole: a damaged copy of one may open a handshake, as any may.
+    for (let k = 0; k < 6; k++) data[Math.floor(random.float() * Math.min(20, data.length))] = random.float() * 256;
+    try {
+      kit.server.handleDatagram(kit.now, SocketAddress.of("8.8.8.8", 1 + (i % 60_000)), data);
+      if (i % 100 === 0) kit.pump();
+    } catch (error) {
+      t.fail(`seed ${seed}, datagram ${i}: ${error}`);
+    }
+  }
+  agent.say(kit.now, { type: "connect", sessionId: 1n, target: "nobody", expectedPeer: null });
+  await kit.until("an answer", () => agent.got("error").length > 0);
+  t.equal(agent.got("error")[0]?.code, "not-found");
+  t.equal(kit.server.rendezvous.connectionCount, 1);
+  t.equal(SERVER.port, 4433);
+});

@@ -36,12 +36,11 @@ export function sessionFailure(error: unknown, context: FailureContext): unknown
         cause: error,
       });
     }
-    case "not-allowed":
-      return new ExitError(
-        "refused",
-        `${name} was refused to us (${said}). This agent's PeerId is ${peerId}; whoever runs the other side can let it in with: --allow ${peerId}`,
-        { cause: error },
-      );
+    case "not-allowed": {
+      // Whoever refused may have said which key it would have to list.
+      const hint = said.includes(peerId) ? "" : `; whoever runs it can let this agent in with --allow ${peerId}`;
+      return new ExitError("refused", `${name} does not let this agent in: ${said}${hint}`, { cause: error });
+    }
     case "refused":
     case "intermediate-changed":
     case "unsupported-version":

@@ -85,6 +85,5 @@ interface PingLine {
 
 function inWords({ path, remote, rttMs, error }: PingLine, name: string): string {
   if (rttMs === null) return `no answer from ${name}: ${error}`;
-  const via = path === "relay" ? `via relay ${remote}` : `${path} from ${remote}`;
-  return `pong from ${name} ${via} in ${rttMs.toFixed(1)} ms`;
+  return `pong from ${name} via ${path} ${remote} in ${rttMs.toFixed(1)} ms`;
 }

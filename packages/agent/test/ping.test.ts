@@ -44,7 +44,7 @@ test("each answer is a line with its path and round trip, 1 s apart", async (t) 
   t.same(lines, [
     "pong from office via relay 127.0.0.1:49152 in 1.2 ms",
     "no answer from office: no answer within 5 s",
-    "pong from office direct from 127.0.0.3:5 in 0.3 ms",
+    "pong from office via direct 127.0.0.3:5 in 0.3 ms",
   ]);
   t.same(sleeps, [1000, 1000]);
 });

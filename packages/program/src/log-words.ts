@@ -8,16 +8,25 @@ type Fields = Readonly<Record<string, unknown>>;
  */
 const words: Readonly<Record<string, (f: Fields) => string | null>> = {
   listening: (f) => `${str(f.service)}: listening on ${str(f.address)}`,
-  registered: (f) => `registered as ${str(f.name)}${f.intermediate === undefined ? "" : ` at ${str(f.intermediate)}`}`,
+  registered: (f) =>
+    f.name === undefined ? `connected to the intermediate${at(f)}` : `registered as ${str(f.name)}${at(f)}`,
+  "signaling-down": (f) => `the intermediate is out of reach${reasonOf(f)}; trying again`,
   "session-start": (f) => `connected to ${peerOf(f)}${isPath(f.path) ? `, ${pathInWords(f.path)}` : ""}`,
   "path-changed": (f) => {
     const gap = typeof f.gapMs === "number" ? `, ${Math.round(f.gapMs)} ms without packets` : "";
     return `${peerOf(f)}: now ${pathInWords(f.to)}, before ${pathInWords(f.from)}${reasonOf(f)}${gap}`;
   },
   "session-end": (f) => `${peerOf(f)}: session ended${reasonOf(f)}`,
+  "punch-failed": (f) => `${peerOf(f)}: no direct path for now${reasonOf(f)}`,
+  "peer-not-allowed": (f) => `not let in: ${str(f.peerId)} (--allow ${str(f.peerId)} would)`,
+  "relay-failed": (f) => `the relay at ${str(f.server)} gives no address${reasonOf(f)}`,
+  "relay-lost": (f) => `the relay at ${str(f.server)} lost our address${reasonOf(f)}; asking for another`,
   failed: (f) => `${str(f.program)}: ${str(f.message)}`,
   "stream-open": () => null,
   "stream-close": () => null,
+  "turn-allocated": () => null,
+  "turn-lost": () => null,
+  "turn-failed": () => null,
 };
 
 /** One line for a person. `verbose` adds the time, the level and every field. */
@@ -47,6 +56,8 @@ function pairs(fields: Fields): string {
 
 const str = (value: unknown): string => (typeof value === "string" ? value : String(value ?? "?"));
 
+const at = (fields: Fields): string => (fields.intermediate === undefined ? "" : ` at ${str(fields.intermediate)}`);
+
 /** The other side's name, else the beginning of its PeerId. */
 function peerOf(fields: Fields): string {
   const peer = typeof fields.peer === "object" && fields.peer !== null ? (fields.peer as Fields) : null;
@@ -68,3 +79,26 @@ const PATHS: Readonly<Record<string, string>> = {
 const isPath = (path: unknown): boolean => typeof path === "string" && path in PATHS;
 
 const pathInWords = (path: unknown): string => PATHS[str(path)] ?? str(path);
+
+/** No more names are remembered; then the oldest is forgotten. */
+const NAMES_LIMIT = 1024;
+
+/** Remembers the peer's name from a session's start, for later lines know the session and the PeerId only. */
+export class PeerNames {
+  readonly #names = new Map<string, string>();
+
+  /** The fields, with the name when it is known. */
+  complete(event: string, fields: Fields): Fields {
+    const session = fields.session;
+    if (typeof session !== "string") return fields;
+    const name = this.#names.get(session);
+    if (event === "session-start" && typeof fields.name === "string") {
+      this.#names.set(session, fields.name);
+      const [oldest] = this.#names.keys();
+      if (this.#names.size > NAMES_LIMIT && oldest !== undefined) this.#names.delete(oldest);
+    } else if (event === "session-end") {
+      this.#names.delete(session);
+    }
+    return name === undefined || fields.name !== undefined ? fields : { ...fields, name };
+  }
+}

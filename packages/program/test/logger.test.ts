@@ -36,7 +36,10 @@ test("text: state changes are sentences, streams are no noise, and the terminal 
   const { lines, log } = capture("text");
   log.info("listening", { service: "web", address: "127.0.0.1:9000" });
   log.info("registered", { name: "office" });
-  log.info("session-start", { peerId: "abcdefghijklmnop", name: null });
+  log.info("registered", { role: "agent", intermediate: "127.0.0.1:4433" });
+  log.warn("signaling-down", { reason: "no answer", retryInMs: 300 });
+  log.info("session-start", { peerId: "abcdefghijklmnop" });
+  log.info("session-start", { peerId: "abcdefghijklmnop", session: "5", name: "office", path: "relay" });
   log.info("path-changed", {
     name: "office",
     from: "relay",
@@ -46,13 +49,16 @@ test("text: state changes are sentences, streams are no noise, and the terminal 
   });
   log.info("stream-open", { service: "web" });
   log.info("stream-close", { service: "web", bytes: 3 });
-  log.info("session-end", { name: "office", reason: "gone\u001b[2J\nforged: line" });
+  log.info("session-end", { session: "5", reason: "gone\u001b[2J\nforged: line" });
   log.warn("service-refused", { message: "web: nobody answers" });
   log.warn("other-thing", { a: 1, b: "two words", c: null });
   t.same(lines, [
     "web: listening on 127.0.0.1:9000\n",
     "registered as office\n",
+    "connected to the intermediate at 127.0.0.1:4433\n",
+    "warning: the intermediate is out of reach (no answer); trying again\n",
     "connected to abcdefgh...\n",
+    "connected to office, over the relay\n",
     "office: now direct, before over the relay (direct pair nominated), 12 ms without packets\n",
     "office: session ended (gone [2J forged: line)\n",
     "warning: web: nobody answers\n",

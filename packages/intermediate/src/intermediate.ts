@@ -65,9 +65,10 @@ async function start(values: IntermediateValues, identity: Identity, log: Logger
   }
 }
 
-/** On one port a QUIC packet and ChannelData could not be told from each other. */
+/** On one socket a QUIC packet and ChannelData could not be told from each other. */
 function checkPorts(listen: SocketAddress, stun: SocketAddress): void {
-  if (listen.port === 0 || listen.port !== stun.port) return;
+  const overlap = listen.ip === stun.ip || [listen, stun].some(({ ip }) => classifyIp(ip) === "unspecified");
+  if (listen.port === 0 || listen.port !== stun.port || !overlap) return;
   throw new ExitError("usage", `--listen ${listen.key} and --stun ${stun.key} need different ports`);
 }
 

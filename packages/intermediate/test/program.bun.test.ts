@@ -1,0 +1,160 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { get } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type T, test } from "@adit/harness";
+
+const BIN = join(import.meta.dirname, "..", "bin", "adit-intermediate");
+
+interface Line {
+  readonly event: string;
+  readonly level: string;
+  readonly time: string;
+  readonly service?: string;
+  readonly address?: string;
+  readonly message?: string;
+}
+
+class Run {
+  readonly dir = mkdtempSync(join(tmpdir(), "adit-intermediate-"));
+  readonly child: ChildProcess;
+  readonly exit: Promise<number | null>;
+  out = "";
+  err = "";
+
+  constructor(t: T, args: (dir: string) => readonly string[]) {
+    this.child = spawn(BIN, [...args(this.dir)], { stdio: ["ignore", "pipe", "pipe"] });
+    this.child.stdout?.on("data", (data) => {
+      this.out += data;
+    });
+    this.child.stderr?.on("data", (data) => {
+      this.err += data;
+    });
+    this.exit = new Promise((resolve) => this.child.once("close", resolve));
+    t.teardown(async () => {
+      this.child.kill("SIGKILL");
+      await this.exit;
+      rmSync(this.dir, { recursive: true, force: true });
+    });
+  }
+
+  get lines(): Line[] {
+    return this.err
+      .trim()
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => JSON.parse(line) as Line);
+  }
+
+  async listening(service: string): Promise<string> {
+    for (let waited = 0; waited < 10_000; waited += 10) {
+      const line = this.err.endsWith("\n")
+        ? this.lines.find((line) => line.event === "listening" && line.service === service)
+        : null;
+      if (line?.address) return line.address;
+      if (this.child.exitCode !== null) break;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    throw new Error(`not listening for ${service}: ${this.err}`);
+  }
+}
+
+const serve =
+  (...more: string[]) =>
+  (dir: string) => [
+    ...["--listen", "127.0.0.1:0", "--stun", "127.0.0.1:0", "--admin", "127.0.0.1:0"],
+    ...["--state-dir", join(dir, "state"), "--log", "json", ...more],
+  ];
+
+function fetchText(url: string, headers: Record<string, string> = {}): Promise<{ status: number; body: string }> {
+  return new Promise((resolve, reject) => {
+    get(url, { agent: false, headers }, (response) => {
+      let body = "";
+      response.on("data", (data) => {
+        body += data;
+      });
+      response.on("end", () => resolve({ status: response.statusCode ?? 0, body }));
+    }).on("error", reject);
+  });
+}
+
+test("it listens, tells its status, and ends with 0 on SIGTERM", async (t) => {
+  const run = new Run(t, serve());
+  const admin = await run.listening("admin");
+  const signaling = await run.listening("signaling");
+  t.ok(await run.listening("stun"));
+  t.match(run.lines[0]?.time ?? "", /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+  t.ok(
+    run.lines.some((line) => line.message?.includes("--allow-private-relay")),
+    "how to try it on one machine",
+  );
+  t.equal((await fetchText(`http://${admin}/healthz`)).status, 200);
+  t.equal((await fetchText(`http://${admin}/status`, { Host: "evil.example" })).status, 403);
+  const status = JSON.parse((await fetchText(`http://${admin}/status`)).body);
+  t.match(status.peerId, /^[a-z2-7]{52}$/);
+  t.same(status.registrations, []);
+  t.same([status.allocations, status.relayedBytes, status.relayedPackets], [0, 0, 0]);
+  t.same(status.sessions, { total: 0, direct: 0, relayed: 0, active: 0 });
+  t.equal(status.listeners[0].address, signaling);
+  t.match((await fetchText(`http://${admin}/metrics`)).body, /^adit_turn_allocations 0$/m);
+
+  const inWords = new Run(t, () => ["status", "--admin", admin, "--check", "ready"]);
+  t.equal(await inWords.exit, 0, inWords.err);
+  t.ok(inWords.out.includes(status.peerId));
+  const id = new Run(t, () => ["id", "--state-dir", join(run.dir, "state")]);
+  t.equal(await id.exit, 0, id.err);
+  t.equal(id.out, `${status.peerId}\n`);
+
+  // Its addresses are taken now, and so is its state directory.
+  const second = new Run(t, serve("--listen", signaling));
+  t.equal(await second.exit, 2);
+  t.match(second.lines.at(-1)?.message ?? "", new RegExp(`${signaling} is in use`));
+  const third = new Run(t, () => [
+    "--listen",
+    "127.0.0.1:0",
+    "--stun",
+    "127.0.0.1:0",
+    "--state-dir",
+    join(run.dir, "state"),
+  ]);
+  t.equal(await third.exit, 2);
+  t.match(third.err, /in use by adit-intermediate/);
+
+  run.child.kill("SIGTERM");
+  t.equal(await run.exit, 0, run.err);
+});
+
+test("a configuration file is checked: an unknown key or a bad value is named, with what was expected", async (t) => {
+  const bad = async (content: string): Promise<string> => {
+    const run = new Run(t, (dir) => {
+      writeFileSync(join(dir, "adit.toml"), content);
+      return ["--config", join(dir, "adit.toml"), "--state-dir", join(dir, "state")];
+    });
+    t.equal(await run.exit, 2, run.err);
+    return run.err;
+  };
+  t.match(await bad('relay-port = "1-2"\n'), /relay-port.*relay-ports/s);
+  t.match(await bad('relay-ports = "65535-1"\n'), /relay-ports.*65535-1.*range of ports/s);
+  t.match(await bad('listen = "127.0.0.1:4433"\nstun = "127.0.0.1:4433"\n'), /need different ports/);
+  const secret = await bad('turn-user = "nocolon"\n');
+  t.ok(!secret.includes("nocolon"), "a secret is not repeated");
+});
+
+test("the file's options count, and SIGINT is a clean end too", async (t) => {
+  const run = new Run(t, (dir) => {
+    const content = {
+      listen: "127.0.0.1:0",
+      stun: "127.0.0.1:0",
+      admin: "127.0.0.1:0",
+      log: "json",
+      "allow-private-relay": true,
+    };
+    writeFileSync(join(dir, "adit.json"), JSON.stringify(content));
+    return ["--config", join(dir, "adit.json"), "--state-dir", join(dir, "state")];
+  });
+  await run.listening("admin");
+  t.ok(!run.err.includes("loopback-relay-denied"));
+  run.child.kill("SIGINT");
+  t.equal(await run.exit, 0, run.err);
+});

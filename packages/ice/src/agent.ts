@@ -151,7 +151,7 @@ export class IceAgent {
     if (!isValidParameters(parameters) || this.#phase.kind === "closed") return false;
     current.setRemote(parameters);
     this.#phase = { kind: "checking", patientUntil: now + PATIENCE_MS };
-    this.#checks.begin(now, parameters.options);
+    this.#checks.begin(parameters.options);
     this.#receiver.begin(now);
     this.#progress(now);
     return true;

@@ -33,9 +33,8 @@ export class CheckRunner {
   }
 
   /** The peer's parameters are there: checks may begin. */
-  begin(now: Millis, remoteOptions: readonly string[]): void {
+  begin(remoteOptions: readonly string[]): void {
     this.#taMs = agreedTaMs(this.#state.ownTaMs, remoteOptions);
-    this.#nextCheckAt = Math.max(now, this.#nextCheckAt);
   }
 
   boost(now: Millis): void {

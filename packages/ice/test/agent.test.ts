@@ -185,6 +185,36 @@ test("retry checks failed pairs again, and a peer that came back is found", (t) 
   t.ok(network.clock.runUntilDone(() => agreed(a, b), 2_000));
 });
 
+test("after a restart the peer's end of candidates is awaited anew", (t) => {
+  const { network, a, b } = makePair();
+  b.running.stop();
+  signal(a, b);
+  network.clock.advance(60_000);
+  t.equal(a.is("failed").length, 1);
+  a.agent.restart(a.now);
+  a.agent.setRemoteParameters(a.now, b.agent.local);
+  a.agent.addRemoteCandidate(a.now, remoteHost(address("198.51.100.2", 49_152)));
+  a.running.wake();
+  network.clock.advance(120_000);
+  t.equal(a.is("pair-failed").length, 2);
+  t.equal(a.is("failed").length, 1);
+});
+
+test("a success thaws all pairs of its foundation: none waits for another (§7.2.5.3.3)", (t) => {
+  const { network, a, b } = makePair();
+  signal(a, b);
+  a.agent.setRemoteParameters(0, b.agent.local);
+  const best = t.must(b.agent.localCandidates[0]);
+  for (let i = 1; i <= 3; i++) {
+    const dead = remoteHost(address("198.51.100.77", i), best.priority - i, best.foundation);
+    a.agent.addRemoteCandidate(0, dead);
+  }
+  a.running.wake();
+  network.clock.advance(1_000);
+  t.equal(a.valid.length, 1);
+  t.ok(a.agent.pairs().every(({ requestsSent }) => requestsSent > 0));
+});
+
 test("retries of an address that never answers are bounded, however often they are asked for", (t) => {
   const { network, a, b } = makePair();
   b.running.stop();
@@ -197,6 +227,7 @@ test("retries of an address that never answers are bounded, however often they a
   const pair = t.must(a.agent.pairs()[0]);
   t.ok(pair.requestsSent <= 42, `${pair.requestsSent} requests`);
   t.equal(pair.requestsSent, 42);
+  t.equal(a.is("failed").length, 6, "each time it is said anew");
 });
 
 test("checks that come before the peer's parameters are answered, and acted upon when these arrive", (t) => {

@@ -105,6 +105,17 @@ test("the number of candidates is bounded on both sides", (t) => {
   t.equal([...store.remotes].length, MAX_REMOTE_CANDIDATES + MAX_REMOTE_PRFLX);
 });
 
+test("a peer-reflexive candidate that is signalled makes room for another", (t) => {
+  const store = new CandidateStore();
+  for (let round = 0; round < 3; round++) {
+    for (let i = 0; i < MAX_REMOTE_PRFLX; i++) {
+      const at = address(`203.0.113.${round}`, 1 + i);
+      t.ok(store.learnRemote(at, 1000));
+      t.ok(store.addRemote(remoteHost(at)));
+    }
+  }
+});
+
 test("a remote candidate that makes no sense is refused", (t) => {
   const store = new CandidateStore();
   const good = remoteHost(address("198.51.100.1", 1));

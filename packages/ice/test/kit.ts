@@ -1,9 +1,11 @@
-import { type Millis, SocketAddress, type SocketId, seededRandom } from "@adit/core";
+import { type Millis, type Random, SocketAddress, type SocketId, seededRandom, type Transmit, utf8 } from "@adit/core";
 import { type Host, Network, type NetworkOptions, type RunningMachine, runMachine } from "@adit/sim";
 import { IceAgent } from "../src/agent.ts";
 import type { IceAgentOptions, IceEvent } from "../src/agent-types.ts";
 import type { Candidate, LocalCandidate } from "../src/candidate.ts";
-import type { PairInfo } from "../src/pair.ts";
+import { type Check, encodeCheck } from "../src/checks.ts";
+import { type PairInfo, pairId } from "../src/pair.ts";
+import { decodeStun, type StunMessage } from "../src/stun/message.ts";
 
 export const address = (ip: string, port: number): SocketAddress => SocketAddress.of(ip, port);
 
@@ -120,3 +122,72 @@ export function agreed(a: Side, b: Side): boolean {
   const theirs = b.agent.nominated;
   return ours !== null && theirs !== null && ours.valid && theirs.valid;
 }
+
+// One agent, driven step by step
+
+export const OURS = address("198.51.100.1", 1000);
+export const PEER = address("198.51.100.2", 2000);
+export const STRANGER = address("203.0.113.66", 6666);
+export const PEER_PARAMETERS = { ufrag: "peer", pwd: "peerpeerpeerpeerpeerpeer", options: [] };
+export const PEER_KEY = utf8(PEER_PARAMETERS.pwd);
+
+/** An agent with one candidate and one of the peer's, whose check is on its way since time 0. */
+export function makeAgent(role: "controlling" | "controlled" = "controlled", remotePriority?: number) {
+  const agent = new IceAgent({ role, random: seededRandom(1), tieBreaker: 1000n });
+  agent.addLocalCandidate(0, { type: "host", address: OURS, socket: 0 });
+  agent.setRemoteParameters(0, PEER_PARAMETERS);
+  agent.addRemoteCandidate(0, remoteHost(PEER, remotePriority));
+  const sent = drainTransmits(agent);
+  drainEvents(agent);
+  const first = sent[0];
+  if (sent.length !== 1 || !first) throw new Error("one check was expected");
+  return { agent, request: mustDecode(first.data), id: pairId(0, PEER) };
+}
+
+/** All that anyone can see of an agent. */
+export const stateOf = (agent: IceAgent): string =>
+  JSON.stringify(
+    [agent.role, agent.localCandidates, agent.pairs(), agent.nominated, agent.pollTimeout()],
+    (_key, value) => (typeof value === "bigint" ? `${value}` : value),
+  );
+
+export function drainTransmits(agent: IceAgent): Transmit[] {
+  const all: Transmit[] = [];
+  for (let one = agent.pollTransmit(); one; one = agent.pollTransmit()) all.push(one);
+  return all;
+}
+
+/** The requests among what an agent wants sent. */
+export const drainRequests = (agent: IceAgent): StunMessage[] =>
+  drainTransmits(agent)
+    .map(({ data }) => mustDecode(data))
+    .filter((message) => message.class === "request");
+
+/** Runs an agent's timers until `until`; returns the requests that it sent, with their times. */
+export function runAlone(agent: IceAgent, until: Millis): { readonly at: Millis; readonly request: StunMessage }[] {
+  const sent: { at: Millis; request: StunMessage }[] = [];
+  for (let due = agent.pollTimeout(); due && due.at <= until; due = agent.pollTimeout()) {
+    agent.handleTimeout(due.at);
+    for (const request of drainRequests(agent)) sent.push({ at: due.at, request });
+  }
+  return sent;
+}
+
+export function mustDecode(data: Uint8Array): StunMessage {
+  const message = decodeStun(data);
+  if (!message) throw new Error("not a STUN message");
+  return message;
+}
+
+/** A check from the peer, authentic unless `change` says otherwise. */
+export const makeCheck = (agent: IceAgent, random: Random, change: Partial<Check> = {}): Uint8Array =>
+  encodeCheck({
+    transactionId: random.bytes(12),
+    username: `${agent.local.ufrag}:${PEER_PARAMETERS.ufrag}`,
+    key: utf8(agent.local.pwd),
+    priority: 1_862_270_975,
+    role: agent.role === "controlling" ? "controlled" : "controlling",
+    tieBreaker: 1n,
+    nominate: null,
+    ...change,
+  });

@@ -1,0 +1,169 @@
+import { seededRandom } from "@adit/core";
+import { test } from "@adit/harness";
+import { IceAgent } from "../src/agent.ts";
+import { encodeError, encodeSuccess } from "../src/checks.ts";
+import { hasAttribute } from "../src/stun/attributes.ts";
+import { STUN_ATTRIBUTE } from "../src/stun/tables.ts";
+import {
+  address,
+  drainEvents,
+  drainRequests,
+  drainTransmits,
+  makeAgent,
+  makeCheck,
+  mustDecode,
+  OURS,
+  PEER,
+  PEER_KEY,
+  PEER_PARAMETERS,
+  remoteHost,
+  runAlone,
+} from "./kit.ts";
+
+test("an authentic refusal of a check is final for the pair: 300, 400, 500", (t) => {
+  for (const code of [300, 400, 500]) {
+    const { agent, request } = makeAgent();
+    const receipt = agent.handleDatagram(9, 0, PEER, encodeError(request, { code }, PEER_KEY));
+    t.same(receipt, { kind: "dropped", reason: "error-response" });
+    t.equal(agent.pairs()[0]?.failure, "error-response");
+    t.same(
+      drainEvents(agent).map(({ type }) => type),
+      ["pair-failed"],
+    );
+  }
+});
+
+test("487 makes us switch to the role that the refused request did not claim, and ask again", (t) => {
+  for (const role of ["controlling", "controlled"] as const) {
+    const { agent, request, id } = makeAgent(role, 1000);
+    const before = t.must(agent.pair(id)).priority;
+    agent.handleDatagram(9, 0, PEER, encodeError(request, { code: 487 }, PEER_KEY));
+    t.equal(t.must(agent.pair(id)).priority - before, role === "controlling" ? -1n : 1n, "priorities swap sides");
+    t.equal(agent.role, role === "controlling" ? "controlled" : "controlling");
+    agent.handleTimeout(100);
+    const again = mustDecode(t.must(drainTransmits(agent)[0]).data);
+    const types = again.attributes.map(({ type }) => type);
+    t.equal(types.includes(STUN_ATTRIBUTE.ICE_CONTROLLED), role === "controlling");
+  }
+});
+
+test("a check that nobody answers is sent at the times of RFC 8489 §6.2.1, then fails", (t) => {
+  const { agent, id } = makeAgent();
+  const sent = runAlone(agent, 60_000);
+  t.same(
+    sent.map(({ at }) => at),
+    [500, 1_500, 3_500, 7_500, 15_500, 31_500],
+  );
+  const [failed] = drainEvents(agent);
+  t.equal(failed?.type, "pair-failed");
+  t.equal(agent.pair(id)?.requestsSent, 7);
+});
+
+test("a check from the peer makes ours start anew; the answer to the old request still counts (§7.3.1.4)", (t) => {
+  const { agent, request, id } = makeAgent();
+  agent.handleDatagram(10, 0, PEER, makeCheck(agent, seededRandom(2)));
+  drainTransmits(agent);
+  const sent = runAlone(agent, 1_000);
+  t.same(
+    sent.map(({ at }) => at),
+    [50, 550],
+  );
+  t.ok(sent.every((one) => one.request.transactionId.join() !== request.transactionId.join()));
+  t.equal(agent.handleDatagram(1_001, 0, PEER, encodeSuccess(request, OURS, PEER_KEY)).kind, "response");
+  t.ok(agent.pair(id)?.valid);
+});
+
+test("a pair that a probe made valid is not checked further", (t) => {
+  const { agent, id } = makeAgent();
+  t.ok(agent.probe(10, id));
+  const [probe] = drainRequests(agent);
+  agent.handleDatagram(30, 0, PEER, encodeSuccess(t.must(probe), OURS, PEER_KEY));
+  t.ok(agent.pair(id)?.valid);
+  t.equal(agent.pair(id)?.rttMs, 20);
+  t.same(runAlone(agent, 3_900), [], "only consent checks follow");
+});
+
+test("an answer that comes after consent ended does not bring the pair back", (t) => {
+  const { agent, request, id } = makeAgent();
+  agent.handleDatagram(10, 0, PEER, encodeSuccess(request, OURS, PEER_KEY));
+  drainEvents(agent);
+  const sent = runAlone(agent, 31_000);
+  t.ok(sent.length >= 5 && sent.length <= 7, `${sent.length} consent checks`);
+  t.equal(agent.pair(id)?.valid, false);
+  const late = encodeSuccess(t.must(sent.at(-1)).request, OURS, PEER_KEY);
+  t.same(agent.handleDatagram(31_001, 0, PEER, late), { kind: "dropped", reason: "unknown-transaction" });
+  t.equal(agent.pair(id)?.valid, false);
+});
+
+test("an error that answers the old generation does not touch the new one", (t) => {
+  const { agent, request, id } = makeAgent("controlling");
+  agent.handleDatagram(10, 0, PEER, encodeSuccess(request, OURS, PEER_KEY));
+  agent.restart(20);
+  drainTransmits(agent);
+  t.ok(agent.probe(30, id));
+  const [probe] = drainRequests(agent);
+  agent.handleDatagram(40, 0, PEER, encodeError(t.must(probe), { code: 487 }, PEER_KEY));
+  t.equal(agent.role, "controlling");
+  t.ok(agent.pair(id)?.valid);
+});
+
+test("who loses control while nominating stops asking for it", (t) => {
+  const { agent, request } = makeAgent("controlling");
+  agent.handleDatagram(10, 0, PEER, encodeSuccess(request, OURS, PEER_KEY));
+  const [nomination] = drainRequests(agent);
+  t.ok(hasAttribute(t.must(nomination), STUN_ATTRIBUTE.USE_CANDIDATE));
+  const conflict = makeCheck(agent, seededRandom(3), { role: "controlling", tieBreaker: 2n ** 63n });
+  agent.handleDatagram(20, 0, PEER, conflict);
+  t.equal(agent.role, "controlled");
+  drainTransmits(agent);
+  const later = runAlone(agent, 20_000);
+  t.ok(later.length > 0);
+  t.ok(later.every((one) => !hasAttribute(one.request, STUN_ATTRIBUTE.USE_CANDIDATE)));
+});
+
+test("the controlled side takes a nomination that comes before its own check was answered (§7.3.1.5)", (t) => {
+  const { agent, request } = makeAgent("controlled");
+  const check = makeCheck(agent, seededRandom(4), { nominate: { value: null } });
+  agent.handleDatagram(5, 0, PEER, check);
+  t.equal(agent.nominated, null);
+  agent.handleDatagram(10, 0, PEER, encodeSuccess(request, OURS, PEER_KEY));
+  t.equal(agent.nominated?.remote.address, PEER);
+  t.same(
+    drainEvents(agent).map(({ type }) => type),
+    ["check-answered", "pair-valid", "nominated", "completed"],
+  );
+});
+
+test("probes are bounded: the oldest are forgotten, and an address that never answered gets 42 requests in all", (t) => {
+  const { agent, id } = makeAgent();
+  let sent = 1;
+  for (let i = 0; i < 100; i++) if (agent.probe(i, id)) sent++;
+  t.equal(sent, 42);
+  t.equal(drainRequests(agent).length, 41);
+  const other = makeAgent();
+  other.agent.handleDatagram(10, 0, PEER, encodeSuccess(other.request, OURS, PEER_KEY));
+  drainTransmits(other.agent);
+  for (let i = 0; i < 100; i++) t.ok(other.agent.probe(20, id));
+  const probes = drainRequests(other.agent);
+  t.equal(probes.length, 100);
+  t.equal(probes.filter(({ transactionId }) => other.agent.ownsTransaction(transactionId)).length, 32);
+});
+
+test("the greater Ta of both sides is in force, and 5 ms at the least", (t) => {
+  const gap = (taMs: number | undefined, options: readonly string[]) => {
+    const agent = new IceAgent({ role: "controlled", random: seededRandom(5), ...(taMs ? { taMs } : {}) });
+    agent.addLocalCandidate(0, { type: "host", address: OURS, socket: 0 });
+    agent.setRemoteParameters(0, { ...PEER_PARAMETERS, options });
+    for (let i = 1; i <= 4; i++) agent.addRemoteCandidate(0, remoteHost(address("198.51.100.9", i), 1000 - i, `${i}`));
+    drainTransmits(agent);
+    const times = runAlone(agent, 450).map(({ at }) => at);
+    return (times[1] ?? 0) - (times[0] ?? 0);
+  };
+  t.equal(gap(undefined, []), 50);
+  t.equal(gap(5, []), 50);
+  t.equal(gap(5, ["ta/5"]), 5);
+  t.equal(gap(undefined, ["ta/5"]), 50);
+  t.equal(gap(20, ["ta/5"]), 20);
+  t.equal(gap(5, ["ta/100"]), 100);
+  t.equal(gap(1, ["ta/1"]), 5);
+});

@@ -62,7 +62,10 @@ export async function forward(
     endings.push(() => admin.close());
     log.debug("admin", { address: admin.address });
     for (const { service, address } of listeners.bound) log.info("listening", { service, address });
-    link.endpoint.onStopped = (code, message) => log.warn("intermediate-refused", { code, message });
+    link.endpoint.onStopped = (code, message) => {
+      // Without a session the attempt to get one fails with the same words.
+      if (keeper.isUp) log.warn("intermediate-refused", { code, message });
+    };
     listeners.start((socket, service) => void carrier.carry(socket, service));
     await keeper.run().catch((error) => {
       throw link.failure(error);

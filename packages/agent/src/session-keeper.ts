@@ -59,6 +59,10 @@ export class SessionKeeper<S extends KeptSession> {
     this.#sleep = options.sleep ?? systemSleep;
   }
 
+  get isUp(): boolean {
+    return this.#state.name === "up";
+  }
+
   /** Resolves when the signal aborts. @throws what made it give up. */
   async run(): Promise<void> {
     const { signal } = this.#options;

@@ -6,6 +6,7 @@ export { IceConnectionError, type IceConnectionErrorCode } from "./driver/errors
 export type { IceRole, PairFailure, PairId, PairInfo, PairStateName } from "./pair.ts";
 export { pairId } from "./pair.ts";
 export { generateParameters, type IceParameters, isValidParameters } from "./parameters.ts";
+export { formatCandidate, parseCandidate } from "./sdp.ts";
 export {
   getAddress,
   getBytes,

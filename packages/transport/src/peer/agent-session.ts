@@ -1,6 +1,13 @@
 import { type Deadline, earliest, type Millis, type SocketId } from "@adit/core";
 import { type Candidate, type PairId, pairId } from "@adit/ice";
-import type { PeerId, QuicConfig, QuicConnection, QuicEndpoint, QuicStream } from "@adit/quic";
+import {
+  type PeerId,
+  type QuicConfig,
+  type QuicConnection,
+  type QuicEndpoint,
+  QuicError,
+  type QuicStream,
+} from "@adit/quic";
 import {
   type CandidateAnswer,
   type Connected,
@@ -14,6 +21,7 @@ import type { PathAction } from "../path/actions.ts";
 import type { PathPair } from "../path/known-pairs.ts";
 import { PathPolicy } from "../path/policy.ts";
 import { HandshakeRace } from "../path/race.ts";
+import type { SlotIndex } from "../path/slots.ts";
 import type { SessionPath } from "../status.ts";
 import { readFirstFrame } from "./framed-stream.ts";
 import { CLOSE_CODE, type RestartMessage, Session, sessionTag } from "./session.ts";
@@ -45,6 +53,8 @@ export class AgentSession extends Session {
   readonly #deadline: Millis;
   #connected: Connected | null = null;
   #answered = false;
+  /** A slot that is to be validated as soon as the peer has issued a connection ID for it. */
+  #waitingForId: SlotIndex | null = null;
   #resolveUp: () => void = () => {};
   #rejectUp: (error: SessionError) => void = () => {};
 
@@ -310,6 +320,7 @@ export class AgentSession extends Session {
 
   protected pumpPolicy(now: Millis): boolean {
     let busy = false;
+    if (this.#waitingForId !== null && this.carrier) this.#validate(now, this.carrier, this.#waitingForId);
     for (let pair = this.#race.pollStart(); pair !== null; pair = this.#race.pollStart()) {
       this.#startHandshake(now, pair);
       busy = true;
@@ -366,12 +377,19 @@ export class AgentSession extends Session {
     }
   }
 
-  #validate(now: Millis, connection: QuicConnection, slot: number): void {
+  /** The policy gives up on it by its own clock, and asks for one at a time. */
+  #validate(now: Millis, connection: QuicConnection, slot: SlotIndex): void {
+    this.#waitingForId = null;
     const { local, remote } = this.data.addresses(slot);
     try {
       if (connection.isPathValidated(local, remote)) this.#policy.handleValidated(now, slot);
       else connection.probePath(local, remote);
     } catch (error) {
+      if (error instanceof QuicError && error.code === "out-of-identifiers") {
+        // The peer's spare connection IDs come right behind the handshake.
+        this.#waitingForId = slot;
+        return;
+      }
       this.host.log.debug("probe-failed", { session: this.id, error: (error as Error).message });
       this.#policy.handleValidationFailed(now, slot);
     }

@@ -150,8 +150,8 @@ test("restart: data goes on over the old path, and the new generation takes over
   b.restart();
   a.setRemoteParameters(b.local);
   b.setRemoteParameters(a.local);
-  a.addRemoteCandidate(t.must(b.path).local);
-  b.addRemoteCandidate(t.must(a.path).local);
+  for (const candidate of [...b.localCandidates, null]) t.ok(a.addRemoteCandidate(candidate));
+  for (const candidate of [...a.localCandidates, null]) t.ok(b.addRemoteCandidate(candidate));
   await exchange(t, a, b);
 });
 

@@ -160,13 +160,17 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
     return accepted;
   }
 
+  /** The candidates found so far. */
+  get localCandidates(): readonly Candidate[] {
+    return this.#agent.localCandidates;
+  }
+
   /**
-   * Begins a new generation (RFC 8445 §9), for instance after the network changed: both sides call it, and exchange parameters and
-   * candidates anew. Data goes on over the old path until the new generation has one.
+   * Begins a new generation (RFC 8445 §9), for instance when a path went bad: both sides call it, then tell each other what it
+   * returns and their {@link localCandidates}. Data goes on over the old path until the new generation has one.
    */
   restart(): IceParameters {
     const parameters = this.#agent.restart(this.#clock.now());
-    for (const candidate of this.#agent.localCandidates) this.#announce(candidate);
     this.#turn();
     return parameters;
   }

@@ -27,7 +27,7 @@ dies() {
     --timeout 10000 --print time)") - cut_at))
   at_most "$what: on the relay $back_after ms after the cut; 3000 at most" "$back_after" 3000
   check "$what: the transfer goes on" running "$what"
-  exit_status "$what" 120
+  exit_status "$what" 60
   equal "$what: complete, on the one TCP connection it began on" "$status" 0
   at_least "$what: the cut swallowed packets ($(swallowed))" "$(swallowed)" 1
   at_least "$what: the relay carried the rest ($(($(relayed_bytes) - relayed_before)) bytes)" \
@@ -45,12 +45,12 @@ dies() {
 # gap_of SINCE LOG: the longest silence in the second after the cut.
 gap_of() { tool gap --log "$2" --from "$1" --to "$(($1 + 1000))" | sed 's/.*"ms":\([0-9.]*\).*/\1/'; }
 
-start_tool download get --url "http://$local_address/file" --timeout 120000
+start_tool download get --url "http://$local_address/file" --timeout 45000
 dies download "$dir/download.out" progress
 equal "download: its SHA-256 is that of the file" "$(tool wait --log "$dir/download.out" --where event=done --print sha256)" "$hash"
 equal "download: the service was asked once" "$(tool count --log "$dir/service.out" --where event=request --where url=/file)" 1
 
-start_tool upload put --url "http://$local_address/sink" --file "$file" --timeout 120000
+start_tool upload put --url "http://$local_address/sink" --file "$file" --timeout 45000
 dies upload "$dir/service.out" sink-progress
 equal "upload: the service got the file" \
   "$(tool wait --log "$dir/upload.out" --where event=done --print answer.bytes,answer.sha256)" "$size	$hash"

@@ -48,11 +48,29 @@ equal "after $((rounds * agents)) sessions: one socket" "$(sockets connector 4)"
 equal "of which each was a session of its own in the connector's log" \
   "$(tool count --log "$dir/connector.log" --where event=session-start)" "$((rounds * agents))"
 
-# Not bound to an address: the wildcard of each family.
-start wildcard "$bin/adit-agent" forward --intermediate 127.0.0.1:4433 --to office --local 127.0.0.2:9000=web \
-  --admin "$agent_admin" --state-dir "$dir/agent1" --log json
-start_tool request get --url http://127.0.0.2:9000/hello --connect-for 10000
+stop connector
+
+# Bound to no address, as most will be: the wildcard of each family, on a network that is not loopback.
+ip link add adit0 type veth peer name adit1
+ip address add 10.77.0.1/24 dev adit0
+ip address add fd77::1/64 dev adit0 nodad
+ip link set adit0 up
+ip link set adit1 up
+stop intermediate
+intermediate_address=10.77.0.1:4433
+stun_address=10.77.0.1:3478
+start_intermediate
+start wide-connector "$bin/adit-connector" --intermediate "$intermediate_address" --name office \
+  --expose "web=tcp://$service_address" --allow "$(agent_id)" --admin "$connector_admin" --state-dir "$dir/connector" --log json
+tool wait --url "http://$intermediate_admin/status" --where registrations.0.name=office --timeout 10000 >/dev/null
+start wide-agent "$bin/adit-agent" forward --intermediate "$intermediate_address" --to office --local "$local_address=web" \
+  --admin "$agent_admin" --state-dir "$dir/agent" --log json
+start_tool request get --url "http://$local_address/hello" --connect-for 10000
 exit_status request 15
-equal "an agent that is bound to no address is served" "$status" 0
-equal "it has one IPv4 socket" "$(sockets wildcard 4)" 1
-at_most "and at most one of IPv6" "$(sockets wildcard 6)" 1
+equal "bound to no address: served" "$status" 0
+wait_agent 5000 sessions.0.path sessions.0.path=direct >/dev/null
+ok "bound to no address: direct"
+for name in wide-agent wide-connector; do
+  equal "bound to no address: $name has one IPv4 socket" "$(sockets "$name" 4)" 1
+  at_most "bound to no address: and at most one of IPv6" "$(sockets "$name" 6)" 1
+done

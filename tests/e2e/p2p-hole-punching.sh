@@ -50,7 +50,7 @@ equal "migrations: 1" "$(wait_agent 2000 sessions.0.migrations)" 1
 "$bin/adit-agent" status --json --admin "$agent_admin" >"$dir/cli-status.out"
 equal "adit-agent status --json tells the same" "$(tool wait --log "$dir/cli-status.out" --timeout 0 --print sessions.0.path)" direct
 check "adit-agent status says it in words" grep -q direct <("$bin/adit-agent" status --admin "$agent_admin")
-check "adit-agent status --check direct succeeds" "$bin/adit-agent" status --check direct --admin "$agent_admin" >/dev/null
+check "adit-agent status --check direct succeeds" "$bin/adit-agent" status --check direct --admin "$agent_admin"
 
 stop agent INT
 equal "the agent ends cleanly on SIGINT" "$status" 0

@@ -3,6 +3,7 @@
  * measures, and waiting for a status or a log line with a deadline. Prints JSON lines; exit status 1 when it did not work out.
  *
  *   serve --listen ADDR:PORT --file FILE [--rate BYTES_PER_S] [--name NAME]
+ *   sum   --listen ADDR:PORT
  *   get   --url URL [--connect-for MS] [--timeout MS]
  *   put   --url URL --file FILE [--connect-for MS] [--timeout MS]
  *   wait  --url URL | --log FILE [--where PATH OP VALUE ...] [--since EPOCH_MS] [--count N] [--timeout MS] [--pid PID] [--print PATH,...]
@@ -14,7 +15,7 @@ import { createServer } from "node:net";
 import { parseArgs } from "node:util";
 import { largestGap } from "./tool/gaps.ts";
 import { get, put } from "./tool/http-client.ts";
-import { serve } from "./tool/http-service.ts";
+import { serve, sum } from "./tool/http-service.ts";
 import { count, wait } from "./tool/wait.ts";
 
 const { values: given, positionals } = parseArgs({
@@ -88,6 +89,7 @@ const commands: Record<string, () => Promise<void>> = {
       rateBytesPerS: number("rate", Number.POSITIVE_INFINITY),
       name: given.name ?? "service",
     }),
+  sum: () => sum(text("listen")),
   get: () => get(clientOptions()),
   put: () => put({ ...clientOptions(), file: text("file") }),
   wait: () => wait(waitOptions()),

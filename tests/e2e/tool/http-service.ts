@@ -1,10 +1,11 @@
 /**
- * The private service: GET /file gives the file, GET /hello a page of text, PUT /sink takes bytes and answers with their hash.
- * One JSON line for each connection, request and result, and one every 25 ms while a body moves.
+ * The private services. Over HTTP: GET /file gives the file, GET /hello a page of text, PUT /sink takes bytes and answers with their hash.
+ * Over TCP: `sum`. One JSON line for each connection, request and result, and one every 25 ms while a body moves.
  */
 import { createHash } from "node:crypto";
 import { open, stat } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer as createTcpServer } from "node:net";
 import { epochMs, Gaps, round } from "./gaps.ts";
 
 export interface ServeOptions {
@@ -43,6 +44,29 @@ export async function serve(options: ServeOptions): Promise<void> {
   const address = server.address();
   if (address === null || typeof address === "string") throw new Error("not an IP listener");
   say("listening", { address: `${address.address}:${address.port}`, port: address.port });
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => process.exit(0));
+}
+
+/** Reads until the client's FIN, then answers with the count and the hash, and ends: what half-close is for. */
+export async function sum(listen: string): Promise<void> {
+  const at = listen.lastIndexOf(":");
+  const server = createTcpServer({ allowHalfOpen: true }, (socket) => {
+    const hash = createHash("sha256");
+    let bytes = 0;
+    socket.on("data", (chunk) => {
+      hash.update(chunk);
+      bytes += chunk.length;
+    });
+    socket.on("end", () => {
+      socket.end(`${bytes} ${hash.digest("hex")}\n`);
+    });
+    socket.on("error", (error) => {
+      say("connection-failed", { message: error.message });
+    });
+  });
+  server.listen(Number(listen.slice(at + 1)), listen.slice(0, at), () => {
+    say("listening", { address: listen });
+  });
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => process.exit(0));
 }
 

@@ -88,7 +88,7 @@ export class AllocationTable {
     if ((this.#perOwner.get(o.owner.key) ?? 0) >= perOwner) return "quota";
     if ((this.#perClientIp.get(o.client.ip) ?? 0) >= limits.perClientIp) return "quota";
     if (this.#byRelay.size >= limits.allocations) return "full";
-    const port = this.#freePort(null);
+    const port = this.#freePort(null, o.request.evenPort);
     if (port === null) return "full";
     const allocation = new Allocation({
       relay: ++this.#lastRelay,
@@ -122,7 +122,7 @@ export class AllocationTable {
   tryNextPort(allocation: Allocation): boolean {
     if (allocation.state.kind !== "binding") return true;
     const { port, tries, request } = allocation.state;
-    const next = tries < MAX_BIND_TRIES ? this.#freePort(port) : null;
+    const next = tries < MAX_BIND_TRIES ? this.#freePort(port, request.evenPort) : null;
     if (next === null) return false;
     this.#byPort.delete(port);
     allocation.state = { kind: "binding", port: next, tries: tries + 1, request };
@@ -181,13 +181,13 @@ export class AllocationTable {
    * A port that no allocation uses, from a random one upwards: RFC 8656 §7.2 wants relayed ports hard to guess. After a failure
    * the search goes on behind the port that failed.
    */
-  #freePort(after: number | null): number | null {
+  #freePort(after: number | null, even: boolean): number | null {
     const { first, last } = this.#options.ports;
     const size = last - first + 1;
     const start = after === null ? randomInt(this.#options.random, size) : after - first + 1;
     for (let i = 0; i < size; i++) {
       const port = first + ((start + i) % size);
-      if (!this.#byPort.has(port)) return port;
+      if (!this.#byPort.has(port) && !(even && port % 2 !== 0)) return port;
     }
     return null;
   }

@@ -39,6 +39,8 @@ export interface AllocateRequest {
   readonly key: Uint8Array;
   readonly lifetimeMs: Millis;
   readonly fingerprint: boolean;
+  /** EVEN-PORT without the reservation bit. */
+  readonly evenPort: boolean;
   /** The value of ADDRESS-ERROR-CODE's family when a second address was asked for, which this relay does not give. */
   readonly refusedFamily: number | null;
 }

@@ -36,6 +36,9 @@ const TIMER_GRANULARITY_MS = 10;
 
 const MAX_PACKET_BYTES = 1500;
 
+/** Application close code for a client that we failed to serve. */
+const INTERNAL_ERROR = 2;
+
 export interface SignalingServerOptions {
   readonly identity: Identity;
   /** The socket that clients talk to, and its address. */
@@ -148,9 +151,9 @@ export class SignalingServer implements DriverComponent {
     while (this.#dirty.size > 0) {
       const dirty = this.#dirty;
       this.#dirty = new Set();
-      for (const client of dirty) this.#pump(now, client);
+      for (const client of dirty) this.#guard(client, () => this.#pump(now, client));
       this.#deliver(now);
-      for (const client of dirty) this.#settle(now, client);
+      for (const client of dirty) this.#guard(client, () => this.#settle(now, client));
     }
   }
 
@@ -280,9 +283,11 @@ export class SignalingServer implements DriverComponent {
       const client = this.#clients.get(output.connection);
       const signaling = client?.signaling;
       if (!client || !signaling) continue;
-      if (output.type === "replaced") signaling.goodbye("replaced");
-      else signaling.send(output.message);
-      this.#pumpSignaling(now, client);
+      this.#guard(client, () => {
+        if (output.type === "replaced") signaling.goodbye("replaced");
+        else signaling.send(output.message);
+        this.#pumpSignaling(now, client);
+      });
       this.#dirty.add(client);
     }
   }
@@ -291,6 +296,17 @@ export class SignalingServer implements DriverComponent {
     client.write(now);
     if (client.quic.state === "closed") this.#forget(client);
     else this.#sending.add(client);
+  }
+
+  /** A bulkhead: should one client find a bug of ours, the others do not pay for it. */
+  #guard(client: SignalingClientConnection, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#log.error("client-failed", { peerId: client.signaling?.peerId ?? null, error: String(error) });
+      client.quic.close(INTERNAL_ERROR, "internal error");
+      this.#dirty.add(client);
+    }
   }
 
   #moved(client: SignalingClientConnection, remote: { readonly host: string; readonly port: number }): void {

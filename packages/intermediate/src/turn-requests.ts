@@ -171,6 +171,7 @@ export class TurnRequests {
         key: match.key,
         lifetimeMs: asked.lifetimeMs,
         fingerprint: request.fingerprintOffset >= 0,
+        evenPort: asked.evenPort,
         refusedFamily: asked.refusedFamily,
       },
     });
@@ -251,13 +252,13 @@ function errorResponse(request: StunMessage, code: number): StunBuilder {
 function readAllocate(
   request: StunMessage,
   family: IpFamily,
-): { readonly lifetimeMs: Millis; readonly refusedFamily: number | null } | number {
+): Pick<AllocateRequest, "lifetimeMs" | "evenPort" | "refusedFamily"> | number {
   const transport = getU8(request, STUN_ATTRIBUTE.REQUESTED_TRANSPORT);
   if (transport === null) return STUN_ERROR.BAD_REQUEST;
   if (transport !== TRANSPORT_UDP) return STUN_ERROR.UNSUPPORTED_TRANSPORT_PROTOCOL;
 
   const token = getBytes(request, STUN_ATTRIBUTE.RESERVATION_TOKEN);
-  const evenPort = hasAttribute(request, STUN_ATTRIBUTE.EVEN_PORT);
+  const evenPort = getBytes(request, STUN_ATTRIBUTE.EVEN_PORT);
   const wanted = readFamily(request, STUN_ATTRIBUTE.REQUESTED_ADDRESS_FAMILY);
   const additional = readFamily(request, STUN_ATTRIBUTE.ADDITIONAL_ADDRESS_FAMILY);
   if (wanted === "malformed" || additional === "malformed") return STUN_ERROR.BAD_REQUEST;
@@ -269,12 +270,18 @@ function readAllocate(
   // Without the attribute IPv4 is meant (§7.2); with ADDITIONAL-ADDRESS-FAMILY either of the two will do.
   const own = familyCode(family);
   if (additional === null && (wanted ?? ADDRESS_FAMILY.IPV4) !== own) return STUN_ERROR.ADDRESS_FAMILY_NOT_SUPPORTED;
-  if (token || evenPort) return STUN_ERROR.INSUFFICIENT_CAPACITY;
+  if (evenPort && evenPort.length !== 1) return STUN_ERROR.BAD_REQUEST;
+  // The R bit of EVEN-PORT (§18.7) asks to keep the next port for a later RESERVATION-TOKEN.
+  if (token || ((evenPort?.[0] ?? 0) & 0x80) !== 0) return STUN_ERROR.INSUFFICIENT_CAPACITY;
 
   const seconds = readLifetime(request);
   if (seconds === "malformed") return STUN_ERROR.BAD_REQUEST;
   const other = own === ADDRESS_FAMILY.IPV4 ? ADDRESS_FAMILY.IPV6 : ADDRESS_FAMILY.IPV4;
-  return { lifetimeMs: clampLifetime(seconds), refusedFamily: additional === null ? null : other };
+  return {
+    lifetimeMs: clampLifetime(seconds),
+    evenPort: evenPort !== null,
+    refusedFamily: additional === null ? null : other,
+  };
 }
 
 function readFamily(request: StunMessage, type: number): number | null | "malformed" {

@@ -5,7 +5,7 @@
  * Deviations from the RFC, each on purpose:
  * - 441 compares the holder of the credentials, not the text of the user name: `expiry:id` changes when credentials are renewed.
  * - Expired credentials still refresh what stands. No new allocation is made with them.
- * - EVEN-PORT and RESERVATION-TOKEN get 508: RTP/RTCP port pairs are a thing of the past.
+ * - Ports are not reserved (EVEN-PORT with the R bit, RESERVATION-TOKEN: 508). RTP/RTCP port pairs are a thing of the past.
  * - Packets between two allocations of this server never touch a socket, so it works behind a 1:1 NAT that does not hairpin.
  */
 import {

@@ -109,7 +109,7 @@ const refusals: readonly (readonly [string, number, (builder: StunBuilder) => un
   ["no REQUESTED-TRANSPORT", 400, () => {}],
   ["TCP", 442, (b) => b.u8(STUN_ATTRIBUTE.REQUESTED_TRANSPORT, 6)],
   ["REQUESTED-TRANSPORT of a wrong size", 400, (b) => b.add(STUN_ATTRIBUTE.REQUESTED_TRANSPORT, new Uint8Array(2))],
-  ["EVEN-PORT", 508, (b) => udp(b).add(STUN_ATTRIBUTE.EVEN_PORT, Uint8Array.of(0))],
+  ["EVEN-PORT of a wrong size", 400, (b) => udp(b).add(STUN_ATTRIBUTE.EVEN_PORT, new Uint8Array(4))],
   ["EVEN-PORT with the reservation bit", 508, (b) => udp(b).add(STUN_ATTRIBUTE.EVEN_PORT, Uint8Array.of(0x80))],
   ["RESERVATION-TOKEN", 508, (b) => udp(b).add(STUN_ATTRIBUTE.RESERVATION_TOKEN, new Uint8Array(8))],
   ["RESERVATION-TOKEN of a wrong size", 400, (b) => udp(b).add(STUN_ATTRIBUTE.RESERVATION_TOKEN, new Uint8Array(7))],
@@ -251,6 +251,19 @@ test("Allocate on a 5-tuple that has an allocation gets 437; the same transactio
   t.same([...again.data], [...first.data]);
   t.equal(kit.binds.length, 1, "no second socket");
   t.equal(outcome(kit.allocate(alice())), 437, "another transaction");
+});
+
+test("EVEN-PORT without the reservation bit gives an even port, also when the first one is taken (§7.2)", (t) => {
+  const kit = new RelayKit({ manualBind: true, ports: { first: 50_000, last: 50_019 } });
+  for (let i = 0; i < 10; i++) {
+    const sender = alice(address(`8.8.4.4:${6000 + i}`));
+    const add = (b: StunBuilder) => udp(b).add(STUN_ATTRIBUTE.EVEN_PORT, Uint8Array.of(0));
+    kit.datagram(sender.from, kit.bytes(sender, ALLOCATE, add));
+  }
+  kit.server.handleBindFailed(1, "address-in-use", true);
+  kit.pump();
+  t.equal(kit.binds.length, 10, "ten even ports, and none is left to try for the first");
+  t.ok(kit.binds.every((bind) => bind.address.port % 2 === 0));
 });
 
 test("a retransmission that comes while the socket is being bound waits for the one answer", (t) => {

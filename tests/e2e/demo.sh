@@ -122,10 +122,13 @@ first_direct() {
   direct_ms=$((changed - zero))
   if [ "${first_byte%.*}" -le "$changed" ]; then route="over the relay"; else route="direct"; fi
   expect "the first response byte came over the relay" [ "$route" = "over the relay" ]
-  at "$first_byte" "" "first response byte, $route" "after $first_byte_ms ms"
   pair=$(wait_agent 5000 sessions.0.local,sessions.0.remote sessions.0.path=direct)
-  at "$changed" "$bold" "direct: ${pair/$'\t'/ <-> }" "after $direct_ms ms"
+  if [ "$route" = direct ]; then first_direct_line; fi
+  at "$first_byte" "" "first response byte, $route" "after $first_byte_ms ms"
+  if [ "$route" != direct ]; then first_direct_line; fi
 }
+
+first_direct_line() { at "$switched_at" "$bold" "direct: ${pair/$'\t'/ <-> }" "after $direct_ms ms"; }
 
 cut_and_mend() {
   local now back_at back mended again

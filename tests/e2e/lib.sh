@@ -216,7 +216,7 @@ show_logs() {
     for file in "$dir/$name.log" "$dir/$name.out"; do
       [ -s "$file" ] || continue
       echo "# --- the last of $(basename "$file")"
-      { grep -Ev '"event":"(sink-)?progress"' "$file" || true; } | tail -n "${ADIT_E2E_TAIL:-30}" | cut -c1-600 | sed 's/^/#   /'
+      { grep -Ev '"event":"(sink-)?progress"' "$file" || true; } | tail -n "${ADIT_E2E_TAIL:-30}" | cut -c1-400 | sed 's/^/#   /'
     done
   done
 }

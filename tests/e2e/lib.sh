@@ -82,13 +82,15 @@ begin_run() {
   trap end_run EXIT
   trap 'echo "# $(basename "$0") line $LINENO: $BASH_COMMAND" >&2' ERR
   trap 'exit 130' INT
+  trap 'exit 141' PIPE
   trap 'exit 143' TERM
 }
 
 end_run() {
   local status=$?
   trap - EXIT ERR
-  trap '' INT TERM
+  trap '' INT PIPE TERM
+  set +e # the programs are ended also when there is nobody left to be told
   if [ "$status" != 0 ] && [ "$failed" = 0 ]; then
     echo "not ok $((checks + 1)) - the scenario came to its end (exit status $status)"
     show_logs

@@ -27,11 +27,22 @@ end_leftovers() {
   done <"$1"
 }
 
+# Ctrl-C, or a reader of our output that has left.
+interrupted() {
+  trap '' INT PIPE TERM
+  if [ -n "$current" ]; then
+    kill -TERM "$current"
+    wait "$current"
+  fi
+  end_leftovers "$pids" >/dev/null 2>&1
+  exit 130
+}
+
 current=
 work=$(mktemp -d "${TMPDIR:-/tmp}/adit-e2e.XXXXXX")
 pids=$work/pids
 trap 'if [ -z "${ADIT_E2E_KEEP:-}" ]; then rm -rf "$work"; fi' EXIT
-trap 'if [ -n "$current" ]; then kill -TERM "$current"; wait "$current"; fi; end_leftovers "$pids"; exit 130' INT TERM
+trap interrupted INT PIPE TERM
 
 passed=0
 failed=()

@@ -24,6 +24,7 @@ import { HandshakeRace } from "../path/race.ts";
 import type { SlotIndex } from "../path/slots.ts";
 import type { SessionPath } from "../status.ts";
 import { readFirstFrame } from "./framed-stream.ts";
+import { LeftPath } from "./left-path.ts";
 import { CLOSE_CODE, type RestartMessage, Session, sessionTag } from "./session.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
 import { AGENT_TEXT } from "./version.ts";
@@ -53,6 +54,8 @@ export class AgentSession extends Session {
   readonly #deadline: Millis;
   #connected: Connected | null = null;
   #answered = false;
+  readonly #left = new LeftPath();
+  #activeSlot: SlotIndex | null = null;
   /** A slot that is to be validated as soon as the peer has issued a connection ID for it. */
   #waitingForId: SlotIndex | null = null;
   #resolveUp: () => void = () => {};
@@ -231,6 +234,7 @@ export class AgentSession extends Session {
     const racer = this.#racers.find((candidate) => candidate.connection === connection);
     if (!racer) return;
     this.carrier = connection;
+    this.#activeSlot = this.data.slots.slotOf(racer.pair);
     this.handshakes++;
     this.#race.handleEstablished();
     for (const other of this.#racers) {
@@ -310,12 +314,15 @@ export class AgentSession extends Session {
       return this.end(now, "timeout", this.#explainTimeout(), CLOSE_CODE.done);
     }
     this.#race.handleTimeout(now);
+    const left = this.#left.take(now);
+    if (left !== null && this.carrier) this.#leaveAgain(this.carrier, left);
     this.#policy.handleTimeout(now);
   }
 
   protected pollPolicyTimeout(): Deadline | null {
     const attempt = this.isUp ? null : { at: this.#deadline, reason: "attempt" };
-    return earliest(attempt, earliest(this.#race.pollTimeout(), this.#policy.pollTimeout()));
+    const next = earliest(attempt, earliest(this.#race.pollTimeout(), this.#left.pollTimeout()));
+    return earliest(next, this.#policy.pollTimeout());
   }
 
   protected pumpPolicy(now: Millis): boolean {
@@ -346,16 +353,8 @@ export class AgentSession extends Session {
         return;
       case "validate":
         return this.#validate(now, connection, action.slot);
-      case "migrate": {
-        const { local, remote } = this.data.addresses(action.slot);
-        try {
-          connection.migrate(local, remote);
-          connection.sendAckEliciting();
-        } catch (error) {
-          this.host.log.warn("migrate-failed", { session: this.id, error: (error as Error).message });
-        }
-        return;
-      }
+      case "migrate":
+        return this.#migrate(now, connection, action.slot);
       case "ping":
         if (connection.state === "established") connection.sendAckEliciting();
         return;
@@ -392,6 +391,29 @@ export class AgentSession extends Session {
       }
       this.host.log.debug("probe-failed", { session: this.id, error: (error as Error).message });
       this.#policy.handleValidationFailed(now, slot);
+    }
+  }
+
+  #migrate(now: Millis, connection: QuicConnection, slot: SlotIndex): void {
+    const { local, remote } = this.data.addresses(slot);
+    try {
+      connection.migrate(local, remote);
+      connection.sendAckEliciting();
+    } catch (error) {
+      this.host.log.warn("migrate-failed", { session: this.id, error: (error as Error).message });
+      return;
+    }
+    if (this.#activeSlot !== null && this.#activeSlot !== slot) this.#left.handleMoved(now, this.#activeSlot);
+    this.#activeSlot = slot;
+  }
+
+  /** Leaves the path that was left once more, and is back before anything is sent. */
+  #leaveAgain(connection: QuicConnection, left: SlotIndex): void {
+    const active = this.#activeSlot;
+    if (active === null || active === left || connection.state !== "established") return;
+    for (const slot of [left, active]) {
+      const { local, remote } = this.data.addresses(slot);
+      connection.migrate(local, remote);
     }
   }
 

@@ -1,6 +1,6 @@
 import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId } from "@adit/core";
 import type { PairId } from "@adit/ice";
-import type { InitialHeader, PeerId, QuicConnection, QuicEndpoint, QuicStream } from "@adit/quic";
+import type { InitialHeader, PeerId, QuicConnection, QuicEndpoint, QuicStream, VirtualAddress } from "@adit/quic";
 import { type CandidateOffer, type IntermediateMessage, openServiceCodec, serviceReplyCodec } from "@adit/signaling";
 import { type FollowerAction, FollowerPolicy } from "../path/follower.ts";
 import type { PathPair } from "../path/known-pairs.ts";
@@ -151,10 +151,7 @@ export class ConnectorSession extends Session {
           this.#handleStream(now, connection, event.stream);
           break;
         case "path": {
-          if (event.event !== "peer-migrated" || connection !== this.carrier) break;
-          const slot = this.data.slots.slotAt(event.remote);
-          const pair = slot === null ? null : this.data.slots.pairOf(slot);
-          if (pair !== null) this.#policy.handleActive(now, this.#pathPair(pair));
+          if (event.event === "peer-migrated" && connection === this.carrier) this.#handleMigrated(now, event.remote);
           break;
         }
         case "closed":
@@ -167,6 +164,15 @@ export class ConnectorSession extends Session {
     if (connection.state !== "closed") return;
     const index = this.#connections.findIndex((candidate) => candidate.connection === connection);
     if (index >= 0) this.#connections.splice(index, 1);
+  }
+
+  #handleMigrated(now: Millis, remote: VirtualAddress): void {
+    const slot = this.data.slots.slotAt(remote);
+    const pair = slot === null ? null : this.data.slots.pairOf(slot);
+    if (slot === null || pair === null || this.data.isShown(slot) || pair === this.activePair) return;
+    const left = this.activePair === null ? null : this.data.slots.slotOf(this.activePair);
+    if (left !== null) this.data.handlePeerMoved(now, left);
+    this.#policy.handleActive(now, this.#pathPair(pair));
   }
 
   #handleStream(now: Millis, connection: QuicConnection, stream: QuicStream): void {

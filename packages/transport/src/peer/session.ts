@@ -27,6 +27,8 @@ type Phase =
   | { readonly name: "closing"; readonly until: Millis }
   | { readonly name: "closed" };
 
+/** "Ta 50 ms (5 ms between agents that both allow it)": the peer's ice-options say whether it does. */
+const TA_MS = 5;
 /** How long a closed session stays to send its CONNECTION_CLOSE again to a peer that missed it, ms. */
 const LINGER_MS = 500;
 /** Application close codes of `adit-peer/1` (docs/protocol.md). */
@@ -58,7 +60,7 @@ export abstract class Session {
   protected constructor(host: SessionHost, id: bigint, role: "controlling" | "controlled") {
     this.host = host;
     this.sessionId = id;
-    this.ice = new IceAgent({ role, random: host.random, policy: host.icePolicy, log: host.log });
+    this.ice = new IceAgent({ role, random: host.random, policy: host.icePolicy, taMs: TA_MS, log: host.log });
     this.#pings = new Pings(host.random, (pingId) => this.control.send({ type: "ping", id: pingId }));
     this.control = new Control(
       (message) => this.#handleControl(message),

@@ -131,10 +131,10 @@ first_direct() {
 first_direct_line() { at "$switched_at" "$bold" "direct: ${pair/$'\t'/ <-> }" "after $direct_ms ms"; }
 
 cut_and_mend() {
-  local now back_at back mended again
+  local now back_at back mended again_at again
   from_log download 30000 bytes event=progress "bytes>=20000000" >/dev/null
-  cut_path
   cut_at=$(now_ms)
+  cut_path
   at "$cut_at" "$bold" "cut: no UDP passes between $agent_ip and $connector_ip any more"
   back_at=$(tool wait --log "$dir/agent.log" --since "$cut_at" --where event=path-changed --where to=relay --timeout 10000 --print time)
   back=$(epoch_of "$back_at")
@@ -143,10 +143,11 @@ cut_and_mend() {
   now=$(from_log download 30000 bytes event=progress "bytes>=40000000")
   at "$(now_ms)" "" "the download goes on, on the same TCP connection: $(megabytes "$now")" "$(swallowed) packets swallowed"
   expect "the cut swallowed packets" [ "$(swallowed)" -gt 0 ]
-  mend_path
   mended=$(now_ms)
+  mend_path
   at "$mended" "$bold" mended
-  again=$(epoch_of "$(tool wait --log "$dir/agent.log" --since "$mended" --where event=path-changed --where to=direct --timeout 40000 --print time)")
+  again_at=$(tool wait --log "$dir/agent.log" --since "$mended" --where event=path-changed --where to=direct --timeout 40000 --print time)
+  again=$(epoch_of "$again_at")
   again_ms=$((again - mended))
   at "$again" "$bold" "direct again" "$again_ms ms after mending"
 }

@@ -18,13 +18,14 @@ ok "direct to begin with"
 
 # dies WHAT LOG EVENT: cuts the path under the transfer WHAT once such an event in LOG says that enough has passed.
 dies() {
-  local what=$1 progress_log=$2 progress_event=$3 cut_at relayed_before back_after mended
+  local what=$1 progress_log=$2 progress_event=$3 cut_at relayed_before back_at back_after mended
   tool wait --log "$progress_log" --where "event=$progress_event" --where "bytes>=$cut_after" --timeout 30000 >/dev/null
   relayed_before=$(relayed_bytes)
   cut_at=$(now_ms)
   cut_path
-  back_after=$(($(epoch_of "$(tool wait --log "$dir/agent.log" --since "$cut_at" --where event=path-changed --where to=relay \
-    --timeout 10000 --print time)") - cut_at))
+  back_at=$(tool wait --log "$dir/agent.log" --since "$cut_at" --where event=path-changed --where to=relay \
+    --timeout 10000 --print time) || fail "$what: on the relay after the cut"
+  back_after=$(($(epoch_of "$back_at") - cut_at))
   at_most "$what: on the relay $back_after ms after the cut; 3000 at most" "$back_after" 3000
   check "$what: the transfer goes on" running "$what"
   exit_status "$what" 60

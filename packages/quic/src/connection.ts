@@ -3,6 +3,7 @@ import type { QuicConfig } from "./config.ts";
 import { type CloseReason, ConnectionClosedError, fromNative, parseNativeError, QuicError } from "./errors.ts";
 import { type PeerId, peerIdFromCertificate } from "./identity.ts";
 import type { NativeConnection } from "./native.ts";
+import { StrandedPackets, samePath } from "./stranded.ts";
 import type { QuicStream } from "./stream.ts";
 import { StreamTable } from "./stream-table.ts";
 
@@ -98,6 +99,8 @@ export interface ConnectionOptions {
   readonly config: QuicConfig;
   readonly now: number;
   readonly id: string;
+  readonly local: VirtualAddress;
+  readonly remote: VirtualAddress;
   readonly owner: ConnectionOwner;
   readonly random: Random;
   readonly log: Logger;
@@ -119,6 +122,8 @@ const INTERNAL_ERROR = 0x1;
 const NO_ERROR = 0x0;
 /** The reason phrase of a close is cut to this, bytes, so that the frame fits a packet. */
 const MAX_REASON_BYTES = 256;
+/** On top of two round trips, ms; they are known in whole milliseconds only. */
+const SETTLE_MARGIN_MS = 10;
 /** Handlers may cause work for handlers; after so many rounds in one call the driver gets its turn. */
 const MAX_PUMPS = 4;
 /** Events that wait to be polled; datagrams beyond it stay in the native queue, which drops the oldest. */
@@ -140,8 +145,10 @@ export class QuicConnection {
   readonly #native: NativeConnection;
   readonly #options: ConnectionOptions;
   readonly #streams: StreamTable;
+  readonly #stranded: StrandedPackets;
   #state: State;
   #peerId: PeerId | null = null;
+  #settledAt: number | null = null;
   #events: QuicEvent[] = [];
   #now: number;
   #closeTold = false;
@@ -163,6 +170,7 @@ export class QuicConnection {
     this.id = options.id;
     this.#now = options.now;
     this.#state = { is: "handshaking", deadline: options.now + config.handshakeTimeoutMs };
+    this.#stranded = new StrandedPackets(native, { local: options.local, remote: options.remote }, options.now);
     this.#streams = new StreamTable({
       native,
       role: config.role,
@@ -180,6 +188,14 @@ export class QuicConnection {
   /** Null before `established`; from then on who the peer is. */
   get peerId(): PeerId | null {
     return this.#peerId;
+  }
+
+  /**
+   * From when on, ms, a client may migrate at no cost; null before `established`. Two round trips after it: when the server has not yet seen
+   * an acknowledgement, quiche 0.18 takes all it has sent for lost when the path changes, and the path that is left stays slow for good.
+   */
+  get settledAt(): number | null {
+    return this.#settledAt;
   }
 
   /** Why it is over; null while it is not. */
@@ -240,7 +256,7 @@ export class QuicConnection {
    */
   probePath(local: VirtualAddress, remote: VirtualAddress): void {
     this.#mustBeEstablished();
-    if (this.pathStats().some((path) => path.active && same(path.local, local) && same(path.remote, remote))) {
+    if (samePath(this.#stranded.active, { local, remote })) {
       throw new QuicError("invalid-state", "the active path is not probed; call sendAckEliciting instead");
     }
     try {
@@ -258,11 +274,14 @@ export class QuicConnection {
    */
   migrate(local: VirtualAddress, remote: VirtualAddress): void {
     this.#mustBeEstablished();
+    if (samePath(this.#stranded.active, { local, remote })) return;
+    if (this.role === "client") this.#stranded.beforeMigrate(this.#now);
     try {
       this.#native.migrate(local, remote);
     } catch (error) {
       throw fromNative(error, "migrate");
     }
+    this.#stranded.migrated(this.#now, { local, remote });
     this.#work();
   }
 
@@ -344,6 +363,7 @@ export class QuicConnection {
   recv(now: number, data: Uint8Array, local: VirtualAddress, remote: VirtualAddress): void {
     this.#now = now;
     if (this.#state.is === "closed") return;
+    this.#stranded.beforeReceive(now, { local, remote }, this.role === "server");
     try {
       this.#native.recv(data, { from: remote, to: local });
     } catch (error) {
@@ -438,6 +458,8 @@ export class QuicConnection {
     const alpn = fromUtf8(native.applicationProto());
     this.#peerId = peerId;
     this.#state = { is: "established" };
+    const rttMs = native.pathStats()[0]?.rtt ?? 0;
+    this.#settledAt = this.#now + 2 * rttMs + SETTLE_MARGIN_MS;
     this.#options.owner.established(this);
     this.#events.push({ type: "established", peerId, alpn });
   }
@@ -476,7 +498,10 @@ export class QuicConnection {
       // The published names of PeerMigrated are wrong: it carries the local and the remote address.
       const [local, remote] =
         event.type === "PeerMigrated" ? [event.old, event.new] : "local" in event ? [event.local, event.peer] : [];
-      if (local && remote) this.#events.push({ type: "path", event: kind, local, remote });
+      if (!local || !remote) continue;
+      if (kind === "peer-migrated") this.#stranded.migrated(this.#now, { local, remote });
+      if (kind === "closed") this.#stranded.forget({ local, remote });
+      this.#events.push({ type: "path", event: kind, local, remote });
     }
   }
 
@@ -538,7 +563,9 @@ export class QuicConnection {
     for (let attempt = 0; attempt < 2; attempt++) {
       try {
         const sent = this.#native.send(out);
-        return sent && { length: sent[0], local: sent[1].from, remote: sent[1].to };
+        if (sent) return { length: sent[0], local: sent[1].from, remote: sent[1].to };
+        const length = this.#stranded.send(out);
+        return length > 0 ? { length, ...this.#stranded.active } : null;
       } catch (error) {
         this.#sendErrors++;
         this.#pumpNeeded = true;
@@ -589,5 +616,3 @@ const PATH_EVENTS: Readonly<Record<string, PathEventKind>> = {
 };
 
 const lenientUtf8 = new TextDecoder();
-
-const same = (a: VirtualAddress, b: VirtualAddress): boolean => a.port === b.port && a.host === b.host;

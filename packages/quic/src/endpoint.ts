@@ -139,7 +139,7 @@ export class QuicEndpoint {
     const id = this.#ids.draw();
     try {
       const native = quiche.Connection.accept(id, null, local, remote, config.native);
-      return this.#admit(now, native, config, id, header.destinationId, check);
+      return this.#admit(now, native, config, id, header.destinationId, { ...check, local, remote });
     } catch (error) {
       this.drops.add("accept-failed");
       this.#log.warn("quic-accept-failed", { error: String(error) });
@@ -153,7 +153,7 @@ export class QuicEndpoint {
     config: QuicConfig,
     id: Uint8Array,
     originalId: Uint8Array | null,
-    check: PeerCheck,
+    path: PeerCheck & { local: VirtualAddress; remote: VirtualAddress },
   ): QuicConnection {
     const connection = new QuicConnection({
       native,
@@ -163,8 +163,10 @@ export class QuicEndpoint {
       owner: this.#owner,
       random: this.#options.random,
       log: this.#log,
-      expectedPeerId: check.expectedPeerId,
-      admit: check.admit,
+      local: path.local,
+      remote: path.remote,
+      expectedPeerId: path.expectedPeerId,
+      admit: path.admit,
     });
     this.#ids.add(id, connection);
     if (originalId) this.#ids.addOriginal(originalId, connection);

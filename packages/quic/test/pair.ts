@@ -62,6 +62,8 @@ export class Pair {
   onClientStream: (stream: QuicStream) => void = () => {};
   /** What happens to a packet on its way: the packets that arrive instead, by default itself. */
   network: (packet: Packet) => readonly Packet[] = (packet) => [packet];
+  /** Called at the start of each turn; whether something is still on its way. */
+  beforeTurn: () => boolean = () => false;
   packets = 0;
   readonly #out = new Uint8Array(2048);
 
@@ -89,7 +91,7 @@ export class Pair {
 
   /** One step of both drivers. Whether anything moved. */
   turn(): boolean {
-    let moved = false;
+    let moved = this.beforeTurn();
     for (const connection of [this.client, this.server]) {
       if (!connection) continue;
       const deadline = connection.pollTimeout(now());
@@ -131,6 +133,15 @@ export class Pair {
       if (done()) return;
       if (now() > end) throw new Error(`gave up waiting: ${what}`);
       await sleep(1);
+    }
+  }
+
+  /** Like {@link until}, but looks after every turn. */
+  async steps(done: () => boolean, what: string, timeoutMs = 10_000): Promise<void> {
+    const end = now() + timeoutMs;
+    while (!done()) {
+      if (now() > end) throw new Error(`gave up waiting: ${what}`);
+      if (!this.turn()) await sleep(1);
     }
   }
 

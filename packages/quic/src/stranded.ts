@@ -1,0 +1,94 @@
+import type { VirtualAddress } from "./connection.ts";
+import { parseNativeError } from "./errors.ts";
+import type { NativeConnection } from "./native.ts";
+
+/** A path, as QUIC knows it. */
+export interface Path {
+  readonly local: VirtualAddress;
+  readonly remote: VirtualAddress;
+}
+
+/** A path from which nothing came for so long, ms, while packets were under way on it, is taken for dead when it is left. */
+const SILENT_MS = 100;
+/** Paths left behind that are kept in mind; a connection has four slots. */
+const MAX_LEFT = 8;
+
+/**
+ * Gets packets back that were in flight on a path that was left.
+ *
+ * quiche 0.18 keeps packets in flight per path, and declares those of a path lost only when a packet of that very path is acknowledged. On
+ * a path that died nothing is ever acknowledged any more, its timer resends two packets each time it fires and backs off, and frames that
+ * carry no data (MAX_STREAM_DATA) are not resent at all: a transfer stands still for good. So, once a path was left, the PING that quiche
+ * wants to send on it travels over the active path instead. The peer finds it by its connection ID and acknowledges it, and quiche sees at
+ * once what was lost. Packet numbers and acknowledgements are those of the connection, whichever way they go (RFC 9000 §9.4).
+ */
+export class StrandedPackets {
+  readonly #native: NativeConnection;
+  #active: Path;
+  #heardAt: number;
+  readonly #left: Path[] = [];
+
+  constructor(native: NativeConnection, active: Path, now: number) {
+    this.#native = native;
+    this.#active = active;
+    this.#heardAt = now;
+  }
+
+  get active(): Path {
+    return this.#active;
+  }
+
+  /** A packet is about to be read. A server may be about to follow its client to another path. */
+  beforeReceive(now: number, path: Path, isServer: boolean): void {
+    if (samePath(path, this.#active)) this.#heardAt = now;
+    else if (isServer) this.#markIfSilent(now);
+  }
+
+  /** The active path is about to change on our side. */
+  beforeMigrate(now: number): void {
+    this.#markIfSilent(now);
+  }
+
+  migrated(now: number, path: Path): void {
+    if (samePath(path, this.#active)) return;
+    this.forget(path);
+    if (this.#left.length >= MAX_LEFT) this.#left.shift();
+    this.#left.push(this.#active);
+    this.#active = path;
+    this.#heardAt = now;
+  }
+
+  forget(path: Path): void {
+    const at = this.#left.findIndex((left) => samePath(left, path));
+    if (at >= 0) this.#left.splice(at, 1);
+  }
+
+  /** The length of a packet in `out` that belongs to a path that was left, and is to be sent on the active one; 0 when there is none. */
+  send(out: Uint8Array): number {
+    for (const path of [...this.#left]) {
+      try {
+        const sent = this.#native.sendOnPath(out, path.local, path.remote);
+        if (sent) return sent[0];
+      } catch (error) {
+        if (parseNativeError(error).name === "InvalidState") this.forget(path); // quiche has closed it
+      }
+    }
+    return 0;
+  }
+
+  /** Only on the active path can a PING be asked for: before it is left. It leaves when {@link send} is called. */
+  #markIfSilent(now: number): void {
+    if (now - this.#heardAt < SILENT_MS) return; // its packets still arrive: declared lost, they would be sent twice
+    try {
+      this.#native.sendAckEliciting();
+    } catch {
+      // No path is active.
+    }
+  }
+}
+
+export const samePath = (a: Path, b: Path): boolean =>
+  a.local.port === b.local.port &&
+  a.remote.port === b.remote.port &&
+  a.local.host === b.local.host &&
+  a.remote.host === b.remote.host;

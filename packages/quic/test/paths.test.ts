@@ -1,0 +1,254 @@
+import { utf8 } from "@adit/core";
+import { test } from "@adit/harness";
+import type { QuicConnection, QuicEvent } from "../src/index.ts";
+import { clientSlot, now, type Packet, Pair, pattern, pour, Sink, serverSlot, sleep } from "./pair.ts";
+
+const RELAY = 0;
+const DIRECT = 1;
+const slot = (i: number) => [clientSlot(i), serverSlot(i)] as const;
+
+const activeSlot = (connection: QuicConnection): number =>
+  (connection.pathStats().find(({ active }) => active)?.local.port ?? Number.NaN) % 1000;
+
+const pathEvents = (events: readonly QuicEvent[]): string[] =>
+  events.flatMap((event) => (event.type === "path" ? [`${event.event} ${event.local.port % 1000}`] : []));
+
+/** Probes a slot until it is validated on both sides. */
+async function probe(pair: Pair, i: number): Promise<void> {
+  pair.client.probePath(...slot(i));
+  await pair.until(
+    () => pair.client.isPathValidated(...slot(i)) && pair.peer.isPathValidated(serverSlot(i), clientSlot(i)),
+    `slot ${i} validated`,
+  );
+}
+
+test("relay, direct and relay again during a transfer: every byte once, in both directions", async (t) => {
+  const pair = new Pair().handshake();
+  const stream = pair.client.openStream();
+  const [up, down] = [pattern(4_000_000, 1), pattern(4_000_000, 2)];
+  let atServer: Sink | null = null;
+  pair.onServerStream = (peer) => {
+    atServer = new Sink(peer);
+    pour(peer, down);
+  };
+  const atClient = new Sink(stream);
+  const used: Record<string, number> = {};
+  pair.network = (packet) => {
+    const key = `${packet.up ? "up" : "down"} ${packet.slot}`;
+    used[key] = (used[key] ?? 0) + 1;
+    return [packet];
+  };
+  pour(stream, up);
+  const steps = [DIRECT, RELAY, DIRECT, RELAY];
+  for (const [i, target] of steps.entries()) {
+    await pair.steps(() => atClient.length > ((i + 1) * down.length) / 6, "a part of it");
+    if (i === 0) {
+      pair.client.probePath(...slot(DIRECT));
+      await pair.steps(() => pair.peer.isPathValidated(serverSlot(DIRECT), clientSlot(DIRECT)), "validated");
+    }
+    pair.client.migrate(...slot(target));
+    pair.client.sendAckEliciting();
+    await pair.steps(() => activeSlot(pair.client) === target && activeSlot(pair.peer) === target, "the peer followed");
+  }
+  await pair.until(() => atClient.ended && (atServer?.ended ?? false), "both ends");
+  t.ok(Buffer.from(atClient.bytes).equals(down), "down");
+  t.ok(Buffer.from((atServer as Sink | null)?.bytes ?? []).equals(up), "up");
+  t.ok(Math.min(...["up 0", "up 1", "down 0", "down 1"].map((key) => used[key] ?? 0)) > 100, JSON.stringify(used));
+});
+
+test("both sides are told what becomes of a path", async (t) => {
+  const pair = new Pair().handshake();
+  t.notOk(pair.client.isPathValidated(...slot(DIRECT)), "unknown");
+  await probe(pair, DIRECT);
+  t.same(pathEvents(pair.clientEvents), ["validated 1"]);
+  t.same(pathEvents(pair.serverEvents), ["new 1", "validated 1"]);
+  pair.client.migrate(...slot(DIRECT));
+  pair.client.sendAckEliciting();
+  await pair.until(() => activeSlot(pair.peer) === DIRECT, "the peer followed");
+  t.equal(pathEvents(pair.serverEvents).at(-1), "peer-migrated 1");
+});
+
+test("a path that does not answer fails its probe, and may be probed again", async (t) => {
+  const pair = new Pair().handshake();
+  pair.network = (packet) => (packet.slot === DIRECT ? [] : [packet]);
+  pair.client.probePath(...slot(DIRECT));
+  await pair.until(() => pathEvents(pair.clientEvents).includes("failed 1"), "the probe failed", 15_000);
+  t.equal(activeSlot(pair.client), RELAY);
+  pair.network = (packet) => [packet];
+  await probe(pair, DIRECT);
+  t.equal(pair.client.state, "established");
+});
+
+test("only the client migrates, only known addresses can be probed by the server", (t) => {
+  const pair = new Pair().handshake();
+  t.throws(() => pair.peer.migrate(serverSlot(DIRECT), clientSlot(DIRECT)), { code: "invalid-state" });
+  t.throws(() => pair.peer.probePath(serverSlot(DIRECT), clientSlot(DIRECT)), { code: "invalid-state" });
+  t.throws(() => pair.client.probePath(...slot(RELAY)), { code: "invalid-state" });
+  t.throws(() => pair.client.probePath({ host: "nowhere", port: 1 }, serverSlot(1)));
+});
+
+test("new addresses without end run out of identifiers: that is what slots are for", async (t) => {
+  const pair = new Pair().handshake();
+  let failed: unknown = null;
+  let worked = 0;
+  for (let i = 1; i < 12 && !failed; i++) {
+    try {
+      await probe(pair, i);
+      worked++;
+    } catch (error) {
+      failed = error;
+    }
+  }
+  t.equal(worked, 7);
+  t.equal((failed as { code?: string } | null)?.code, "out-of-identifiers");
+  t.equal(pair.client.state, "established");
+});
+
+test("one of four slots is bound to 100 new real addresses, and the connection IDs stay", async (t) => {
+  const pair = new Pair().handshake();
+  for (const i of [1, 2, 3]) await probe(pair, i);
+  const spare = pair.client.stats().spareConnectionIds;
+  const peerSpare = pair.peer.stats().spareConnectionIds;
+  t.equal(spare, 4);
+
+  // Each side binds slot 3 to a real address by itself; a packet arrives only if both mean the same one.
+  const bound = { client: "", server: "" };
+  let lost = 0;
+  pair.network = (packet) => {
+    if (packet.slot !== 3 || bound.client === bound.server) return [packet];
+    lost++;
+    return [];
+  };
+  const stream = pair.client.openStream();
+  let peerSink: Sink | null = null;
+  pair.onServerStream = (peer) => {
+    peerSink = new Sink(peer);
+  };
+  const word = utf8("still the same connection; ");
+  for (let i = 0; i < 100; i++) {
+    pair.client.migrate(...slot(RELAY));
+    pair.client.sendAckEliciting();
+    await pair.until(() => activeSlot(pair.peer) === RELAY, "back on the relay");
+    bound.client = `203.0.113.${i}:4000`;
+    if (i % 10 === 9) {
+      // The agent is ahead of the connector for a moment.
+      pair.client.migrate(...slot(3));
+      pair.client.sendAckEliciting();
+      pair.exchange();
+      t.ok(lost > 0, "the server does not know the new address yet");
+    }
+    bound.server = bound.client;
+    pair.client.migrate(...slot(3));
+    pair.client.sendAckEliciting();
+    t.equal(stream.write(word), word.length);
+    await pair.until(() => peerSink?.length === (i + 1) * word.length, `address ${i}`);
+    t.equal(activeSlot(pair.peer), 3);
+  }
+  t.equal(pair.client.stats().spareConnectionIds, spare);
+  t.equal(pair.peer.stats().spareConnectionIds, peerSpare);
+  t.equal(pair.client.stats().paths, 4);
+  t.equal(pair.clientEndpoint.connectionIdCount, 8);
+});
+
+test("30 flips between two paths leave the connection IDs as they are", async (t) => {
+  const pair = new Pair().handshake();
+  await probe(pair, DIRECT);
+  const before = [pair.client.stats().spareConnectionIds, pair.peer.stats().spareConnectionIds];
+  for (let i = 0; i < 30; i++) {
+    const target = i % 2 === 0 ? DIRECT : RELAY;
+    pair.client.migrate(...slot(target));
+    pair.client.sendAckEliciting();
+    await pair.until(() => activeSlot(pair.peer) === target, `flip ${i}`);
+  }
+  t.same([pair.client.stats().spareConnectionIds, pair.peer.stats().spareConnectionIds], before);
+  t.equal(pair.clientEndpoint.connectionIdCount + pair.serverEndpoint.connectionIdCount, 16);
+});
+
+/** A connection on the direct path, whose packets take `turns` turns of the drivers, so that many are under way. */
+async function onDirectPath(turns: number) {
+  const pair = new Pair().handshake();
+  await probe(pair, DIRECT);
+  pair.client.migrate(...slot(DIRECT));
+  pair.client.sendAckEliciting();
+  await pair.until(() => activeSlot(pair.peer) === DIRECT, "on the direct path");
+  const wire: { packet: Packet; at: number }[] = [];
+  const state = { turn: 0, dead: false };
+  pair.network = (packet) => {
+    if (!state.dead || packet.slot !== DIRECT) wire.push({ packet, at: state.turn + turns });
+    return [];
+  };
+  pair.beforeTurn = () => {
+    state.turn++;
+    while (wire[0] && wire[0].at <= state.turn) {
+      const { packet } = wire.shift() as { packet: Packet };
+      if (!state.dead || packet.slot !== DIRECT) pair.deliver(packet);
+    }
+    return wire.length > 0;
+  };
+  return { pair, state };
+}
+
+for (const way of ["download", "upload"] as const) {
+  test(`${way}: what was under way on a path that falls silent comes again after migrate and sendAckEliciting`, async (t) => {
+    const { pair, state } = await onDirectPath(20);
+    const data = pattern(3_000_000, 4);
+    const stream = pair.client.openStream();
+    let sink: Sink | null = null;
+    const received = () => sink?.length ?? 0;
+    pair.onServerStream = (peer) => {
+      if (way === "download") pour(peer, data);
+      else sink = new Sink(peer);
+    };
+    if (way === "download") {
+      sink = new Sink(stream);
+      stream.finish();
+    } else pour(stream, data);
+    await pair.steps(() => received() > 1_000_000, "a third of it");
+    state.dead = true;
+    await pair.steps(() => false, "", 150).catch(() => {});
+    const stuck = received();
+    t.ok(stuck < data.length);
+    pair.client.migrate(...slot(RELAY));
+    pair.client.sendAckEliciting();
+    const start = performance.now();
+    await pair.steps(() => received() > stuck, "bytes come again", 3000);
+    const gapMs = performance.now() - start;
+    await pair.steps(() => (sink as Sink | null)?.ended ?? false, "the rest", 5000);
+    t.ok(Buffer.from((sink as Sink | null)?.bytes ?? []).equals(data));
+    t.ok(gapMs < 1000, `${gapMs} ms`);
+    t.equal(activeSlot(pair.peer), RELAY);
+    t.ok(pair.client.stats().spareConnectionIds >= 6 && pair.peer.stats().spareConnectionIds >= 6);
+  });
+}
+
+test("a window update that was lost with its path is sent again", async (t) => {
+  const pair = new Pair().handshake();
+  await probe(pair, DIRECT);
+  pair.client.migrate(...slot(DIRECT));
+  pair.client.sendAckEliciting();
+  await pair.until(() => activeSlot(pair.peer) === DIRECT, "on the direct path");
+  const data = pattern(3_000_000, 4);
+  const stream = pair.client.openStream();
+  stream.finish();
+  pair.onServerStream = (peer) => void pour(peer, data);
+  const sink = new Sink(stream);
+  await pair.steps(() => sink.length > 1_000_000, "a third of it");
+  pair.network = (packet) => (packet.slot === DIRECT ? [] : [packet]);
+  pair.exchange();
+  const stuck = sink.length;
+  await sleep(120);
+  pair.exchange();
+  t.equal(sink.length, stuck, "nothing comes by itself");
+  pair.client.migrate(...slot(RELAY));
+  pair.client.sendAckEliciting();
+  await pair.until(() => sink.ended, "all of it", 3000);
+  t.ok(Buffer.from(sink.bytes).equals(data));
+});
+
+test("a client knows when the handshake has settled", (t) => {
+  const pair = new Pair();
+  t.equal(pair.client.settledAt, null);
+  pair.handshake();
+  const settledAt = t.must(pair.client.settledAt);
+  t.ok(settledAt > now() && settledAt < now() + 100);
+});

@@ -5,6 +5,11 @@ import type { SlotIndex } from "./slots.ts";
 
 /** Nothing direct works within this time of the session's start: the hole punch failed, the session stays on the relay. */
 export const PUNCH_TIMEOUT_MS = 5_000;
+/**
+ * A session that starts on the relay stays there until its first bytes have come, or for so long: what was asked for first is not
+ * held up by a switch of paths, and a service that is slow to answer does not hold up the switch.
+ */
+export const FIRST_BYTES_MS = 500;
 /** How long quiche may take to validate a path before it is given up, ms. */
 export const VALIDATION_TIMEOUT_MS = 2_000;
 /** "keepalive 15 s": keeps QUIC's idle timer from firing, which STUN does not. */

@@ -2,6 +2,7 @@ import { Backoff, type Deadline, earliest, type Millis, type Random } from "@adi
 import type { PairId } from "@adit/ice";
 import type { SessionPath } from "../status.ts";
 import {
+  FIRST_BYTES_MS,
   KEEPALIVE_MS,
   type PathAction,
   PUNCH_TIMEOUT_MS,
@@ -75,6 +76,8 @@ export class PathPolicy {
   #punch: { at: Millis } | null = null;
   #pendingChange: { from: SessionPath; to: SessionPath; reason: string } | null = null;
   #peerGone = false;
+  /** Until then the relay is kept, for the first bytes. */
+  #holdUntil: Millis | null = null;
   readonly #pairs = new KnownPairs();
   readonly #gap = new SwitchGap();
   readonly #actions: PathAction[] = [];
@@ -143,6 +146,7 @@ export class PathPolicy {
     this.#pingAt = now + KEEPALIVE_MS;
     this.#reason = pair.kind === "relay" ? "connected over the relay, direct is being tried" : "connected directly";
     this.#state = this.#steady(now, active);
+    if (pair.kind === "relay") this.#holdUntil = now + FIRST_BYTES_MS;
     this.#actions.push({ type: "changed", from: "connecting", to: pair.kind, reason: this.#reason, gapMs: null });
     this.#evaluate(now);
   }
@@ -186,9 +190,13 @@ export class PathPolicy {
     if (gapMs !== null) this.#announceChange(gapMs);
   }
 
-  /** Application bytes were read or written, or a write is waiting. */
-  handleActivity(now: Millis): void {
+  /** Application bytes were read or written; `received`: some came in. */
+  handleActivity(now: Millis, received = true): void {
     this.#activeAt = now;
+    if (received && this.#holdUntil !== null) {
+      this.#holdUntil = null;
+      this.#evaluate(now);
+    }
     if (this.#state.name === "steady") this.#state.liveness.handleActivity(now);
   }
 
@@ -253,6 +261,7 @@ export class PathPolicy {
     if (this.#punch) next = earliest(next, { at: this.#punch.at, reason: "hole punching" });
     if (state.name === "steady") {
       next = earliest(next, state.liveness.pollTimeout());
+      if (this.#holdUntil !== null) next = earliest(next, { at: this.#holdUntil, reason: "first bytes" });
       if (state.trial) next = earliest(next, { at: state.trial.giveUpAt, reason: "path validation" });
       if (state.slowSince !== null) {
         next = earliest(next, { at: state.slowSince + LEAVE_DIRECT_AFTER_MS, reason: "slow direct path" });
@@ -282,6 +291,7 @@ export class PathPolicy {
     }
     if (state.trial && now >= state.trial.giveUpAt) this.handleValidationFailed(now, state.trial.slot);
     this.#checkFailedPairs(now);
+    if (this.#holdUntil !== null && now >= this.#holdUntil) this.#holdUntil = null;
     this.#evaluate(now);
   }
 
@@ -297,7 +307,7 @@ export class PathPolicy {
   /** Looks for something better than what is, or prepares the standby. One trial at a time. */
   #evaluate(now: Millis): void {
     const state = this.#state;
-    if (state.name !== "steady" || state.trial) return;
+    if (state.name !== "steady" || state.trial || this.#holdUntil !== null) return;
     const direct = this.#pairs.best(now, "direct");
     const relay = this.#pairs.best(now, "relay");
     if (state.active.pair.kind === "relay") {

@@ -1,5 +1,5 @@
 import { type Deadline, earliest, type Millis, type SocketId } from "@adit/core";
-import { type Candidate, type PairId, pairId } from "@adit/ice";
+import { type Candidate, type IceParameters, type PairId, pairId } from "@adit/ice";
 import {
   type PeerId,
   type QuicConfig,
@@ -32,6 +32,9 @@ import { AGENT_TEXT } from "./version.ts";
 /** An attempt that leads to nothing ends after this long. "connection attempt 5 s" */
 export const ATTEMPT_TIMEOUT_MS = 5_000;
 
+/** A connector that is not back yet is asked for again after this long. */
+const INTRODUCE_RETRY_MS = 2_000;
+
 export interface AgentSessionOptions {
   readonly target: string;
   readonly expectedPeer: PeerId | null;
@@ -54,6 +57,10 @@ export class AgentSession extends Session {
   readonly #deadline: Millis;
   #connected: Connected | null = null;
   #answered = false;
+  /** Our parameters of a restart that the peer has not answered yet. */
+  #restarting: IceParameters | null = null;
+  /** When to introduce the session to an intermediate that may not know it any more. */
+  #introduceAt: Millis | null = null;
   readonly #left = new LeftPath();
   #activeSlot: SlotIndex | null = null;
   /** A slot that is to be validated as soon as the peer has issued a connection ID for it. */
@@ -145,7 +152,18 @@ export class AgentSession extends Session {
     }
   }
 
+  /** Signaling is back: the intermediate may be a new one, which forwards and relays nothing of a session that it does not know. */
+  handleSignalingUp(now: Millis): void {
+    if (this.isUp) this.#introduceAt = now;
+  }
+
+  #introduce(): void {
+    this.#introduceAt = null;
+    this.host.signal({ type: "connect", sessionId: this.sessionId, target: this.peer.id, expectedPeer: this.peer.id });
+  }
+
   #handleConnected(now: Millis, message: Connected): void {
+    this.#introduceAt = null;
     const { expectedPeer } = this.#options;
     if (expectedPeer !== null && message.peerId !== expectedPeer) {
       const sentence = `the name leads to ${message.peerId}, and ${expectedPeer} was expected`;
@@ -169,8 +187,11 @@ export class AgentSession extends Session {
   /** The intermediate or the connector refuses. */
   #handleError(now: Millis, message: ErrorMessage): void {
     if (this.isUp) {
-      // The connector does not know the session any more: it was started anew.
+      // Either side of signaling may have been started anew. The checks tell whether the connector was.
       if (message.code === "unknown-session") this.#policy.handlePeerGone(now);
+      if (message.code === "unknown-session" || message.code === "not-found") {
+        this.#introduceAt = now + INTRODUCE_RETRY_MS;
+      }
       return;
     }
     this.end(now, refusalCode(message.code), message.message, CLOSE_CODE.refused);
@@ -289,8 +310,8 @@ export class AgentSession extends Session {
     else this.#race.handleHeard(pair);
   }
 
-  protected handleActivity(now: Millis): void {
-    this.#policy.handleActivity(now);
+  protected handleActivity(now: Millis, received: boolean): void {
+    this.#policy.handleActivity(now, received);
   }
 
   protected handlePathReport(now: Millis, alive: boolean): void {
@@ -299,7 +320,8 @@ export class AgentSession extends Session {
 
   /** The connector's answer to our restart. */
   protected handleRestart(now: Millis, message: RestartMessage): void {
-    if (!message.answer) return;
+    if (!message.answer || this.#restarting === null) return;
+    this.#restarting = null;
     this.addRemote(now, message.ice, message.candidates);
   }
 
@@ -313,6 +335,7 @@ export class AgentSession extends Session {
     if (!this.isUp && now >= this.#deadline) {
       return this.end(now, "timeout", this.#explainTimeout(), CLOSE_CODE.done);
     }
+    if (this.#introduceAt !== null && now >= this.#introduceAt) this.#introduce();
     this.#race.handleTimeout(now);
     const left = this.#left.take(now);
     if (left !== null && this.carrier) this.#leaveAgain(this.carrier, left);
@@ -321,7 +344,8 @@ export class AgentSession extends Session {
 
   protected pollPolicyTimeout(): Deadline | null {
     const attempt = this.isUp ? null : { at: this.#deadline, reason: "attempt" };
-    const next = earliest(attempt, earliest(this.#race.pollTimeout(), this.#left.pollTimeout()));
+    const introduce = this.#introduceAt === null ? null : { at: this.#introduceAt, reason: "introduction" };
+    const next = earliest(earliest(attempt, introduce), earliest(this.#race.pollTimeout(), this.#left.pollTimeout()));
     return earliest(next, this.#policy.pollTimeout());
   }
 
@@ -417,12 +441,15 @@ export class AgentSession extends Session {
     }
   }
 
+  /** One at a time: an answer does not say which restart it answers, so an unanswered one is asked again as it was. */
   #restart(now: Millis): void {
-    this.host.log.debug("ice-restart", { session: this.id });
-    const ice = this.ice.restart(now);
-    this.host.claimUfrags(this);
+    if (this.#restarting === null) {
+      this.host.log.debug("ice-restart", { session: this.id });
+      this.#restarting = this.ice.restart(now);
+      this.host.claimUfrags(this);
+    }
     const candidates = this.ice.localCandidates;
-    this.sendControl({ type: "restart", ice, candidates, answer: false });
+    this.sendControl({ type: "restart", ice: this.#restarting, candidates, answer: false });
     this.host.probeInfrastructure(now);
   }
 

@@ -142,6 +142,7 @@ export class ConnectorSession extends Session {
   }
 
   protected handleConnectionEvents(now: Millis, connection: QuicConnection): void {
+    let migratedTo: VirtualAddress | null = null;
     for (let event = connection.pollEvent(); event; event = connection.pollEvent()) {
       switch (event.type) {
         case "established":
@@ -150,16 +151,17 @@ export class ConnectorSession extends Session {
         case "stream":
           this.#handleStream(now, connection, event.stream);
           break;
-        case "path": {
-          if (event.event === "peer-migrated" && connection === this.carrier) this.#handleMigrated(now, event.remote);
+        case "path":
+          if (event.event === "peer-migrated") migratedTo = event.remote;
           break;
-        }
         case "closed":
           if (connection !== this.carrier) break;
           this.end(now, "closed", event.reason || "the connection was closed", CLOSE_CODE.done);
           break;
       }
     }
+    // Only where it ended up counts: the data path sends it round by a path that it left.
+    if (migratedTo && connection === this.carrier) this.#handleMigrated(now, migratedTo);
     // Until then it may have its CONNECTION_CLOSE to send.
     if (connection.state !== "closed") return;
     const index = this.#connections.findIndex((candidate) => candidate.connection === connection);

@@ -121,6 +121,12 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
         for (const session of this.#sessions.values()) session.removeLocalSocket(now, socket);
       },
       onPermission: (now, ip) => this.#handlePermission(now, ip),
+      onUp: (now) => {
+        for (const session of this.#sessions.values()) {
+          if (session instanceof AgentSession) session.handleSignalingUp(now);
+          this.touch(session);
+        }
+      },
       onRegistered: (observed) => this.#logRegistered(observed),
       onStopped: (error) => this.onStopped?.(error.code, error.message),
     });
@@ -385,7 +391,13 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   #handleIncoming(now: Millis, sessionId: bigint, peerId: PeerId, peerObserved: SocketAddress): void {
-    if (this.#options.role !== "connector" || this.#sessions.has(sessionId)) return;
+    if (this.#options.role !== "connector") return;
+    const known = this.#sessions.get(sessionId);
+    if (known) {
+      // A new intermediate has learned of a session that goes on: its relay may let the agent in now.
+      if (known.peer.id === peerId) this.#presence.relay?.permit(now, peerObserved.ip, sessionId);
+      return;
+    }
     const admit = this.#options.admit ?? (() => false);
     if (!admit(peerId)) {
       this.log.warn("peer-not-allowed", { peerId, observed: peerObserved, hint: `--allow ${peerId}` });

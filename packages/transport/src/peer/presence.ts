@@ -22,6 +22,8 @@ export interface PresenceOptions extends Omit<SignalingLinkOptions, "onEvent" | 
   readonly onRelayLost: (now: Millis, socket: SocketId) => void;
   /** The relay answered about an IP address: let in, or not. */
   readonly onPermission: (now: Millis, ip: string) => void;
+  /** Signaling is up, for the first time or again. */
+  readonly onUp: (now: Millis) => void;
   readonly onRegistered: (observed: SocketAddress) => void;
   /** For good. */
   readonly onStopped: (error: SessionError) => void;
@@ -140,6 +142,7 @@ export class Presence {
         this.#observed = event.observed;
         log.debug("signaling-up", { observed: event.observed, intermediate: event.intermediateId });
         this.#useTurn(now, event.turn);
+        this.#options.onUp(now);
         if (role === "agent") this.#registered(event.observed);
         return;
       case "registered":

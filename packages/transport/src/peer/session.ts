@@ -51,7 +51,7 @@ export abstract class Session {
   #phase: Phase = { name: "starting" };
   #resolveClosed: (end: { code: string; reason: string }) => void = () => {};
   #reported: PunchingResult["outcome"] | null = null;
-  #seenBytes = 0;
+  #seenBytes = { sent: 0, received: 0 };
   #candidatesAnnounced = false;
   #boostAt: Millis | null = null;
   readonly #pings: Pings;
@@ -84,7 +84,8 @@ export abstract class Session {
   protected abstract handleAnswer(now: Millis, pair: PathPair, rttMs: Millis): void;
   protected abstract handlePairLost(now: Millis, pair: PairId, reason: string): void;
   protected abstract handleHeard(now: Millis, pair: PairId, connection: QuicConnection): void;
-  protected abstract handleActivity(now: Millis): void;
+  /** Application bytes moved; `received`: some came in. */
+  protected abstract handleActivity(now: Millis, received: boolean): void;
   protected abstract handleConnectionEvents(now: Millis, connection: QuicConnection): void;
   protected abstract handleRestart(now: Millis, message: RestartMessage): void;
   protected abstract handlePathReport(now: Millis, alive: boolean): void;
@@ -451,9 +452,10 @@ export abstract class Session {
 
   #noticeActivity(now: Millis): void {
     const { sent, received } = this.#applicationBytes();
-    if (sent + received === this.#seenBytes) return;
-    this.#seenBytes = sent + received;
-    this.handleActivity(now);
+    const { sent: seenSent, received: seenReceived } = this.#seenBytes;
+    if (sent === seenSent && received === seenReceived) return;
+    this.#seenBytes = { sent, received };
+    this.handleActivity(now, received > seenReceived);
   }
 
   #applicationBytes(): { sent: number; received: number } {

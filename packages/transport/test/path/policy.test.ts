@@ -25,6 +25,31 @@ test("a session starts on the relay and moves when a direct pair answers, after 
   t.same(world.changes("connector"), ["connecting -> relay", "relay -> direct"]);
 });
 
+test("a session stays on the relay until its first bytes have come, or for 500 ms", (t) => {
+  const world = new World();
+  const relay = world.wire("relay", "relay", 20);
+  const direct = world.wire("direct", "direct", 10);
+  world.establish(relay);
+  world.valid(relay);
+  world.valid(direct);
+  world.runUntil(490);
+  t.equal(world.agent.path, "relay");
+  world.runUntil(530);
+  t.equal(world.agent.path, "direct");
+
+  const answered = new World();
+  const first = answered.wire("relay", "relay", 20);
+  answered.establish(first);
+  answered.valid(answered.wire("direct", "direct", 10));
+  answered.runUntil(30);
+  answered.agent.handleActivity(30, false);
+  answered.runUntil(60);
+  t.equal(answered.agent.path, "relay", "asking is not yet being answered");
+  answered.agent.handleActivity(60, true);
+  answered.runUntil(80);
+  t.equal(answered.agent.path, "direct");
+});
+
 test("a session that starts on a direct pair prepares the relay as its standby", (t) => {
   const world = new World();
   const relay = world.wire("relay", "relay", 20);
@@ -181,7 +206,8 @@ test("no direct pair in 5 s: the hole punch failed, the reason says why, and it 
   t.equal(world.count("agent", "punch-failed"), 1);
   t.match(world.agent.reason, /no direct path: nobody answered/);
   world.runUntil(60_000);
-  t.ok(world.count("agent", "retry") >= 4);
+  t.equal(world.count("agent", "retry"), 1, "the pairs that exist first");
+  t.ok(world.count("agent", "restart") >= 3, "then new ones");
   t.equal(world.count("agent", "punch-failed"), 1);
 });
 

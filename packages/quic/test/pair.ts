@@ -115,8 +115,10 @@ export class Pair {
     if (route.kind === "connection") route.connection.recv(now(), data, local, remote);
     if (route.kind !== "initial") return;
     const connection = this.serverEndpoint.accept(now(), route.header, local, remote);
-    this.server ??= connection;
     connection?.recv(now(), data, local, remote);
+    if (this.server)
+      while (connection?.pollEvent()) {} // a stranger's: nobody else drives it
+    else this.server = connection;
   }
 
   /** Turns until nothing moves at this moment. */

@@ -23,7 +23,8 @@ async function probe(pair: Pair, i: number): Promise<void> {
 }
 
 test("relay, direct and relay again during a transfer: every byte once, in both directions", async (t) => {
-  const pair = new Pair().handshake();
+  const window = { maxStreamWindowBytes: 65_536 }; // so that little of it is under way at a time
+  const pair = new Pair({ client: window, server: window }).handshake();
   const stream = pair.client.openStream();
   const [up, down] = [pattern(4_000_000, 1), pattern(4_000_000, 2)];
   let atServer: Sink | null = null;
@@ -33,10 +34,16 @@ test("relay, direct and relay again during a transfer: every byte once, in both 
   };
   const atClient = new Sink(stream);
   const used: Record<string, number> = {};
+  const wire: Packet[] = []; // 20 packets a turn, so that every part takes its time
   pair.network = (packet) => {
     const key = `${packet.up ? "up" : "down"} ${packet.slot}`;
     used[key] = (used[key] ?? 0) + 1;
-    return [packet];
+    wire.push(packet);
+    return [];
+  };
+  pair.beforeTurn = () => {
+    for (const packet of wire.splice(0, 20)) pair.deliver(packet);
+    return wire.length > 0;
   };
   pour(stream, up);
   const steps = [DIRECT, RELAY, DIRECT, RELAY];

@@ -9,6 +9,7 @@ import {
   Streams,
   startAdmin,
 } from "@adit/program";
+import { ANY_SERVICE } from "@adit/signaling";
 import type { PeerSession } from "@adit/transport";
 import { Carrier } from "./carrier.ts";
 import { isPermanent } from "./failures.ts";
@@ -47,7 +48,7 @@ export async function forward(
       () => listeners.reset(),
     );
     const keeper = new SessionKeeper<PeerSession>({
-      connect: () => link.connect(services[0] ?? ""),
+      connect: () => link.connect(services.length === 1 ? (services[0] as string) : ANY_SERVICE),
       isPermanent,
       log,
       signal,

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type Context, ExitError, type OpenState, sentenceOf } from "@adit/program";
+import { ANY_SERVICE } from "@adit/signaling";
 import type { SessionPath, SessionStatus } from "@adit/transport";
 import { Link, type LinkValues, type StartEndpoint } from "./link.ts";
 
@@ -18,8 +19,6 @@ export interface PingedSession {
 }
 
 const INTERVAL_MS = 1000;
-/** An offer names a service; this one stands for none. */
-const PING_SERVICE = "ping";
 
 /**
  * `adit-agent ping`: one line per round trip, over whatever path is active then.
@@ -33,7 +32,7 @@ export async function ping(
 ): Promise<number> {
   const link = await Link.open(start, values, state, context);
   try {
-    const session = await link.connect(PING_SERVICE);
+    const session = await link.connect(ANY_SERVICE);
     const sleep = async (ms: number): Promise<void> => void (await delay(ms, undefined, { signal: context.signal }));
     return await pingSession(session, link.targetText, values, context.print, sleep);
   } catch (error) {

@@ -56,6 +56,7 @@ export async function connector(
     ...(bind && { bind }),
     icePolicy,
     admit: (peerId) => allowed.has("any") || allowed.has(peerId),
+    offers: (service) => services.has(service),
     onService: (request) => void services.serve(request),
     log,
   });

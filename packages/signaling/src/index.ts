@@ -9,6 +9,7 @@ export { decodeDatagram, encodeDatagram, MAX_FLOW_HEAD_BYTES } from "./datagram.
 export { SignalingError, type SignalingErrorCode, WIRE_ERROR_CODES, type WireErrorCode } from "./errors.ts";
 export { FRAME_HEADER_BYTES, FrameReader, MAX_FRAME_BYTES } from "./frame.ts";
 export {
+  ANY_SERVICE,
   type CandidateAnswer,
   type CandidateKind,
   type CandidateOffer,

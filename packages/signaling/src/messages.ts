@@ -111,6 +111,9 @@ export interface Incoming {
   readonly peerObserved: SocketAddress;
 }
 
+/** The service of an offer that is for none in particular, or for several. A connector refuses any other name that it does not expose. */
+export const ANY_SERVICE = "any";
+
 /** Agent to connector, right behind Connect. */
 export interface CandidateOffer {
   readonly type: "candidate-offer";

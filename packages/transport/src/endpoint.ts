@@ -24,6 +24,8 @@ export interface EndpointOptions {
   readonly icePolicy?: "all" | "relay";
   /** A connector's admission: asked before any packet goes to the peer, and again with the certificate's key. Nobody by default. */
   readonly admit?: (peerId: PeerId) => boolean;
+  /** Whether a connector has a service of that name: a session for another one is refused at once. All by default. */
+  readonly offers?: (service: string) => boolean;
   readonly onService?: (request: IncomingService) => void;
   readonly log: Logger;
   readonly clock?: Clock;
@@ -35,6 +37,7 @@ export interface ConnectOptions {
   readonly target: string;
   /** The PeerId that the name must lead to. */
   readonly expectedPeer?: PeerId;
+  /** What the session is for; ANY_SERVICE of @adit/signaling for nothing in particular. */
   readonly service: string;
   /** How long an unknown name is asked for again, ms. */
   readonly waitMs: number;

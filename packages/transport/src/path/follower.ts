@@ -49,6 +49,7 @@ export class FollowerPolicy {
   #state: State = { name: "connecting" };
   #reason = "the handshake is under way";
   #migrations = 0;
+  #peerGone = false;
   #activeAt: Millis = Number.NEGATIVE_INFINITY;
   readonly #pairs = new KnownPairs();
   readonly #actions: FollowerAction[] = [];
@@ -107,6 +108,7 @@ export class FollowerPolicy {
     const known = this.#pairs.add(now, pair);
     known.answeredAt = now;
     known.rtt.add(rttMs);
+    this.#peerGone = false;
     const state = this.#state;
     if (state.name === "steady" && state.active === known) {
       const wasSuspect = state.liveness.state === "silent" || state.liveness.state === "verifying";
@@ -134,6 +136,12 @@ export class FollowerPolicy {
   handleActivity(now: Millis): void {
     this.#activeAt = now;
     if (this.#state.name === "steady") this.#state.liveness.handleActivity(now);
+  }
+
+  /** Signaling says that the agent is gone: a hint, verified by checks; then the session ends at once. */
+  handlePeerGone(now: Millis): void {
+    this.#peerGone = true;
+    if (this.#state.name === "steady") this.#state.liveness.demandProof(now);
   }
 
   handleTimeout(now: Millis): void {
@@ -175,6 +183,11 @@ export class FollowerPolicy {
   }
 
   #handleComplaint(now: Millis, state: Extract<State, { name: "complaining" }>): void {
+    if (this.#peerGone) {
+      this.#state = { name: "ended" };
+      this.#actions.push({ type: "end", code: "peer-gone", reason: "the peer was restarted or has gone" });
+      return;
+    }
     if (!state.suspended && now >= state.since + SUSPEND_AFTER_MS) {
       state.suspended = true;
       this.#migrations++;

@@ -466,8 +466,11 @@ export class AgentSession extends Session {
     const connection = this.carrier;
     if (!this.isUp || !connection) throw new SessionError("closed", "the session is not up");
     const stream = connection.openStream();
-    stream.write(openServiceCodec.encodeFrame({ type: "open-service", name, protocol }));
-    const reply = await readFirstFrame(stream, serviceReplyCodec);
+    const request = openServiceCodec.encodeFrame({ type: "open-service", name, protocol });
+    this.headBytes.sent += stream.write(request);
+    const reply = await readFirstFrame(stream, serviceReplyCodec, (bytes) => {
+      this.headBytes.received += bytes;
+    });
     if (reply.type === "accepted") return stream;
     stream.reset(CLOSE_CODE.refused);
     throw new ServiceRefusedError(reply.code, reply.reason);

@@ -1,7 +1,13 @@
 import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId } from "@adit/core";
 import type { PairId } from "@adit/ice";
 import type { InitialHeader, PeerId, QuicConnection, QuicEndpoint, QuicStream, VirtualAddress } from "@adit/quic";
-import { type CandidateOffer, type IntermediateMessage, openServiceCodec, serviceReplyCodec } from "@adit/signaling";
+import {
+  ANY_SERVICE,
+  type CandidateOffer,
+  type IntermediateMessage,
+  openServiceCodec,
+  serviceReplyCodec,
+} from "@adit/signaling";
 import { type FollowerAction, FollowerPolicy } from "../path/follower.ts";
 import type { PathPair } from "../path/known-pairs.ts";
 import type { SessionPath } from "../status.ts";
@@ -25,6 +31,8 @@ export interface ConnectorSessionOptions {
   /** Whether the relay lets the agent through already; `none` when there is no relay to wait for. */
   readonly permission: "pending" | "granted" | "none";
   readonly admit: (peerId: PeerId) => boolean;
+  /** Whether there is a service of that name. */
+  readonly offers: (service: string) => boolean;
   readonly onService: (session: ConnectorSession, request: ServiceStream) => void;
 }
 
@@ -89,6 +97,11 @@ export class ConnectorSession extends Session {
   #handleOffer(now: Millis, offer: CandidateOffer): void {
     if (this.#offered) return;
     this.#offered = true;
+    if (offer.serviceId !== ANY_SERVICE && !this.#options.offers(offer.serviceId)) {
+      const message = `this connector exposes no service named ${offer.serviceId}`;
+      this.host.signal({ type: "error", code: "service-unknown", message, sessionId: this.sessionId, requestId: null });
+      return this.end(now, "refused", message, CLOSE_CODE.refused);
+    }
     this.addRemote(now, offer.ice, offer.candidates);
     if (this.#options.permission === "pending") this.#answerAt = now + PERMISSION_PATIENCE_MS;
     else this.#sendAnswer(now);
@@ -109,7 +122,8 @@ export class ConnectorSession extends Session {
   }
 
   protected handlePeerGone(now: Millis, reason: string): void {
-    if (!this.isUp) this.end(now, "closed", reason, CLOSE_CODE.done);
+    if (this.isUp) this.#policy.handlePeerGone(now);
+    else this.end(now, "closed", reason, CLOSE_CODE.done);
   }
 
   // ---- QUIC
@@ -206,7 +220,9 @@ export class ConnectorSession extends Session {
       stream.reset(CLOSE_CODE.protocol);
       stream.stopSending(CLOSE_CODE.protocol);
     }, OPEN_SERVICE_TIMEOUT_MS);
-    readFirstFrame(stream, openServiceCodec)
+    readFirstFrame(stream, openServiceCodec, (bytes) => {
+      this.headBytes.received += bytes;
+    })
       .then((request) => {
         this.#options.onService(this, { stream, name: request.name, protocol: request.protocol });
       })
@@ -216,6 +232,17 @@ export class ConnectorSession extends Session {
         stream.stopSending(CLOSE_CODE.protocol);
       })
       .finally(() => clearTimeout(timer));
+  }
+
+  acceptService(stream: QuicStream): QuicStream {
+    this.headBytes.sent += stream.write(serviceReplyCodec.encodeFrame({ type: "accepted" }));
+    return stream;
+  }
+
+  refuseService(stream: QuicStream, code: string, reason: string): void {
+    this.headBytes.sent += stream.write(serviceReplyCodec.encodeFrame({ type: "refused", code, reason }));
+    stream.finish();
+    stream.stopSending(CLOSE_CODE.refused);
   }
 
   // ---- what the parts say
@@ -321,16 +348,4 @@ export class ConnectorSession extends Session {
     const known = this.ice.pair(pair);
     return { id: pair, kind: known?.direct ? "direct" : "relay", priority: known?.priority ?? 0n };
   }
-}
-
-/** Answers the opener of a service stream. */
-export function acceptService(stream: QuicStream): QuicStream {
-  stream.write(serviceReplyCodec.encodeFrame({ type: "accepted" }));
-  return stream;
-}
-
-export function refuseService(stream: QuicStream, code: string, reason: string): void {
-  stream.write(serviceReplyCodec.encodeFrame({ type: "refused", code, reason }));
-  stream.finish();
-  stream.stopSending(CLOSE_CODE.refused);
 }

@@ -84,10 +84,15 @@ export class FramedStream<M> {
 }
 
 /**
- * The first frame of a stream, read without taking a byte more: what follows belongs to somebody else.
+ * The first frame of a stream, read without taking a byte more: what follows belongs to somebody else. `onRead` hears of each
+ * byte taken, at once.
  * @throws SignalingError on a bad frame; the stream's own errors; Error when it ends before the frame is whole.
  */
-export function readFirstFrame<M>(stream: QuicStream, codec: Codec<M>): Promise<M> {
+export function readFirstFrame<M>(
+  stream: QuicStream,
+  codec: Codec<M>,
+  onRead: (bytes: number) => void = () => {},
+): Promise<M> {
   return new Promise((resolve, reject) => {
     const reader = new FrameReader();
     const buffer = new Uint8Array(READ_BYTES);
@@ -104,6 +109,7 @@ export function readFirstFrame<M>(stream: QuicStream, codec: Codec<M>): Promise<
           const count = stream.read(buffer.subarray(0, Math.min(missing, buffer.length)));
           if (count === "blocked") return;
           if (count === "end") throw new Error("the stream ended before its first frame");
+          onRead(count);
           const part = buffer.subarray(0, count);
           missing -= count;
           for (const byte of part) if (header.length < 4) header.push(byte);

@@ -31,7 +31,7 @@ import { localAddresses } from "../interfaces.ts";
 import type { EndpointStatus } from "../status.ts";
 import type { Incoming as Datagram } from "../udp/udp.ts";
 import { AgentSession, ATTEMPT_TIMEOUT_MS } from "./agent-session.ts";
-import { acceptService, ConnectorSession, refuseService } from "./connector-session.ts";
+import { ConnectorSession } from "./connector-session.ts";
 import { Demux } from "./demux.ts";
 import type { BoundSocket } from "./own-candidates.ts";
 import { round } from "./pair-words.ts";
@@ -412,6 +412,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       peerObserved,
       permission: this.#presence.relay?.permit(now, peerObserved.ip, sessionId) ?? "none",
       admit,
+      offers: this.#options.offers ?? (() => true),
       onService: (from, request) => this.#handleService(from, request),
     });
     this.#addSession(session);
@@ -419,13 +420,13 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
 
   #handleService(session: ConnectorSession, { stream, name, protocol }: ServiceStream): void {
     const { onService } = this.#options;
-    if (!onService) return refuseService(stream, "service-unknown", "this connector offers no services");
+    if (!onService) return session.refuseService(stream, "service-unknown", "this connector offers no services");
     onService({
       session,
       name,
       protocol,
-      accept: () => acceptService(stream),
-      refuse: (code, reason) => refuseService(stream, code, reason),
+      accept: () => session.acceptService(stream),
+      refuse: (code, reason) => session.refuseService(stream, code, reason),
     });
   }
 

@@ -1,4 +1,12 @@
-import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId, type Transmit } from "@adit/core";
+import {
+  type Deadline,
+  earliest,
+  type LogFields,
+  type Millis,
+  type SocketAddress,
+  type SocketId,
+  type Transmit,
+} from "@adit/core";
 import {
   type Candidate,
   IceAgent,
@@ -46,6 +54,8 @@ export abstract class Session {
   protected readonly host: SessionHost;
   protected readonly control: Control;
   protected handshakes = 0;
+  /** Bytes of ours at the head of service streams: no application's. */
+  protected readonly headBytes = { sent: 0, received: 0 };
   /** The connection that carries the session; null until one won. */
   protected carrier: QuicConnection | null = null;
   #phase: Phase = { name: "starting" };
@@ -356,11 +366,12 @@ export abstract class Session {
     this.#phase = { name: "closing", until: now + LINGER_MS };
     this.#pings.close(reason);
     if (!wasUp) this.report("failed", reason);
+    // The connection's own close is one packet, and may be lost.
+    else this.host.signal({ type: "session-end", sessionId: this.sessionId, reason });
     const { sent, received } = this.#applicationBytes();
     if (wasUp) {
       this.host.log.info("session-end", {
-        session: this.id,
-        peerId: this.peer.id,
+        ...this.#identity(),
         code,
         reason,
         sentBytes: sent,
@@ -385,9 +396,7 @@ export abstract class Session {
   protected logStart(): void {
     const pair = this.activePair === null ? null : this.ice.pair(this.activePair);
     this.host.log.info("session-start", {
-      session: this.id,
-      peerId: this.peer.id,
-      ...(this.peer.name === null ? {} : { name: this.peer.name }),
+      ...this.#identity(),
       path: this.path,
       remote: pair?.remote.address ?? null,
     });
@@ -395,8 +404,7 @@ export abstract class Session {
 
   protected logChange(from: SessionPath, to: SessionPath, reason: string, gapMs: Millis | null): void {
     this.host.log.info("path-changed", {
-      session: this.id,
-      peerId: this.peer.id,
+      ...this.#identity(),
       from,
       to,
       reason,
@@ -409,6 +417,12 @@ export abstract class Session {
   protected explainNoDirect(): string {
     if (this.host.icePolicy === "relay") return "this side allows the relay only (--ice-policy relay)";
     return explainNoDirect(this.ice.pairs());
+  }
+
+  /** Which session a log line is about. */
+  #identity(): LogFields {
+    const { id, name } = this.peer;
+    return { session: this.id, peerId: id, ...(name === null ? {} : { name }) };
   }
 
   #learn(socket: SocketId, remote: SocketAddress): PairId {
@@ -462,8 +476,8 @@ export abstract class Session {
     const carrier = this.carrier;
     if (!carrier) return { sent: 0, received: 0 };
     return {
-      sent: carrier.sentBytes - this.control.sentBytes,
-      received: carrier.receivedBytes - this.control.receivedBytes,
+      sent: carrier.sentBytes - this.control.sentBytes - this.headBytes.sent,
+      received: carrier.receivedBytes - this.control.receivedBytes - this.headBytes.received,
     };
   }
 }

@@ -62,7 +62,7 @@ export class SignalingLink {
   readonly #readBuffer = new Uint8Array(READ_BYTES);
   #line: Line | null = null;
   /** A line that said goodbye and has its last packets to send. */
-  #leaving: Line | null = null;
+  #leaving: { readonly line: Line; readonly reason: string } | null = null;
   #addresses: readonly string[] = [];
   #nextAddress = 0;
   #attempt = 0;
@@ -83,7 +83,7 @@ export class SignalingLink {
   }
 
   owns(connection: QuicConnection): boolean {
-    return this.#line?.connection === connection || this.#leaving?.connection === connection;
+    return this.#line?.connection === connection || this.#leaving?.line.connection === connection;
   }
 
   send(now: Millis, message: ClientMessage): boolean {
@@ -93,7 +93,7 @@ export class SignalingLink {
   }
 
   handleDatagram(now: Millis, connection: QuicConnection, from: SocketAddress, data: Uint8Array): void {
-    const line = this.#line?.connection === connection ? this.#line : this.#leaving;
+    const line = this.#line?.connection === connection ? this.#line : this.#leaving?.line;
     if (line) connection.recv(now, data, line.local, { host: from.ip, port: from.port });
   }
 
@@ -113,10 +113,17 @@ export class SignalingLink {
 
   pollTransmit(): Transmit | null {
     for (const line of this.#lines()) {
-      const sent = line.connection.send(this.#buffers.next(PACKET_BYTES));
-      if (sent) return { data: this.#buffers.commit(sent.length), socket: line.socket, to: line.remote };
+      const packet = this.#packet(line);
+      if (packet) return packet;
     }
-    return null;
+    if (this.#leaving?.line.connection.state !== "established") return null;
+    this.#leaving.line.connection.close(DONE, this.#leaving.reason);
+    return this.#packet(this.#leaving.line);
+  }
+
+  #packet({ connection, socket, remote }: Line): Transmit | null {
+    const sent = connection.send(this.#buffers.next(PACKET_BYTES));
+    return sent && { data: this.#buffers.commit(sent.length), socket, to: remote };
   }
 
   pump(now: Millis): void {
@@ -136,7 +143,7 @@ export class SignalingLink {
   }
 
   #lines(): Line[] {
-    return [this.#line, this.#leaving].filter((line) => line !== null);
+    return [this.#line, this.#leaving?.line ?? null].filter((line) => line !== null);
   }
 
   // ---- the client's commands
@@ -190,15 +197,11 @@ export class SignalingLink {
     );
   }
 
+  /** What was written last leaves before the close: a Goodbye, an Error. */
   #hangUp(reason: string): void {
     if (!this.#line) return;
-    try {
-      this.#line.stream?.finish();
-    } catch {
-      // The stream was over already: what matters is the close below.
-    }
-    this.#line.connection.close(DONE, reason);
-    this.#leaving = this.#line;
+    this.#leaving?.line.connection.close(DONE, reason);
+    this.#leaving = { line: this.#line, reason };
     this.#line = null;
   }
 
@@ -206,8 +209,10 @@ export class SignalingLink {
 
   #pumpConnection(now: Millis): void {
     if (this.#leaving) {
-      while (this.#leaving.connection.pollEvent());
-      if (this.#leaving.connection.state === "closed") this.#leaving = null;
+      const { connection } = this.#leaving.line;
+      while (connection.pollEvent());
+      if (connection.state === "handshaking") connection.close(DONE, this.#leaving.reason);
+      if (connection.state === "closed") this.#leaving = null;
     }
     const line = this.#line;
     if (!line) return;

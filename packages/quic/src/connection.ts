@@ -1,87 +1,22 @@
 import { type Deadline, earliest, fromUtf8, type Logger, type Random, randomU64, utf8 } from "@adit/core";
 import type { QuicConfig } from "./config.ts";
 import { type CloseReason, ConnectionClosedError, fromNative, parseNativeError, QuicError } from "./errors.ts";
-import { type PeerId, peerIdFromCertificate } from "./identity.ts";
+import type { PeerId } from "./identity.ts";
 import type { NativeConnection } from "./native.ts";
+import { NativeTimer } from "./native-timer.ts";
+import { checkPeer, type PeerCheck } from "./peer-check.ts";
 import { StrandedPackets, samePath } from "./stranded.ts";
 import type { QuicStream } from "./stream.ts";
 import { StreamTable } from "./stream-table.ts";
-
-/** An address as QUIC sees it: a real one, or a slot (docs/architecture.md). `host` is an IP address. */
-export interface VirtualAddress {
-  readonly host: string;
-  readonly port: number;
-}
-
-/** A packet in the buffer that was given to {@link QuicConnection.send}. */
-export interface SentPacket {
-  readonly length: number;
-  readonly local: VirtualAddress;
-  readonly remote: VirtualAddress;
-}
-
-export type PathEventKind =
-  | "new" // the peer showed up on it (server)
-  | "validated" // RFC 9000 §8.2
-  | "failed" // its validation did
-  | "closed" // forgotten to make room
-  | "peer-migrated"; // the client's packets come this way now, and so do ours
-
-export type QuicEvent =
-  /** The handshake is over and the peer's certificate was checked. A server may still refuse a client that says this (see DESIGN). */
-  | { readonly type: "established"; readonly peerId: PeerId; readonly alpn: string }
-  /** The peer opened it. */
-  | { readonly type: "stream"; readonly stream: QuicStream }
-  | {
-      readonly type: "path";
-      readonly event: PathEventKind;
-      readonly local: VirtualAddress;
-      readonly remote: VirtualAddress;
-    }
-  /** RFC 9221. Unreliable. */
-  | { readonly type: "datagram"; readonly data: Uint8Array }
-  /** The last event. */
-  | ({ readonly type: "closed" } & CloseReason);
-
-export type QuicConnectionState = "handshaking" | "established" | "closing" | "draining" | "closed";
-
-export interface QuicStats {
-  readonly packetsSent: number;
-  readonly packetsReceived: number;
-  readonly packetsLost: number;
-  readonly sentBytes: number;
-  readonly receivedBytes: number;
-  readonly lostBytes: number;
-  readonly paths: number;
-  readonly streams: number;
-  /** Streams that are over here but not yet forgotten by the native library. */
-  readonly lingeringStreams: number;
-  /**
-   * How many more streams the peer lets us open in the life of this connection, as of now. It grows as streams end, except those that the
-   * peer's quiche never forgets. When it goes down towards a thousand, it is time for a new connection.
-   */
-  readonly peerStreamsLeft: number;
-  /** Connection IDs that the peer gave us and no path uses. */
-  readonly spareConnectionIds: number;
-  /** Datagrams that the native library refused, and sends that it failed. */
-  readonly receiveErrors: number;
-  readonly sendErrors: number;
-}
-
-export interface QuicPathStats {
-  readonly local: VirtualAddress;
-  readonly remote: VirtualAddress;
-  /** Whether what is not a probe leaves here. */
-  readonly active: boolean;
-  /** Smoothed; whole milliseconds. On a slot that was bound to another pair meanwhile it is stale. */
-  readonly rttMs: number;
-  readonly congestionWindowBytes: number;
-  readonly packetsSent: number;
-  readonly packetsReceived: number;
-  readonly packetsLost: number;
-  readonly sentBytes: number;
-  readonly receivedBytes: number;
-}
+import type {
+  PathEventKind,
+  QuicConnectionState,
+  QuicEvent,
+  QuicPathStats,
+  QuicStats,
+  SentPacket,
+  VirtualAddress,
+} from "./types.ts";
 
 /** What a connection needs of its endpoint. */
 export interface ConnectionOwner {
@@ -104,20 +39,17 @@ export interface ConnectionOptions {
   readonly owner: ConnectionOwner;
   readonly random: Random;
   readonly log: Logger;
-  readonly expectedPeerId?: PeerId | undefined;
-  readonly admit?: ((peerId: PeerId) => boolean) | undefined;
+  readonly check: PeerCheck;
 }
 
 type State =
   | { is: "handshaking"; deadline: number }
   | { is: "established" }
-  | { is: "closing"; close: CloseReason /** CONNECTION_CLOSE waits for what was written before. */; flushing: boolean }
+  | { is: "closing"; close: CloseReason; flushing: boolean } // flushing: CONNECTION_CLOSE waits for what was written before
   | { is: "draining"; close: CloseReason }
   | { is: "closed"; close: CloseReason };
 
-/** TLS alerts as transport error codes (RFC 9001 §4.8). */
-const BAD_CERTIFICATE = 0x12a;
-const ACCESS_DENIED = 0x131;
+/** Transport error codes (RFC 9000 §20.1). */
 const INTERNAL_ERROR = 0x1;
 const NO_ERROR = 0x0;
 /** The reason phrase of a close is cut to this, bytes, so that the frame fits a packet. */
@@ -146,6 +78,7 @@ export class QuicConnection {
   readonly #options: ConnectionOptions;
   readonly #streams: StreamTable;
   readonly #stranded: StrandedPackets;
+  readonly #timer: NativeTimer;
   #state: State;
   #peerId: PeerId | null = null;
   #settledAt: number | null = null;
@@ -155,8 +88,6 @@ export class QuicConnection {
   #pumpNeeded = false;
   #received = false;
   #workTold = false;
-  #nativeDeadline: number | null = null;
-  #nativeDeadlineStale = true;
   #receiveErrors = 0;
   #sendErrors = 0;
 
@@ -170,6 +101,7 @@ export class QuicConnection {
     this.id = options.id;
     this.#now = options.now;
     this.#state = { is: "handshaking", deadline: options.now + config.handshakeTimeoutMs };
+    this.#timer = new NativeTimer(native);
     this.#stranded = new StrandedPackets(native, { local: options.local, remote: options.remote }, options.now);
     this.#streams = new StreamTable({
       native,
@@ -372,7 +304,7 @@ export class QuicConnection {
     }
     this.#received = true;
     this.#pumpNeeded = true;
-    this.#nativeDeadlineStale = true;
+    this.#timer.touched();
   }
 
   /**
@@ -381,7 +313,7 @@ export class QuicConnection {
    */
   send(out: Uint8Array): SentPacket | null {
     if (this.#state.is === "closed") return null;
-    this.#nativeDeadlineStale = true;
+    this.#timer.touched();
     const packet = this.#sendNative(out);
     if (packet) return packet;
     if (this.#state.is === "closing" && this.#state.flushing) {
@@ -404,14 +336,13 @@ export class QuicConnection {
       this.#endWith({ is: "closing", close, flushing: false });
     }
     this.#native.onTimeout(); // does nothing unless one of its timers is due
-    this.#nativeDeadline = null;
-    this.#nativeDeadlineStale = true;
+    this.#timer.fired();
     this.#pumpNeeded = true;
   }
 
   pollTimeout(now: number): Deadline | null {
     if (this.#state.is === "closed") return null;
-    const nativeAt = this.#nativeTimeout(now);
+    const nativeAt = this.#timer.deadline(now);
     let deadline: Deadline | null = nativeAt === null ? null : { at: nativeAt, reason: "quic" };
     if (this.#state.is === "handshaking") {
       deadline = earliest(deadline, { at: this.#state.deadline, reason: "quic-handshake" });
@@ -446,15 +377,9 @@ export class QuicConnection {
   #pumpHandshake(): void {
     const native = this.#native;
     if (!native.isEstablished() || native.isDraining() || native.isClosed()) return;
-    const { expectedPeerId, admit } = this.#options;
-    const chain = native.peerCertChain();
-    const certificate = chain?.[0];
-    const peerId = certificate && chain?.length === 1 ? peerIdFromCertificate(certificate) : null;
-    if (!peerId) return this.#refuse(BAD_CERTIFICATE, "the certificate is not a self-signed Ed25519 certificate");
-    if (expectedPeerId !== undefined && peerId !== expectedPeerId) {
-      return this.#refuse(BAD_CERTIFICATE, `the peer is ${peerId}, not ${expectedPeerId}`);
-    }
-    if (admit && !admit(peerId)) return this.#refuse(ACCESS_DENIED, `${peerId} is not allowed here`);
+    const peer = checkPeer(native, this.#options.check);
+    if (!("peerId" in peer)) return this.#refuse(peer.code, peer.reason);
+    const { peerId } = peer;
     const alpn = fromUtf8(native.applicationProto());
     this.#peerId = peerId;
     this.#state = { is: "established" };
@@ -545,7 +470,7 @@ export class QuicConnection {
   #endWith(state: State & { close: CloseReason }): void {
     this.#state = state;
     this.#streams.closedError = new ConnectionClosedError(state.close);
-    this.#nativeDeadlineStale = true;
+    this.#timer.touched();
     this.#pumpNeeded = true;
   }
 
@@ -579,19 +504,6 @@ export class QuicConnection {
     return null;
   }
 
-  #nativeTimeout(now: number): number | null {
-    if (!this.#nativeDeadlineStale) return this.#nativeDeadline;
-    this.#nativeDeadlineStale = false;
-    const timeout = this.#native.timeout();
-    // The binding cuts the microseconds off: a millisecond later the timer is due for certain. Asked again, the same timer would seem
-    // to be a little later each time, and never be due: what was promised stands.
-    const at = timeout === null ? null : now + timeout + 1;
-    const promised = this.#nativeDeadline;
-    const stands = at !== null && promised !== null && promised <= at && (at - promised <= 1 || timeout === 0);
-    if (!stands) this.#nativeDeadline = at;
-    return this.#nativeDeadline;
-  }
-
   #mustBeEstablished(): void {
     if (this.#state.is === "established") return;
     if (this.closeReason) throw new ConnectionClosedError(this.closeReason);
@@ -600,7 +512,7 @@ export class QuicConnection {
 
   #work(): void {
     this.#pumpNeeded = true;
-    this.#nativeDeadlineStale = true;
+    this.#timer.touched();
     if (this.#workTold) return;
     this.#workTold = true;
     this.onWork?.();

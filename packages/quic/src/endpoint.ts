@@ -1,11 +1,12 @@
 import { Counters, type Logger, nullLogger, type Random, toHex } from "@adit/core";
 import type { QuicConfig } from "./config.ts";
-import { QuicConnection, type VirtualAddress } from "./connection.ts";
+import { QuicConnection } from "./connection.ts";
 import { ConnectionIdTable } from "./connection-ids.ts";
 import { fromNative, QuicError } from "./errors.ts";
-import type { PeerId } from "./identity.ts";
 import { type NativeConnection, quiche } from "./native.ts";
 import { type MalformedReason, mayBeFirstInitial, parsePacketHeader } from "./packet.ts";
+import type { PeerCheck } from "./peer-check.ts";
+import type { VirtualAddress } from "./types.ts";
 
 export interface QuicEndpointOptions {
   readonly random: Random;
@@ -35,14 +36,6 @@ export type Route =
   | { readonly kind: "connection"; readonly connection: QuicConnection }
   | { readonly kind: "initial"; readonly header: InitialHeader }
   | { readonly kind: "drop"; readonly reason: DropReason };
-
-/** Who the peer has to be. */
-export interface PeerCheck {
-  /** Any other peer's connection is closed before anything is read from it. */
-  readonly expectedPeerId?: PeerId;
-  /** Likewise when it says false. */
-  readonly admit?: (peerId: PeerId) => boolean;
-}
 
 export interface ConnectOptions extends PeerCheck {
   readonly config: QuicConfig;
@@ -165,8 +158,7 @@ export class QuicEndpoint {
       log: this.#log,
       local: path.local,
       remote: path.remote,
-      expectedPeerId: path.expectedPeerId,
-      admit: path.admit,
+      check: path,
     });
     this.#ids.add(id, connection);
     if (originalId) this.#ids.addOriginal(originalId, connection);

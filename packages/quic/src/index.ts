@@ -1,19 +1,9 @@
 export { QuicConfig, type QuicConfigOptions, STREAM_REFUSED } from "./config.ts";
-export {
-  type PathEventKind,
-  QuicConnection,
-  type QuicConnectionState,
-  type QuicEvent,
-  type QuicPathStats,
-  type QuicStats,
-  type SentPacket,
-  type VirtualAddress,
-} from "./connection.ts";
+export { QuicConnection } from "./connection.ts";
 export {
   type ConnectOptions,
   type DropReason,
   type InitialHeader,
-  type PeerCheck,
   QuicEndpoint,
   type QuicEndpointOptions,
   type Route,
@@ -36,4 +26,14 @@ export {
   publicKeyFromPeerId,
   verifySignature,
 } from "./identity.ts";
+export type { PeerCheck } from "./peer-check.ts";
 export type { QuicStream } from "./stream.ts";
+export type {
+  PathEventKind,
+  QuicConnectionState,
+  QuicEvent,
+  QuicPathStats,
+  QuicStats,
+  SentPacket,
+  VirtualAddress,
+} from "./types.ts";

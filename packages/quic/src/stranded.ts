@@ -1,6 +1,6 @@
-import type { VirtualAddress } from "./connection.ts";
 import { parseNativeError } from "./errors.ts";
 import type { NativeConnection } from "./native.ts";
+import type { VirtualAddress } from "./types.ts";
 
 /** A path, as QUIC knows it. */
 export interface Path {

@@ -341,6 +341,7 @@ export class QuicConnection {
   }
 
   pollTimeout(now: number): Deadline | null {
+    this.#now = now;
     if (this.#state.is === "closed") return null;
     const nativeAt = this.#timer.deadline(now);
     let deadline: Deadline | null = nativeAt === null ? null : { at: nativeAt, reason: "quic" };

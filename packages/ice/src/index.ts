@@ -3,6 +3,8 @@ export type { IceAgentOptions, IceDropReason, IceEvent, IceReceipt, LocalCandida
 export { type Candidate, type CandidateType, candidatePriority, type LocalCandidate } from "./candidate.ts";
 export { createIceConnection, IceConnection, type IceConnectionOptions } from "./driver/connection.ts";
 export { IceConnectionError, type IceConnectionErrorCode } from "./driver/errors.ts";
+export { GatheringAgent, type GatheringAgentOptions, type GatheringEvent } from "./driver/gathering-agent.ts";
+
 export type { IceRole, PairFailure, PairId, PairInfo, PairStateName } from "./pair.ts";
 export { pairId } from "./pair.ts";
 export { generateParameters, type IceParameters, isValidParameters } from "./parameters.ts";

@@ -1,8 +1,6 @@
 import { lookup } from "node:dns/promises";
 import {
   type Clock,
-  earliest,
-  isRelaySocket,
   type Logger,
   monotonicClock,
   nullLogger,
@@ -13,14 +11,13 @@ import {
   type SocketId,
   systemRandom,
 } from "@adit/core";
-import { IceAgent } from "../agent.ts";
 import type { Candidate } from "../candidate.ts";
-import type { IceRole, PairId, PairInfo } from "../pair.ts";
+import type { IceRole, PairInfo } from "../pair.ts";
 import type { IceParameters } from "../parameters.ts";
-import { isStun } from "../stun/message.ts";
 import { DatagramQueue } from "./datagram-queue.ts";
 import { IceConnectionError } from "./errors.ts";
-import { Gatherer, type TurnServer } from "./gatherer.ts";
+import type { TurnServer } from "./gatherer.ts";
+import { GatheringAgent } from "./gathering-agent.ts";
 import { bindUdp, interfaceIps, MAX_SOCKETS, type Udp } from "./udp.ts";
 
 export interface IceConnectionOptions {
@@ -84,15 +81,12 @@ const MAX_UNHEARD_CANDIDATES = 128;
  * of a STUN message is taken for one (RFC 7983), so protocols on top must be tellable from STUN, as QUIC, DTLS and RTP are.
  */
 export class IceConnection implements AsyncIterable<Uint8Array> {
-  readonly #agent: IceAgent;
-  readonly #gatherer: Gatherer;
+  readonly #machine: GatheringAgent;
   readonly #sockets: ReadonlyMap<SocketId, Udp>;
   readonly #clock: Clock;
   readonly #received = new DatagramQueue();
   readonly #signal: AbortSignal | null;
   readonly #onAbort = (): void => void this.close();
-  /** Paths from which an authentic check came: data is taken from them before our own check is answered. One entry a pair at most. */
-  readonly #heard = new Set<PairId>();
   readonly #unheard: (Candidate | null)[] = [];
   #onCandidate: ((candidate: Candidate | null) => void) | null = null;
   #waiters: { resolve(pair: PairInfo): void; reject(error: Error): void }[] = [];
@@ -109,17 +103,16 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
     const { role, policy, taMs, random = systemRandom, log = nullLogger } = options;
     this.#sockets = sockets;
     this.#clock = options.clock ?? monotonicClock;
-    const now = this.#clock.now();
-    this.#agent = new IceAgent({
+    this.#machine = new GatheringAgent(this.#clock.now(), {
       role,
       random,
       log,
+      sockets: new Map([...sockets].map(([id, { address }]) => [id, address])),
+      stunServers,
+      turnServers,
       ...(policy === undefined ? {} : { policy }),
       ...(taMs === undefined ? {} : { taMs }),
     });
-    const bases = new Map([...sockets].map(([id, { address }]) => [id, address]));
-    for (const [socket, address] of bases) this.#agent.addLocalCandidate(now, { type: "host", address, socket });
-    this.#gatherer = new Gatherer({ sockets: bases, stunServers, turnServers, random, log, now });
     this.#signal = options.signal ?? null;
     this.#signal?.addEventListener("abort", this.#onAbort, { once: true });
     this.#turn();
@@ -127,19 +120,12 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
 
   /** What the peer needs to know, once: user name fragment and password. */
   get local(): IceParameters {
-    return this.#agent.local;
+    return this.#machine.agent.local;
   }
 
   /** The pair that data goes over: the nominated one, until then the best valid one; null when there is none. */
   get path(): PairInfo | null {
-    if (this.#state.kind === "closed") return null;
-    const { nominated } = this.#agent;
-    if (nominated) return nominated;
-    let best: PairInfo | null = null;
-    for (const pair of this.#agent.pairs()) {
-      if (pair.valid && (best === null || isPreferred(pair, best))) best = pair;
-    }
-    return best;
+    return this.#state.kind === "closed" ? null : this.#machine.path;
   }
 
   /** Datagrams that arrived faster than they were read, and were dropped. */
@@ -155,14 +141,14 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
 
   /** The peer's {@link local}. False when malformed, or different from what was set before. */
   setRemoteParameters(parameters: IceParameters): boolean {
-    const accepted = this.#agent.setRemoteParameters(this.#clock.now(), parameters);
+    const accepted = this.#machine.agent.setRemoteParameters(this.#clock.now(), parameters);
     this.#turn();
     return accepted;
   }
 
   /** The candidates found so far. */
   get localCandidates(): readonly Candidate[] {
-    return this.#agent.localCandidates;
+    return this.#machine.agent.localCandidates;
   }
 
   /**
@@ -170,7 +156,7 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
    * returns and their {@link localCandidates}. Data goes on over the old path until the new generation has one.
    */
   restart(): IceParameters {
-    const parameters = this.#agent.restart(this.#clock.now());
+    const parameters = this.#machine.agent.restart(this.#clock.now());
     this.#turn();
     return parameters;
   }
@@ -178,10 +164,7 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
   /** A candidate from the peer's {@link onCandidate}, null included. False: refused (unusable, known, or too many). */
   addRemoteCandidate(candidate: Candidate | null): boolean {
     if (this.#state.kind === "closed") return false;
-    const now = this.#clock.now();
-    const accepted = candidate === null || this.#agent.addRemoteCandidate(now, candidate);
-    if (candidate === null) this.#agent.endOfRemoteCandidates(now);
-    else if (accepted) this.#gatherer.permit(now, candidate.address);
+    const accepted = this.#machine.addRemoteCandidate(this.#clock.now(), candidate);
     this.#turn();
     return accepted;
   }
@@ -196,10 +179,10 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
 
   /** Sends a datagram over {@link path}; false when there is none (nothing is queued). */
   send(data: Uint8Array): boolean {
-    const { path } = this;
-    if (!path || this.#state.kind !== "open") return false;
-    this.#transmit(path.socket, path.remote.address, data);
-    return true;
+    if (this.#state.kind !== "open") return false;
+    const out = this.#machine.wrap(data);
+    if (out) this.#sockets.get(out.socket)?.send(out.data, out.to);
+    return out !== null;
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Uint8Array, undefined> {
@@ -219,87 +202,43 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
   /** @internal */
   handleDatagram(socket: SocketId, from: SocketAddress, data: Uint8Array): void {
     if (this.#state.kind === "closed") return;
-    const now = this.#clock.now();
-    const taken = this.#gatherer.handleDatagram(now, socket, from, data);
-    if (taken.kind === "relayed") this.#receive(taken.socket, taken.peer, taken.data);
-    else if (taken.kind === "other") this.#receive(socket, from, data);
-    this.#turn();
-  }
-
-  #receive(socket: SocketId, from: SocketAddress, data: Uint8Array): void {
-    if (isStun(data)) {
-      const receipt = this.#agent.handleDatagram(this.#clock.now(), socket, from, data);
-      if (receipt.kind === "request" && receipt.pair !== null) this.#heard.add(receipt.pair);
-      return;
-    }
-    const pair = this.#agent.pairByPath(socket, from);
-    if (!pair || !(pair.valid || this.#heard.has(pair.id))) return;
+    const received = this.#machine.handleDatagram(this.#clock.now(), socket, from, data);
     // Sockets and relays hand out views on memory of theirs.
-    this.#received.push(data.slice());
-  }
-
-  #transmit(socket: SocketId, to: SocketAddress, data: Uint8Array): void {
-    if (!isRelaySocket(socket)) {
-      this.#sockets.get(socket)?.send(data, to);
-      return;
-    }
-    const client = this.#gatherer.allocation(socket);
-    if (client?.state === "allocated") this.#sockets.get(client.socket)?.send(client.send(to, data), client.server);
+    if (received) this.#received.push(received.slice());
+    this.#turn();
   }
 
   /** After every change: passes on what happened, sends what is to be sent, arms the one timer. */
   #turn(): void {
     if (this.#state.kind === "closed") return;
     this.#drainEvents();
-    const agent = this.#agent;
-    for (let out = this.#gatherer.pollTransmit(); out; out = this.#gatherer.pollTransmit()) {
+    const machine = this.#machine;
+    for (let out = machine.pollTransmit(); out; out = machine.pollTransmit()) {
       this.#sockets.get(out.socket)?.send(out.data, out.to);
-    }
-    for (let out = agent.pollTransmit(); out; out = agent.pollTransmit()) {
-      this.#transmit(out.socket, out.to, out.data);
     }
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;
-    const deadline = earliest(this.#gatherer.pollTimeout(), agent.pollTimeout());
+    const deadline = machine.pollTimeout();
     if (!deadline) return;
     const waitMs = Math.min(2 ** 31 - 1, Math.max(0, deadline.at - this.#clock.now()));
     this.#timer = setTimeout(() => {
-      const now = this.#clock.now();
-      this.#gatherer.handleTimeout(now);
-      agent.handleTimeout(now);
+      machine.handleTimeout(this.#clock.now());
       this.#turn();
     }, waitMs);
   }
 
   #drainEvents(): void {
     const now = this.#clock.now();
-    for (let event = this.#gatherer.pollEvent(); event; event = this.#gatherer.pollEvent()) {
-      if (event.type === "candidate") this.#agent.addLocalCandidate(now, event.candidate);
-      else if (event.type === "socket-lost") this.#agent.removeLocalSocket(now, event.socket);
-      else {
-        this.#drainAgent();
-        this.#agent.endOfLocalCandidates(now);
-        this.#announce(null);
-      }
-    }
-    this.#drainAgent();
-  }
-
-  #drainAgent(): void {
-    for (let event = this.#agent.pollEvent(); event; event = this.#agent.pollEvent()) {
+    for (let event = this.#machine.pollEvent(now); event; event = this.#machine.pollEvent(now)) {
       switch (event.type) {
         case "local-candidate":
           this.#announce(event.candidate);
           break;
+        case "gathered":
+          this.#announce(null);
+          break;
         case "pair-valid":
           for (const waiter of this.#waiters.splice(0)) waiter.resolve(event.pair);
-          break;
-        case "nominated":
-          // A channel spares the relay and us 32 bytes a datagram.
-          this.#gatherer.allocation(event.pair.socket)?.bindChannel(this.#clock.now(), event.pair.remote.address);
-          break;
-        case "pair-expired":
-          this.#heard.delete(event.pair.id);
           break;
         case "failed":
           this.#state = { kind: "failed", reason: event.reason };
@@ -329,21 +268,15 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;
     this.#signal?.removeEventListener("abort", this.#onAbort);
-    this.#agent.close();
-    this.#gatherer.close(this.#clock.now());
+    this.#machine.close(this.#clock.now());
     const leaving: Promise<void>[] = [];
-    for (let out = this.#gatherer.pollTransmit(); out; out = this.#gatherer.pollTransmit()) {
+    for (let out = this.#machine.pollTransmit(); out; out = this.#machine.pollTransmit()) {
       const { socket, data, to } = out;
       leaving.push(new Promise((sent) => this.#sockets.get(socket)?.send(data, to, sent)));
     }
     await Promise.all(leaving);
     await Promise.all([...this.#sockets.values()].map((socket) => socket.close()));
   }
-}
-
-function isPreferred(pair: PairInfo, best: PairInfo): boolean {
-  if (pair.direct !== best.direct) return pair.direct;
-  return pair.priority > best.priority;
 }
 
 function bindAddresses(bind: readonly string[] | undefined): { readonly ip: string; readonly port: number }[] {

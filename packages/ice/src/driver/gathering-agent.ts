@@ -1,0 +1,166 @@
+import {
+  type Deadline,
+  earliest,
+  isRelaySocket,
+  type Millis,
+  nullLogger,
+  type SocketAddress,
+  type SocketId,
+  type Transmit,
+} from "@adit/core";
+import { IceAgent } from "../agent.ts";
+import type { IceAgentOptions, IceEvent } from "../agent-types.ts";
+import type { Candidate } from "../candidate.ts";
+import type { PairId, PairInfo } from "../pair.ts";
+import { isStun } from "../stun/message.ts";
+import { Gatherer, type TurnServer } from "./gatherer.ts";
+
+export interface GatheringAgentOptions extends IceAgentOptions {
+  /** The address that each socket is bound to: a host candidate each. */
+  readonly sockets: ReadonlyMap<SocketId, SocketAddress>;
+  readonly stunServers?: readonly SocketAddress[];
+  readonly turnServers?: readonly TurnServer[];
+}
+
+/** What an {@link IceAgent} says, and the end of gathering: no more local candidates for now. */
+export type GatheringEvent = IceEvent | { readonly type: "gathered" };
+
+/**
+ * An agent with what it gathers: host, server-reflexive and relayed candidates, the allocations, and the data of one session.
+ * Sans-IO like its parts; whoever drives it sees real sockets only, since what belongs to a relay is wrapped and unwrapped here.
+ */
+export class GatheringAgent {
+  readonly agent: IceAgent;
+  readonly #gatherer: Gatherer;
+  /** Paths from which an authentic check came: data is taken from them before our own check is answered. One entry a pair at most. */
+  readonly #heard = new Set<PairId>();
+  /** The end of gathering waits to be fetched. */
+  #gathered = false;
+
+  constructor(now: Millis, options: GatheringAgentOptions) {
+    const { sockets, stunServers = [], turnServers = [], random, log = nullLogger } = options;
+    this.agent = new IceAgent(options);
+    for (const [socket, address] of sockets) this.agent.addLocalCandidate(now, { type: "host", address, socket });
+    this.#gatherer = new Gatherer({ sockets, stunServers, turnServers, random, log, now });
+    this.#takeGathered(now);
+  }
+
+  /** The pair that data goes over: the nominated one, until then the best valid one; null when there is none. */
+  get path(): PairInfo | null {
+    const { nominated } = this.agent;
+    if (nominated) return nominated;
+    let best: PairInfo | null = null;
+    for (const pair of this.agent.pairs()) {
+      if (pair.valid && (best === null || isPreferred(pair, best))) best = pair;
+    }
+    return best;
+  }
+
+  /** A candidate from the peer; null is the end of them. False: refused. */
+  addRemoteCandidate(now: Millis, candidate: Candidate | null): boolean {
+    const accepted = candidate === null || this.agent.addRemoteCandidate(now, candidate);
+    if (candidate === null) this.agent.endOfRemoteCandidates(now);
+    else if (accepted) this.#gatherer.permit(now, candidate.address);
+    return accepted;
+  }
+
+  /** The datagram that carries `data` over {@link path}; null when there is none. */
+  wrap(data: Uint8Array): Transmit | null {
+    const { path } = this;
+    return path && this.#outer({ data, socket: path.socket, to: path.remote.address });
+  }
+
+  /** Returns what is the application's, a view on `data`; null when there is nothing for it. */
+  handleDatagram(now: Millis, socket: SocketId, from: SocketAddress, data: Uint8Array): Uint8Array | null {
+    const taken = this.#gatherer.handleDatagram(now, socket, from, data);
+    let received: Uint8Array | null = null;
+    if (taken.kind === "relayed") received = this.#receive(now, taken.socket, taken.peer, taken.data);
+    else if (taken.kind === "other") received = this.#receive(now, socket, from, data);
+    this.#takeGathered(now);
+    return received;
+  }
+
+  handleTimeout(now: Millis): void {
+    this.#gatherer.handleTimeout(now);
+    this.agent.handleTimeout(now);
+    this.#takeGathered(now);
+  }
+
+  pollTimeout(): Deadline | null {
+    return earliest(this.#gatherer.pollTimeout(), this.agent.pollTimeout());
+  }
+
+  pollTransmit(): Transmit | null {
+    const own = this.#gatherer.pollTransmit();
+    if (own) return own;
+    for (let out = this.agent.pollTransmit(); out; out = this.agent.pollTransmit()) {
+      const outer = this.#outer(out);
+      if (outer) return outer;
+    }
+    return null;
+  }
+
+  pollEvent(now: Millis): GatheringEvent | null {
+    const event = this.agent.pollEvent();
+    if (event) {
+      // A channel spares the relay and us 32 bytes a datagram.
+      if (event.type === "nominated") {
+        this.#gatherer.allocation(event.pair.socket)?.bindChannel(now, event.pair.remote.address);
+      } else if (event.type === "pair-expired") {
+        this.#heard.delete(event.pair.id);
+      }
+      return event;
+    }
+    if (!this.#gathered) return null;
+    this.#gathered = false;
+    return { type: "gathered" };
+  }
+
+  /** Gives the allocations back; what `pollTransmit` has then is the last. */
+  close(now: Millis): void {
+    this.agent.close();
+    this.#gatherer.close(now);
+    this.#heard.clear();
+    this.#gathered = false;
+  }
+
+  #receive(now: Millis, socket: SocketId, from: SocketAddress, data: Uint8Array): Uint8Array | null {
+    if (isStun(data)) {
+      const receipt = this.agent.handleDatagram(now, socket, from, data);
+      if (receipt.kind === "request" && receipt.pair !== null) this.#heard.add(receipt.pair);
+      return null;
+    }
+    const pair = this.agent.pairByPath(socket, from);
+    return pair && (pair.valid || this.#heard.has(pair.id)) ? data : null;
+  }
+
+  /** As it leaves a real socket; null when its allocation is gone. */
+  #outer(inner: Transmit): Transmit | null {
+    if (!isRelaySocket(inner.socket)) return inner;
+    const client = this.#gatherer.allocation(inner.socket);
+    if (client?.state !== "allocated") return null;
+    return { data: client.send(inner.to, inner.data), socket: client.socket, to: client.server };
+  }
+
+  #takeGathered(now: Millis): void {
+    for (let event = this.#gatherer.pollEvent(); event; event = this.#gatherer.pollEvent()) {
+      switch (event.type) {
+        case "candidate":
+          this.agent.addLocalCandidate(now, event.candidate);
+          break;
+        case "socket-lost":
+          this.agent.removeLocalSocket(now, event.socket);
+          break;
+        case "done":
+          this.agent.endOfLocalCandidates(now);
+          this.#gathered = true;
+          break;
+      }
+    }
+  }
+}
+
+function isPreferred(pair: PairInfo, best: PairInfo): boolean {
+  if (pair.direct !== best.direct) return pair.direct;
+  return pair.priority > best.priority;
+}

@@ -24,7 +24,6 @@ import { HandshakeRace } from "../path/race.ts";
 import type { SlotIndex } from "../path/slots.ts";
 import type { SessionPath } from "../status.ts";
 import { readFirstFrame } from "./framed-stream.ts";
-import { LeftPath } from "./left-path.ts";
 import { CLOSE_CODE, type RestartMessage, Session, sessionTag } from "./session.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
 import { AGENT_TEXT } from "./version.ts";
@@ -61,10 +60,8 @@ export class AgentSession extends Session {
   #restarting: IceParameters | null = null;
   /** When to introduce the session to an intermediate that may not know it any more. */
   #introduceAt: Millis | null = null;
-  readonly #left = new LeftPath();
-  #activeSlot: SlotIndex | null = null;
-  /** A slot that is to be validated as soon as the peer has issued a connection ID for it. */
-  #waitingForId: SlotIndex | null = null;
+  /** A slot that is to be validated as soon as the connection is ready for another path. */
+  #nextSlot: SlotIndex | null = null;
   #resolveUp: () => void = () => {};
   #rejectUp: (error: SessionError) => void = () => {};
 
@@ -255,7 +252,6 @@ export class AgentSession extends Session {
     const racer = this.#racers.find((candidate) => candidate.connection === connection);
     if (!racer) return;
     this.carrier = connection;
-    this.#activeSlot = this.data.slots.slotOf(racer.pair);
     this.handshakes++;
     this.#race.handleEstablished();
     for (const other of this.#racers) {
@@ -337,21 +333,19 @@ export class AgentSession extends Session {
     }
     if (this.#introduceAt !== null && now >= this.#introduceAt) this.#introduce();
     this.#race.handleTimeout(now);
-    const left = this.#left.take(now);
-    if (left !== null && this.carrier) this.#leaveAgain(this.carrier, left);
     this.#policy.handleTimeout(now);
   }
 
   protected pollPolicyTimeout(): Deadline | null {
     const attempt = this.isUp ? null : { at: this.#deadline, reason: "attempt" };
     const introduce = this.#introduceAt === null ? null : { at: this.#introduceAt, reason: "introduction" };
-    const next = earliest(earliest(attempt, introduce), earliest(this.#race.pollTimeout(), this.#left.pollTimeout()));
+    const next = earliest(earliest(attempt, introduce), earliest(this.#race.pollTimeout(), this.#settling()));
     return earliest(next, this.#policy.pollTimeout());
   }
 
   protected pumpPolicy(now: Millis): boolean {
     let busy = false;
-    if (this.#waitingForId !== null && this.carrier) this.#validate(now, this.carrier, this.#waitingForId);
+    if (this.#nextSlot !== null && this.carrier) this.#validate(now, this.carrier, this.#nextSlot);
     for (let pair = this.#race.pollStart(); pair !== null; pair = this.#race.pollStart()) {
       this.#startHandshake(now, pair);
       busy = true;
@@ -378,7 +372,7 @@ export class AgentSession extends Session {
       case "validate":
         return this.#validate(now, connection, action.slot);
       case "migrate":
-        return this.#migrate(now, connection, action.slot);
+        return this.#migrate(connection, action.slot);
       case "ping":
         if (connection.state === "established") connection.sendAckEliciting();
         return;
@@ -402,7 +396,11 @@ export class AgentSession extends Session {
 
   /** The policy gives up on it by its own clock, and asks for one at a time. */
   #validate(now: Millis, connection: QuicConnection, slot: SlotIndex): void {
-    this.#waitingForId = null;
+    this.#nextSlot = null;
+    if (connection.settledAt === null || now < connection.settledAt) {
+      this.#nextSlot = slot;
+      return;
+    }
     const { local, remote } = this.data.addresses(slot);
     try {
       if (connection.isPathValidated(local, remote)) this.#policy.handleValidated(now, slot);
@@ -410,7 +408,7 @@ export class AgentSession extends Session {
     } catch (error) {
       if (error instanceof QuicError && error.code === "out-of-identifiers") {
         // The peer's spare connection IDs come right behind the handshake.
-        this.#waitingForId = slot;
+        this.#nextSlot = slot;
         return;
       }
       this.host.log.debug("probe-failed", { session: this.id, error: (error as Error).message });
@@ -418,26 +416,19 @@ export class AgentSession extends Session {
     }
   }
 
-  #migrate(now: Millis, connection: QuicConnection, slot: SlotIndex): void {
+  /** When a young connection may be given another path. */
+  #settling(): Deadline | null {
+    const at = this.#nextSlot === null ? null : (this.carrier?.settledAt ?? null);
+    return at !== null && at > this.now ? { at, reason: "young connection" } : null;
+  }
+
+  #migrate(connection: QuicConnection, slot: SlotIndex): void {
     const { local, remote } = this.data.addresses(slot);
     try {
       connection.migrate(local, remote);
       connection.sendAckEliciting();
     } catch (error) {
       this.host.log.warn("migrate-failed", { session: this.id, error: (error as Error).message });
-      return;
-    }
-    if (this.#activeSlot !== null && this.#activeSlot !== slot) this.#left.handleMoved(now, this.#activeSlot);
-    this.#activeSlot = slot;
-  }
-
-  /** Leaves the path that was left once more, and is back before anything is sent. */
-  #leaveAgain(connection: QuicConnection, left: SlotIndex): void {
-    const active = this.#activeSlot;
-    if (active === null || active === left || connection.state !== "established") return;
-    for (const slot of [left, active]) {
-      const { local, remote } = this.data.addresses(slot);
-      connection.migrate(local, remote);
     }
   }
 

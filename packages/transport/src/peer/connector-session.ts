@@ -174,7 +174,7 @@ export class ConnectorSession extends Session {
           break;
       }
     }
-    // Only where it ended up counts: the data path sends it round by a path that it left.
+    // Only where it ended up counts.
     if (migratedTo && connection === this.carrier) this.#handleMigrated(now, migratedTo);
     // Until then it may have its CONNECTION_CLOSE to send.
     if (connection.state !== "closed") return;
@@ -185,10 +185,7 @@ export class ConnectorSession extends Session {
   #handleMigrated(now: Millis, remote: VirtualAddress): void {
     const slot = this.data.slots.slotAt(remote);
     const pair = slot === null ? null : this.data.slots.pairOf(slot);
-    if (slot === null || pair === null || this.data.isShown(slot) || pair === this.activePair) return;
-    const left = this.activePair === null ? null : this.data.slots.slotOf(this.activePair);
-    if (left !== null) this.data.handlePeerMoved(now, left);
-    this.#policy.handleActive(now, this.#pathPair(pair));
+    if (pair !== null) this.#policy.handleActive(now, this.#pathPair(pair));
   }
 
   #handleStream(now: Millis, connection: QuicConnection, stream: QuicStream): void {

@@ -3,7 +3,6 @@ import type { PairId } from "@adit/ice";
 import type { QuicConnection } from "@adit/quic";
 import { Gates, gateKey } from "../path/gates.ts";
 import { type SlotIndex, SlotTable } from "../path/slots.ts";
-import { LeftPath } from "./left-path.ts";
 import { PacketBuffers } from "./packet-buffers.ts";
 
 /** Where a pair leads. */
@@ -29,9 +28,6 @@ export class DataPath {
   readonly drops = new Counters<DataPathDrop>();
   readonly #routes = new Map<PairId, Route>();
   readonly #buffers = new PacketBuffers();
-  readonly #left = new LeftPath();
-  /** A packet of `pair` was shown to the server as if it had come on `slot`; the next one puts that right. */
-  #shown: { readonly slot: SlotIndex; readonly pair: PairId } | null = null;
 
   /** The pair that a datagram from `remote` on `socket` belongs to; remembered as the way back. */
   learn(socket: SocketId, remote: SocketAddress): PairId {
@@ -70,34 +66,8 @@ export class DataPath {
       slot = this.slots.bind(pair, options.keep);
       if (slot === null) return this.#drop("no-slot");
     }
-    slot = this.#show(now, pair, slot);
     connection.recv(now, data, this.slots.local(slot), this.slots.remote(slot));
     return true;
-  }
-
-  /** The server's peer moved from one slot to another. */
-  handlePeerMoved(now: Millis, from: SlotIndex): void {
-    this.#left.handleMoved(now, from);
-  }
-
-  /** Whether the server's active path is what it is only because of {@link #show}. */
-  isShown(slot: SlotIndex): boolean {
-    return this.#shown?.slot === slot;
-  }
-
-  /**
-   * A server leaves a path only when its peer does. To leave the dead one once more it is shown one packet of the path in use as
-   * if it had come on the dead one, and the next one as it is. What it sends in between goes where the packet came from.
-   */
-  #show(now: Millis, pair: PairId, slot: SlotIndex): SlotIndex {
-    if (this.#shown) {
-      if (this.#shown.pair === pair) this.#shown = null;
-      return slot;
-    }
-    const left = this.#left.take(now);
-    if (left === null || left === slot) return slot;
-    this.#shown = { slot: left, pair };
-    return left;
   }
 
   /** The connection's next packet as a datagram; null when it has none. Those that may not leave are dropped: QUIC repeats them. */
@@ -106,7 +76,7 @@ export class DataPath {
       const sent = connection.send(this.#buffers.next(PACKET_BYTES));
       if (!sent) return null;
       const slot = this.slots.slotAt(sent.remote);
-      const pair = slot === null ? null : this.#pairFor(slot);
+      const pair = slot === null ? null : this.slots.pairOf(slot);
       const route = pair === null ? null : (this.#routes.get(pair) ?? null);
       if (pair === null || !route) {
         this.drops.add("unbound-slot");
@@ -118,10 +88,6 @@ export class DataPath {
       }
       return { data: this.#buffers.commit(sent.length), socket: route.socket, to: route.remote };
     }
-  }
-
-  #pairFor(slot: SlotIndex): PairId | null {
-    return this.#shown?.slot === slot ? this.#shown.pair : this.slots.pairOf(slot);
   }
 
   addresses(slot: SlotIndex): { local: { host: string; port: number }; remote: { host: string; port: number } } {

@@ -11,6 +11,6 @@ export {
   type NetworkEvent,
   type NetworkOptions,
 } from "./network.ts";
-export { canConnectDirectly, type NatKind } from "./oracle.ts";
+export { canConnectDirectly, composeNats, type NatKind } from "./oracle.ts";
 export { type Datagram, Realm } from "./realm.ts";
 export { forEachSeed } from "./seeds.ts";

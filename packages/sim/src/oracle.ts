@@ -30,6 +30,36 @@ export function canConnectDirectly(a: NatKind | null, b: NatKind | null): boolea
   return settles && (hears(one, two) || hears(two, one));
 }
 
+/**
+ * What NATs in a row amount to, the outermost first; null for none. A mapping is as unforeseeable as the least foreseeable layer
+ * makes it, and what comes in has to pass every filter: the stricter of each counts.
+ *
+ * With one exception. The permits of a layer that maps endpoint-independently hold for all of a socket's mappings further out. So
+ * when only the outer layer has several, and lets everybody in, the inner ADF is no obstacle to a peer who answers from the
+ * address that was sent to, whichever outer mapping it comes by.
+ */
+export function composeNats(layers: readonly NatKind[]): NatKind | null {
+  const [outermost, ...inner] = layers;
+  return outermost ? inner.reduce(compose, outermost) : null;
+}
+
+const MAPPINGS = ["EIM", "ADM", "APDM"] as const;
+const FILTERINGS = ["EIF", "ADF", "APDF"] as const;
+
+const stricter = <Kind>(order: readonly Kind[], a: Kind, b: Kind): Kind =>
+  order.indexOf(a) > order.indexOf(b) ? a : b;
+
+function compose(outer: NatKind, inner: NatKind): NatKind {
+  const shared = outer.mapping !== "EIM" && inner.mapping === "EIM";
+  return {
+    mapping: stricter(MAPPINGS, outer.mapping, inner.mapping),
+    filtering:
+      shared && outer.filtering === "EIF" && inner.filtering === "ADF"
+        ? "EIF"
+        : stricter(FILTERINGS, outer.filtering, inner.filtering),
+  };
+}
+
 const PUBLIC: NatKind = { mapping: "EIM", filtering: "EIF" };
 
 /** Neither maps endpoint-independently: `open` hears the other first, and its answer from a new port is let in. */

@@ -1,6 +1,6 @@
 import { parseSocketAddress, type SocketAddress } from "@adit/core";
 import { test } from "@adit/harness";
-import { canConnectDirectly, type Host, type NatBehavior, type NatKind, Network } from "../src/index.ts";
+import { canConnectDirectly, composeNats, type Host, type NatBehavior, type NatKind, Network } from "../src/index.ts";
 
 /** A puncher that learns more addresses than this is being led on by a NAT that never settles. */
 const MAX_PEER_ADDRESSES = 40;
@@ -43,13 +43,18 @@ class Puncher {
 }
 
 /** Two punchers, each behind its NATs from the outermost in (none: a public address), and a server that both ask. */
-function lab(natsA: readonly Partial<NatBehavior>[], natsB: readonly Partial<NatBehavior>[], seed = 1) {
-  const network = new Network({ seed, link: { latencyMs: 1 } });
+function lab(
+  natsA: readonly Partial<NatBehavior>[],
+  natsB: readonly Partial<NatBehavior>[],
+  common?: Partial<NatBehavior>,
+) {
+  const network = new Network({ seed: 1, link: { latencyMs: 1 } });
+  const carrier = common ? network.addNat("carrier", "198.51.100.100", common).inside : network.internet;
   const server = network
     .addHost("server", "192.0.2.1")
     .bind(({ from }) => server.send(Buffer.from(`you-are ${from.key}`), from), { port: 3478 });
   const place = (side: number, nats: readonly Partial<NatBehavior>[]): Puncher => {
-    let realm = network.internet;
+    let realm = carrier;
     nats.forEach((behavior, depth) => {
       const ip = depth === 0 ? `198.51.100.${side}` : `100.64.${depth}.${side}`;
       realm = network.addNat(`nat ${side}.${depth}`, ip, behavior, { outside: realm }).inside;
@@ -77,6 +82,8 @@ function lab(natsA: readonly Partial<NatBehavior>[], natsB: readonly Partial<Nat
     },
   };
 }
+
+const sharedCarrier = (carrier: Partial<NatBehavior>, a: NatKind, b: NatKind) => lab([a], [b], carrier);
 
 const KINDS: readonly NatKind[] = (["EIM", "ADM", "APDM"] as const).flatMap((mapping) =>
   (["EIF", "ADF", "APDF"] as const).map((filtering) => ({ mapping, filtering })),
@@ -130,6 +137,32 @@ test("the stricter of two layers decides when both map endpoint-independently", 
         const expected = canConnectDirectly({ mapping: "EIM", filtering: effective }, b);
         const found = lab([{ filtering: outer, ports: "random" }, { filtering: inner }], [b]).run();
         t.equal(found, expected, `EIM/${inner} behind EIM/${outer}, and ${nameOf(b)}`);
+      }
+    }
+  }
+});
+
+test("two layers of any kinds amount to what the oracle composes", (t) => {
+  for (const outer of KINDS) {
+    for (const inner of KINDS) {
+      for (const b of [null, ...KINDS]) {
+        const expected = canConnectDirectly(composeNats([outer, inner]), b);
+        const found = lab([{ ...outer, ports: "random" }, inner], b ? [{ ...b, ports: "random" }] : []).run();
+        t.equal(found, expected, `${nameOf(inner)} behind ${nameOf(outer)}, and ${nameOf(b)}`);
+      }
+    }
+  }
+  t.equal(composeNats([]), null);
+});
+
+test("behind a common carrier NAT that hairpins, two home NATs meet as if each had a carrier of its own", (t) => {
+  for (const carrier of KINDS) {
+    for (const a of KINDS) {
+      for (const b of KINDS) {
+        const expected = canConnectDirectly(composeNats([carrier, a]), composeNats([carrier, b]));
+        const found = sharedCarrier({ ...carrier, hairpin: true, ports: "random" }, a, b).run();
+        t.equal(found, expected, `${nameOf(a)} and ${nameOf(b)} behind ${nameOf(carrier)}`);
+        t.equal(sharedCarrier({ ...carrier, ports: "random" }, a, b).run(), false, "no hairpin, no meeting");
       }
     }
   }

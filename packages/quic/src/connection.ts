@@ -348,6 +348,8 @@ export class QuicConnection {
     if (this.#state.is === "handshaking") {
       deadline = earliest(deadline, { at: this.#state.deadline, reason: "quic-handshake" });
     }
+    const leftAt = this.#stranded.deadline(now);
+    if (leftAt !== null) deadline = earliest(deadline, { at: leftAt, reason: "quic-left-path" });
     const streamsAt = this.#streams.deadline;
     return streamsAt === null ? deadline : earliest(deadline, { at: streamsAt, reason: "quic-streams" });
   }
@@ -490,7 +492,7 @@ export class QuicConnection {
       try {
         const sent = this.#native.send(out);
         if (sent) return { length: sent[0], local: sent[1].from, remote: sent[1].to };
-        const length = this.#stranded.send(out);
+        const length = this.#stranded.send(this.#now, out);
         return length > 0 ? { length, ...this.#stranded.active } : null;
       } catch (error) {
         this.#sendErrors++;

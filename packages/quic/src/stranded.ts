@@ -10,6 +10,11 @@ export interface Path {
 
 /** A path from which nothing came for so long, ms, while packets were under way on it, is taken for dead when it is left. */
 const SILENT_MS = 100;
+/**
+ * A path that was not silent may have died in one direction only. What it lost is asked for when all that is still under way has arrived
+ * and was acknowledged, ms: asked for at once it would be sent twice.
+ */
+const ASK_LATER_MS = 250;
 /** Paths left behind that are kept in mind; a connection has four slots. */
 const MAX_LEFT = 8;
 
@@ -26,7 +31,8 @@ export class StrandedPackets {
   readonly #native: NativeConnection;
   #active: Path;
   #heardAt: number;
-  readonly #left: Path[] = [];
+  #wasSilent = false;
+  readonly #left: (Path & { askAt: number })[] = [];
 
   constructor(native: NativeConnection, active: Path, now: number) {
     this.#native = native;
@@ -41,19 +47,19 @@ export class StrandedPackets {
   /** A packet is about to be read. A server may be about to follow its client to another path. */
   beforeReceive(now: number, path: Path, isServer: boolean): void {
     if (samePath(path, this.#active)) this.#heardAt = now;
-    else if (isServer) this.#markIfSilent(now);
+    else if (isServer) this.#mark(now);
   }
 
   /** The active path is about to change on our side. */
   beforeMigrate(now: number): void {
-    this.#markIfSilent(now);
+    this.#mark(now);
   }
 
   migrated(now: number, path: Path): void {
     if (samePath(path, this.#active)) return;
     this.forget(path);
     if (this.#left.length >= MAX_LEFT) this.#left.shift();
-    this.#left.push(this.#active);
+    this.#left.push({ ...this.#active, askAt: now + (this.#wasSilent ? 0 : ASK_LATER_MS) });
     this.#active = path;
     this.#heardAt = now;
   }
@@ -64,8 +70,9 @@ export class StrandedPackets {
   }
 
   /** The length of a packet in `out` that belongs to a path that was left, and is to be sent on the active one; 0 when there is none. */
-  send(out: Uint8Array): number {
+  send(now: number, out: Uint8Array): number {
     for (const path of [...this.#left]) {
+      if (now < path.askAt) continue;
       try {
         const sent = this.#native.sendOnPath(out, path.local, path.remote);
         if (sent) return sent[0];
@@ -76,9 +83,16 @@ export class StrandedPackets {
     return 0;
   }
 
+  /** When {@link send} may have something that it held back. */
+  deadline(now: number): number | null {
+    let next: number | null = null;
+    for (const { askAt } of this.#left) if (askAt > now && (next === null || askAt < next)) next = askAt;
+    return next;
+  }
+
   /** Only on the active path can a PING be asked for: before it is left. It leaves when {@link send} is called. */
-  #markIfSilent(now: number): void {
-    if (now - this.#heardAt < SILENT_MS) return; // its packets still arrive: declared lost, they would be sent twice
+  #mark(now: number): void {
+    this.#wasSilent = now - this.#heardAt >= SILENT_MS;
     try {
       this.#native.sendAckEliciting();
     } catch {

@@ -179,24 +179,32 @@ async function onDirectPath(turns: number) {
   pair.client.sendAckEliciting();
   await pair.until(() => activeSlot(pair.peer) === DIRECT, "on the direct path");
   const wire: { packet: Packet; at: number }[] = [];
-  const state = { turn: 0, dead: false };
+  const state = { turn: 0, dead: new Set<"up" | "down">() };
+  const isLost = (packet: Packet) => packet.slot === DIRECT && state.dead.has(packet.up ? "up" : "down");
   pair.network = (packet) => {
-    if (!state.dead || packet.slot !== DIRECT) wire.push({ packet, at: state.turn + turns });
+    if (!isLost(packet)) wire.push({ packet, at: state.turn + turns });
     return [];
   };
   pair.beforeTurn = () => {
     state.turn++;
     while (wire[0] && wire[0].at <= state.turn) {
       const { packet } = wire.shift() as { packet: Packet };
-      if (!state.dead || packet.slot !== DIRECT) pair.deliver(packet);
+      if (!isLost(packet)) pair.deliver(packet);
     }
     return wire.length > 0;
   };
   return { pair, state };
 }
 
-for (const way of ["download", "upload"] as const) {
-  test(`${way}: what was under way on a path that falls silent comes again after migrate and sendAckEliciting`, async (t) => {
+const deaths = [
+  ["download", "both ways", ["up", "down"]],
+  ["upload", "both ways", ["up", "down"]],
+  ["download", "towards the client", ["down"]],
+  ["upload", "towards the server", ["up"]],
+] as const;
+
+for (const [way, where, directions] of deaths) {
+  test(`${way}: what was under way on a path that died ${where} comes again after migrate and sendAckEliciting`, async (t) => {
     const { pair, state } = await onDirectPath(20);
     const data = pattern(3_000_000, 4);
     const stream = pair.client.openStream();
@@ -211,7 +219,7 @@ for (const way of ["download", "upload"] as const) {
       stream.finish();
     } else pour(stream, data);
     await pair.steps(() => received() > 1_000_000, "a third of it");
-    state.dead = true;
+    for (const direction of directions) state.dead.add(direction);
     await pair.steps(() => false, "", 150).catch(() => {});
     const stuck = received();
     t.ok(stuck < data.length);

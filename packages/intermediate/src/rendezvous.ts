@@ -21,6 +21,8 @@ import type {
   TrickledCandidate,
   WireErrorCode,
 } from "@adit/signaling";
+import { NameStoreError } from "./names/name-store.ts";
+import { Registrar, type RegistrarOptions, type RegistrationRefusal } from "./registrar.ts";
 import {
   addCandidate,
   type ConnectionId,
@@ -33,11 +35,10 @@ import {
   startGeneration,
 } from "./session-table.ts";
 
-/** Names of peers, as the programs take them too. */
-const NAME = /^[a-z0-9-]{1,40}$/;
-
 /** StartPunching's delay lies in 0..1000 ms. */
 const MAX_PUNCH_DELAY_MS = 1_000;
+
+const ABOUT_TO_STOP = "this intermediate is about to stop; try again";
 
 export type RendezvousOutput =
   | { readonly type: "send"; readonly connection: ConnectionId; readonly message: IntermediateMessage }
@@ -53,14 +54,16 @@ export interface Registration {
 }
 
 export type RendezvousRefusal =
+  | RegistrationRefusal
   | "not-found"
-  | "name-taken"
   | "peer-changed"
   | "unknown-session"
-  | "too-many"
+  | "quota-sessions"
+  | "policy-connect"
+  | "draining"
   | "absent-peer";
 
-export interface RendezvousOptions {
+export interface RendezvousOptions extends RegistrarOptions {
   /** Whom a key may exchange relayed packets with has changed. */
   onSessionsChanged(): void;
   readonly log?: Logger;
@@ -101,9 +104,12 @@ export class Rendezvous {
   readonly #byPeer = new Map<string, Connection>();
   readonly #sessions: SessionTable;
   readonly #output: RendezvousOutput[] = [];
+  readonly #registrar: Registrar;
+  #draining = false;
 
   constructor(options: RendezvousOptions) {
     this.#log = options.log ?? nullLogger;
+    this.#registrar = new Registrar(options, this.counters, this.#log);
     this.#sessions = new SessionTable(() => options.onSessionsChanged());
   }
 
@@ -159,6 +165,23 @@ export class Rendezvous {
     this.#sessions.sweep(now);
   }
 
+  /** An operator released or transferred names: who holds one that is not his any more, loses it. */
+  handleNamesChanged(): void {
+    for (const connection of [...this.#byName.values()]) {
+      const name = connection.registration?.name;
+      if (name === undefined || this.#stillOwns(connection.peerId, name)) continue;
+      this.#log.info("name-lost", { name, peerId: connection.peerId });
+      this.#unregister(connection);
+      // An Error about the connection ends it. The connector comes back, and asks for the name like anybody else.
+      this.#refuse(connection, "name-taken", `the name "${name}" was released, or given to another key`, {});
+    }
+  }
+
+  /** From now on nobody registers and no session is introduced; those that stand are served on. */
+  drain(): void {
+    this.#draining = true;
+  }
+
   pollTimeout(): Deadline | null {
     const at = this.#sessions.sweepAt;
     return at === null ? null : { at, reason: "absent session parties" };
@@ -189,13 +212,12 @@ export class Rendezvous {
 
   #register(now: Millis, connection: Connection, { requestId, name }: Register): void {
     const { peerId, observed } = connection;
-    if (!NAME.test(name))
-      return this.#refuse(connection, "bad-message", "a name is 1 to 40 of a-z, 0-9 and -", { requestId });
-    const holder = this.#byName.get(name);
-    if (holder && holder.peerId !== peerId) {
-      this.counters.add("name-taken");
-      return this.#refuse(connection, "name-taken", `the name "${name}" is held by another key`, { requestId });
+    if (this.#draining) {
+      this.counters.add("draining");
+      return this.#refuse(connection, "internal", ABOUT_TO_STOP, { requestId });
     }
+    const refusal = this.#registrar.deny(now, connection, name);
+    if (refusal) return this.#refuse(connection, refusal.code, refusal.message, { requestId });
     const older = this.#byPeer.get(peerId);
     if (older && older !== connection) this.#replace(now, older, connection);
     this.#unregister(connection);
@@ -204,6 +226,17 @@ export class Rendezvous {
     this.#byPeer.set(peerId, connection);
     this.#log.info("peer-registered", { name, peerId, address: observed.key });
     this.#send(connection.connection, { type: "registered", requestId, name });
+  }
+
+  /** While names cannot be read, everybody keeps his. */
+  #stillOwns(peerId: string, name: string): boolean {
+    try {
+      return this.#registrar.owns(peerId, name);
+    } catch (error) {
+      if (!(error instanceof NameStoreError)) throw error;
+      this.#log.error("names-unavailable", { code: error.code, message: error.message });
+      return true;
+    }
   }
 
   /** The same key registers anew: the newest wins, and the older one must not come back to win in turn. */
@@ -224,6 +257,10 @@ export class Rendezvous {
 
   #connect(agent: Connection, { sessionId, target, expectedPeer }: Connect): void {
     const refuse = (code: WireErrorCode, text: string) => this.#refuse(agent, code, text, { sessionId });
+    if (this.#draining && !this.#sessions.get(sessionId)) {
+      this.counters.add("draining");
+      return refuse("internal", ABOUT_TO_STOP);
+    }
     const connector = this.#byName.get(target) ?? this.#byPeer.get(target);
     if (!connector) {
       this.counters.add("not-found");
@@ -233,11 +270,15 @@ export class Rendezvous {
       this.counters.add("peer-changed");
       return refuse("peer-changed", `"${target}" belongs to ${connector.peerId}, not to ${expectedPeer}`);
     }
+    if (!this.#mayConnect(agent, connector)) {
+      this.counters.add("policy-connect");
+      return refuse("not-allowed", `this intermediate's policy does not let your key connect to "${target}"`);
+    }
     if (connector.peerId === agent.peerId) return refuse("not-allowed", "agent and connector have the same key");
     const session = this.#openSession(agent, connector, sessionId);
     if (session === "taken") return refuse("unexpected-message", "this session id is in use");
     if (session === "full") {
-      this.counters.add("too-many");
+      this.counters.add("quota-sessions");
       return refuse("too-many", "too many sessions; end some, or try later");
     }
     const { peerId, connection, registration, observed } = connector;
@@ -247,10 +288,18 @@ export class Rendezvous {
     this.#send(connection, { type: "incoming", sessionId, peerId: agent.peerId, peerObserved: agent.observed });
   }
 
+  /** Of both: a connector whose key may not register any more is not dropped, but nobody is led to it. */
+  #mayConnect(agent: Connection, { peerId, registration }: Connection): boolean {
+    const policy = this.#registrar.policy();
+    const name = registration?.name ?? null;
+    return policy.mayConnect(agent.peerId, { name, peerId }) && (name === null || policy.mayRegister(peerId, name));
+  }
+
   /** A new session, or the same one again: an agent whose signaling came back may say Connect anew with the same id. */
   #openSession(agent: Connection, connector: Connection, id: bigint): Session | "taken" | "full" {
     const known = this.#sessions.get(id);
-    if (!known) return this.#sessions.create(id, agent, connector) ?? "full";
+    if (!known)
+      return this.#sessions.create(id, agent, connector, this.#registrar.accounts.limits.sessionsPerKey) ?? "full";
     if (known.agent.peerId !== agent.peerId || known.connector.peerId !== connector.peerId) return "taken";
     this.#sessions.confirm(known, known.agent, agent.connection, agent.observed);
     return known;

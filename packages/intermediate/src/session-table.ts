@@ -13,9 +13,8 @@ export type ConnectionId = number;
 /** How long a party may be without a signaling connection before the session is forgotten: as long as peers keep a suspended one. */
 export const ABSENCE_LIMIT_MS = 600_000;
 
-/** Sessions at one time; per key of an agent; per key of a connector. Past them Connect gets `too-many`. */
+/** Sessions at one time; per key of a connector. Past them, or past the agent's own limit, Connect gets `too-many`. */
 export const MAX_SESSIONS = 16_384;
-export const MAX_SESSIONS_PER_AGENT = 64;
 export const MAX_SESSIONS_PER_CONNECTOR = 1024;
 
 /** Candidates kept per party for StartPunching: as many as a message may carry. */
@@ -88,9 +87,9 @@ export class SessionTable {
   }
 
   /** Null when a bound is reached. */
-  create(id: bigint, agent: NewParty, connector: NewParty): Session | null {
+  create(id: bigint, agent: NewParty, connector: NewParty, maxPerAgent: number): Session | null {
     if (this.#sessions.size >= MAX_SESSIONS) return null;
-    if (!this.#makeRoom(agent.peerId, MAX_SESSIONS_PER_AGENT)) return null;
+    if (!this.#makeRoom(agent.peerId, maxPerAgent)) return null;
     if (!this.#makeRoom(connector.peerId, MAX_SESSIONS_PER_CONNECTOR)) return null;
     const session: Session = {
       id,

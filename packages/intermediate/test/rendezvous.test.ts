@@ -1,8 +1,12 @@
 import { SocketAddress } from "@adit/core";
 import { type T, test } from "@adit/harness";
 import type { IntermediateMessage, SessionMessage, SignaledCandidate } from "@adit/signaling";
+import { OPEN_POLICY, parsePolicy } from "../src/access-policy.ts";
+import { Accounts } from "../src/accounts.ts";
+import { DEFAULT_LIMITS } from "../src/limits.ts";
+import { MemoryNameStore, NameStoreError } from "../src/names/name-store.ts";
 import { Rendezvous } from "../src/rendezvous.ts";
-import { ABSENCE_LIMIT_MS, MAX_SESSIONS_PER_AGENT } from "../src/session-table.ts";
+import { ABSENCE_LIMIT_MS } from "../src/session-table.ts";
 
 const AGENT = "a".repeat(52);
 const CONNECTOR = "c".repeat(52);
@@ -15,7 +19,15 @@ class Kit {
   now = 0;
   changes = 0;
   readonly replaced: number[] = [];
-  readonly rendezvous = new Rendezvous({ onSessionsChanged: () => this.changes++ });
+  readonly names = new MemoryNameStore();
+  policy = OPEN_POLICY;
+  limits = DEFAULT_LIMITS;
+  readonly rendezvous = new Rendezvous({
+    onSessionsChanged: () => this.changes++,
+    names: this.names,
+    policy: () => this.policy,
+    accounts: new Accounts({ limits: () => this.limits }),
+  });
   readonly #inbox = new Map<number, IntermediateMessage[]>();
   #connection = 0;
 
@@ -56,6 +68,11 @@ class Kit {
 
   types(connection: number): string[] {
     return this.got(connection).map((message) => (message.type === "error" ? `error:${message.code}` : message.type));
+  }
+
+  /** After something that was not a message. */
+  settle(): void {
+    this.#drain();
   }
 
   #drain(): void {
@@ -141,7 +158,7 @@ test("who is not there is not found; a name of another key than expected is refu
   t.equal(kit.rendezvous.registrations().length, 0);
 });
 
-test("a name belongs to the key that holds it; a malformed one to nobody", (t) => {
+test("a name belongs to the key that took it first; a malformed one to nobody", (t) => {
   const kit = new Kit();
   kit.connector();
   const other = kit.join("connector", STRANGER, "7.7.7.7");
@@ -150,7 +167,7 @@ test("a name belongs to the key that holds it; a malformed one to nobody", (t) =
     {
       type: "error",
       code: "name-taken",
-      message: 'the name "office" is held by another key',
+      message: 'the name "office" belongs to another key; choose another one, or ask the operator',
       sessionId: null,
       requestId: 5n,
     },
@@ -406,7 +423,7 @@ test("Goodbye ends a client's sessions at once, and only those of that connectio
 test("an agent has 64 sessions at most; what its dead processes left behind makes way", (t) => {
   const kit = new Kit();
   const { agent, connector } = introduced(kit);
-  for (let id = 100n; id < 100n + BigInt(MAX_SESSIONS_PER_AGENT - 1); id++) kit.say(agent, connect(id));
+  for (let id = 100n; id < 100n + BigInt(DEFAULT_LIMITS.sessionsPerKey - 1); id++) kit.say(agent, connect(id));
   kit.got(agent);
   kit.say(agent, connect(999n));
   t.same(kit.types(agent), ["error:too-many"]);
@@ -484,4 +501,108 @@ test("10,000 messages at random between 12 clients: no throw, and the books bala
       t.notOk(kit.rendezvous.isSessionPeer(key, `9.9.9.${i}`) || kit.rendezvous.isSessionPeer(key, `9.9.8.${i}`));
     }
   }
+});
+
+test("a name stays its key's while nobody holds it, and after the others have tried", (t) => {
+  const kit = new Kit();
+  kit.leave(kit.connector());
+  const thief = kit.connector(STRANGER, "office", "7.7.7.7");
+  t.same(kit.types(thief), ["error:name-taken"]);
+  t.equal(kit.rendezvous.registrations().length, 0);
+  t.same(kit.types(kit.connector()), ["registered"]);
+  t.equal(kit.rendezvous.counters.get("name-taken"), 1);
+});
+
+test("a name that an operator gives away is lost at once; one that is released is free", (t) => {
+  const kit = new Kit();
+  const office = kit.connector();
+  const attic = kit.connector(STRANGER, "attic", "7.7.7.7");
+  kit.got(office);
+  kit.got(attic);
+  kit.names.transfer("office", STRANGER, 0);
+  kit.rendezvous.handleNamesChanged();
+  kit.settle();
+  t.same(kit.types(office), ["error:name-taken"], "without a request id: the connection ends, and tries anew");
+  t.same(kit.types(attic), [], "others do not notice");
+  t.same(
+    kit.rendezvous.registrations().map(({ name }) => name),
+    ["attic"],
+  );
+  kit.names.release("office");
+  t.same(kit.types(kit.connector()), ["registered"]);
+});
+
+test("names that cannot be stored: the client is told, nothing else stops", (t) => {
+  const kit = new Kit();
+  const office = kit.connector();
+  const agent = kit.join("agent", AGENT, "8.8.8.8");
+  kit.got(office);
+  kit.names.take = () => {
+    throw new NameStoreError("disk-full", "no room");
+  };
+  t.same(kit.types(kit.connector(STRANGER, "attic", "7.7.7.7")), ["error:internal"]);
+  t.equal(kit.rendezvous.counters.get("names-unavailable"), 1);
+  kit.names.ownerOf = () => {
+    throw new NameStoreError("damaged", "no sense");
+  };
+  kit.rendezvous.handleNamesChanged();
+  kit.settle();
+  kit.say(agent, connect(1n));
+  t.same(kit.types(agent), ["connected"], "who is registered stays so");
+});
+
+test("the policy decides who registers and who connects; one that is read anew drops nobody and counts at once", (t) => {
+  const kit = new Kit();
+  const office = kit.connector();
+  const agent = kit.join("agent", AGENT, "8.8.8.8");
+  kit.say(agent, connect(1n));
+  kit.got(agent);
+  kit.got(office);
+  kit.policy = parsePolicy("test", { connect: [], register: [] });
+  t.equal(kit.rendezvous.registrations().length, 1);
+  t.equal(kit.rendezvous.sessionCounts().active, 1);
+  kit.say(agent, { ...offer(1n, "8.8.8.8") });
+  t.same(kit.types(office), ["candidate-offer"], "a session that stands goes on");
+  kit.say(agent, connect(2n));
+  t.same(kit.types(agent), ["error:not-allowed"]);
+  t.same(kit.types(kit.connector(STRANGER, "attic")), ["error:not-allowed"]);
+  kit.policy = parsePolicy("test", { register: [] });
+  kit.say(agent, connect(3n));
+  t.same(kit.types(agent), ["error:not-allowed"], "nobody is led to a name that its key may not have any more");
+  t.same([kit.rendezvous.counters.get("policy-connect"), kit.rendezvous.counters.get("policy-register")], [2, 1]);
+});
+
+test("registrations are charged to the key, whatever connection they come over", (t) => {
+  const kit = new Kit();
+  kit.limits = { ...DEFAULT_LIMITS, registrationsPerMinute: 3 };
+  for (let i = 0; i < 3; i++) kit.leave(kit.connector());
+  const fourth = kit.connector(CONNECTOR, "office", "203.0.113.9");
+  t.same(kit.types(fourth), ["error:too-many"], "a new connection and another address do not help");
+  t.same(kit.types(kit.connector(STRANGER, "attic")), ["registered"]);
+  kit.advance(20_000);
+  t.same(kit.types(kit.connector()), ["registered"]);
+});
+
+test("new names are bounded per address, across keys", (t) => {
+  const kit = new Kit();
+  kit.limits = { ...DEFAULT_LIMITS, newNamesPerIpPerHour: 2 };
+  const from = (ip: string, i: number) => kit.types(kit.connector(String(i).repeat(52), `name-${i}`, ip));
+  t.same([from("7.7.7.7", 1), from("7.7.7.7", 2), from("7.7.7.7", 3)].flat(), [
+    "registered",
+    "registered",
+    "error:too-many",
+  ]);
+  t.same(from("7.7.7.8", 4), ["registered"]);
+});
+
+test("while it drains nobody registers and nothing is introduced; what stands is served", (t) => {
+  const kit = new Kit();
+  const { agent, connector } = introduced(kit);
+  kit.rendezvous.drain();
+  kit.say(agent, connect(99n));
+  t.same(kit.types(agent), ["error:internal"]);
+  t.same(kit.types(kit.connector(STRANGER, "attic")), ["error:internal"]);
+  kit.say(agent, offer(7n, "8.8.8.8"));
+  t.same(kit.types(connector), ["candidate-offer"]);
+  t.equal(kit.rendezvous.counters.get("draining"), 2);
 });

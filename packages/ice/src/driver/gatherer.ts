@@ -23,9 +23,10 @@ export interface TurnServer {
   readonly password: string;
 }
 
-/** A server that has not answered by then (0, 0.5, 1.5, 3.5 s, and 1 s more) is done without. */
-const GATHERING_TIMING = { rtoMs: 500, maxRequests: 4, lastWaitFactor: 2 } as const;
-/** An allocation may need a challenge and be slow; later ones are still announced, but nobody waits for them. */
+/**
+ * When gathering is said to be over, whatever is still awaited: a dead server costs the others nothing. Each server is asked on by
+ * its own clock (RFC 8489 §6.2.1), and what it says later is still announced, as the peer's checks go on for as long.
+ */
 export const GATHERING_LIMIT_MS = 5_000;
 
 export type GathererEvent =
@@ -152,7 +153,7 @@ export class Gatherer {
 
   #ask(now: Millis, query: Query): void {
     const request = new StunBuilder("request", STUN_METHOD.BINDING, this.#random.bytes(12));
-    this.#queries.start(now, request.build({ fingerprint: true }), query, GATHERING_TIMING);
+    this.#queries.start(now, request.build({ fingerprint: true }), query);
   }
 
   /** Whether it was the answer of a STUN server that was asked. */

@@ -34,8 +34,8 @@ export class GatheringAgent {
   readonly #gatherer: Gatherer;
   /** Paths from which an authentic check came: data is taken from them before our own check is answered. One entry a pair at most. */
   readonly #heard = new Set<PairId>();
-  /** The end of gathering waits to be fetched. */
-  #gathered = false;
+  /** `unsaid`: the end of gathering waits to be fetched. */
+  #gathering: "under-way" | "unsaid" | "over" = "under-way";
 
   constructor(now: Millis, options: GatheringAgentOptions) {
     const { sockets, stunServers = [], turnServers = [], random, log = nullLogger } = options;
@@ -111,8 +111,8 @@ export class GatheringAgent {
       }
       return event;
     }
-    if (!this.#gathered) return null;
-    this.#gathered = false;
+    if (this.#gathering !== "unsaid") return null;
+    this.#gathering = "over";
     return { type: "gathered" };
   }
 
@@ -121,7 +121,7 @@ export class GatheringAgent {
     this.agent.close();
     this.#gatherer.close(now);
     this.#heard.clear();
-    this.#gathered = false;
+    this.#gathering = "over";
   }
 
   #receive(now: Millis, socket: SocketId, from: SocketAddress, data: Uint8Array): Uint8Array | null {
@@ -147,13 +147,15 @@ export class GatheringAgent {
       switch (event.type) {
         case "candidate":
           this.agent.addLocalCandidate(now, event.candidate);
+          // A server that spoke up late: the peer may have it, but nobody waits for more.
+          if (this.#gathering !== "under-way") this.agent.endOfLocalCandidates(now);
           break;
         case "socket-lost":
           this.agent.removeLocalSocket(now, event.socket);
           break;
         case "done":
           this.agent.endOfLocalCandidates(now);
-          this.#gathered = true;
+          this.#gathering = "unsaid";
           break;
       }
     }

@@ -1,0 +1,34 @@
+import { test } from "@adit/harness";
+import { forEachSeed } from "@adit/sim";
+import { drawScenario, expectsDirect, type Outcome, runScenario } from "./lab.ts";
+
+/** Any hundred in a row hold every pair of NAT kinds. Thousands: `node packages/ice/dist/test/simulate.js --seeds 5000`. */
+const SEEDS = 700;
+
+test(`${SEEDS} seeds behind any NATs: a direct path exactly when the oracle says so, on both sides the same, and nothing left`, (t) => {
+  const outcomes: { readonly lossy: boolean; readonly outcome: Outcome }[] = [];
+  forEachSeed(SEEDS, (seed) => {
+    const scenario = drawScenario(seed);
+    outcomes.push({ lossy: scenario.link.loss !== undefined, outcome: runScenario(scenario) });
+  });
+  const met = (lossy: boolean) =>
+    outcomes.filter((one) => one.lossy === lossy && one.outcome.nominatedMs !== null).map(({ outcome }) => outcome);
+  if (process.env.ADIT_SEED) return;
+  const p95 = (values: readonly (number | null)[]) =>
+    values.map((value) => value ?? 0).sort((x, y) => x - y)[Math.floor(0.95 * values.length)] ?? 0;
+  t.ok(met(false).length > 200 && met(true).length > 200, "enough met for the shares to mean something");
+  t.ok(p95(met(false).map(({ validMs }) => validMs)) < 1_000, "clean wires: first valid pair");
+  t.ok(p95(met(false).map(({ nominatedMs }) => nominatedMs)) < 2_300, "clean wires: nominated");
+  t.ok(p95(met(true).map(({ nominatedMs }) => nominatedMs)) < 6_000, "lossy wires: nominated");
+  t.ok(p95(met(false).map(({ checks }) => checks)) < 40, "clean wires: checks of both sides");
+});
+
+test("the scenarios cover what they are meant to cover", (t) => {
+  const scenarios = Array.from({ length: SEEDS }, (_, i) => drawScenario(i + 1));
+  const count = (is: (scenario: (typeof scenarios)[number]) => boolean) => scenarios.filter(is).length;
+  t.ok(count((s) => expectsDirect(s)) > 200 && count((s) => !expectsDirect(s)) > 100);
+  t.ok(count((s) => s.a.length === 2 || s.b.length === 2) > 100, "carrier NATs in two layers");
+  t.ok(count((s) => s.common?.hairpin === true && !s.sameNetwork) > 30, "a common carrier that hairpins");
+  t.ok(count((s) => s.common?.hairpin === false && !s.sameNetwork) > 30, "one that does not");
+  t.ok(count((s) => !expectsDirect(s) && !s.relayForA && !s.relayForB) > 30, "no path at all");
+});

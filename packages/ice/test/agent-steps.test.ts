@@ -2,7 +2,7 @@ import { seededRandom } from "@adit/core";
 import { test } from "@adit/harness";
 import { IceAgent } from "../src/agent.ts";
 import { encodeError, encodeSuccess } from "../src/checks.ts";
-import { hasAttribute } from "../src/stun/attributes.ts";
+import { getErrorCode, hasAttribute } from "../src/stun/attributes.ts";
 import { STUN_ATTRIBUTE } from "../src/stun/tables.ts";
 import {
   address,
@@ -44,6 +44,25 @@ test("487 makes us switch to the role that the refused request did not claim, an
     const again = mustDecode(t.must(drainTransmits(agent)[0]).data);
     const types = again.attributes.map(({ type }) => type);
     t.equal(types.includes(STUN_ATTRIBUTE.ICE_CONTROLLED), role === "controlling");
+  }
+});
+
+test("a check that claims our role: the greater tie-breaker controls, who has to switch is told 487 or switches (§7.3.1.1)", (t) => {
+  // Our tie-breaker is 1000; "if the agent's tie-breaker value is larger than or equal to" the peer's, we are controlling.
+  for (const [role, theirs, answer, becomes] of [
+    ["controlling", 999n, "error", "controlling"],
+    ["controlling", 1000n, "error", "controlling"],
+    ["controlling", 1001n, "success", "controlled"],
+    ["controlled", 999n, "success", "controlling"],
+    ["controlled", 1000n, "success", "controlling"],
+    ["controlled", 1001n, "error", "controlled"],
+  ] as const) {
+    const { agent } = makeAgent(role);
+    agent.handleDatagram(10, 0, PEER, makeCheck(agent, seededRandom(2), { role, tieBreaker: theirs }));
+    const sent = mustDecode(t.must(drainTransmits(agent)[0]).data);
+    t.equal(sent.class, answer, `${role} against ${theirs}`);
+    t.equal(getErrorCode(sent)?.code ?? null, answer === "error" ? 487 : null);
+    t.equal(agent.role, becomes, `${role} against ${theirs}`);
   }
 });
 

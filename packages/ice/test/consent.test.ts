@@ -1,7 +1,8 @@
 import { seededRandom } from "@adit/core";
 import { test } from "@adit/harness";
+import { Network } from "@adit/sim";
 import { nextConsentCheck } from "../src/consent.ts";
-import { agreed, makePair, signal } from "./kit.ts";
+import { agreed, makePair, Side, signal } from "./kit.ts";
 
 test("consent checks are spread over 4 to 6 s (RFC 7675 §5.1)", (t) => {
   const random = seededRandom(5);
@@ -16,7 +17,7 @@ test("consent checks are spread over 4 to 6 s (RFC 7675 §5.1)", (t) => {
   t.ok(most <= 6_000 && most > 5_990, `${most}`);
 });
 
-test("a valid pair keeps consent for an hour with one check every 4 to 6 s, nominated or not", (t) => {
+test("a valid pair keeps consent for an hour with one check every 4 to 6 s", (t) => {
   const { network, a, b } = makePair();
   signal(a, b);
   t.ok(network.clock.runUntilDone(() => agreed(a, b), 1_000));
@@ -29,6 +30,26 @@ test("a valid pair keeps consent for an hour with one check every 4 to 6 s, nomi
   const answers = a.is("check-answered").slice(3);
   const gaps = answers.slice(1).map(({ at }, i) => at - (answers[i]?.at ?? 0));
   t.ok(Math.min(...gaps) >= 3_999 && Math.max(...gaps) <= 6_001, `${Math.min(...gaps)}..${Math.max(...gaps)}`);
+});
+
+test("a pair that is valid and not nominated keeps its consent, too", (t) => {
+  const network = new Network({ seed: 1 });
+  const host = network.addHost("a", "198.51.100.1");
+  host.addInterface("198.51.100.11");
+  const sockets = new Map([
+    [0, { ip: "198.51.100.1" }],
+    [1, { ip: "198.51.100.11" }],
+  ]);
+  const a = new Side(host, "controlling", { sockets });
+  const b = new Side(network.addHost("b", "198.51.100.2"), "controlled");
+  a.gather();
+  b.gather();
+  signal(a, b);
+  network.clock.advance(600_000);
+  for (const side of [a, b]) {
+    t.same(side.valid.map(({ nominated }) => nominated).sort(), [false, true]);
+    t.equal(side.has("pair-expired"), false);
+  }
 });
 
 test("consent ends 30 s after the last answer, and nothing is sent on the pair after that", (t) => {

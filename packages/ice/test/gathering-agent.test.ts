@@ -1,0 +1,81 @@
+import { fromUtf8, type SocketAddress, seededRandom, utf8 } from "@adit/core";
+import { test } from "@adit/harness";
+import { PATIENCE_MS } from "../src/agent.ts";
+import { GATHERING_LIMIT_MS } from "../src/driver/gatherer.ts";
+import { GatheringAgent, type GatheringEvent } from "../src/driver/gathering-agent.ts";
+import { StunBuilder } from "../src/stun/builder.ts";
+import { decodeStun } from "../src/stun/message.ts";
+import { STUN_ATTRIBUTE } from "../src/stun/tables.ts";
+import { address, makeCheck, OURS, PEER, PEER_PARAMETERS, STRANGER } from "./kit.ts";
+
+const SERVER = address("192.0.2.1", 3478);
+const DEAD = address("192.0.2.2", 3478);
+const SEEN = address("203.0.113.7", 40_111);
+
+function make(...stunServers: SocketAddress[]) {
+  const sent: { at: number; data: Uint8Array; to: SocketAddress }[] = [];
+  const events: { at: number; event: GatheringEvent }[] = [];
+  const random = seededRandom(1);
+  const machine = new GatheringAgent(0, { role: "controlled", random, sockets: new Map([[0, OURS]]), stunServers });
+  const drain = (now: number) => {
+    for (let out = machine.pollTransmit(); out; out = machine.pollTransmit()) sent.push({ at: now, ...out });
+    for (let event = machine.pollEvent(now); event; event = machine.pollEvent(now)) events.push({ at: now, event });
+  };
+  const run = (until: number) => {
+    drain(0);
+    for (let due = machine.pollTimeout(); due && due.at <= until; due = machine.pollTimeout()) {
+      machine.handleTimeout(due.at);
+      drain(due.at);
+    }
+  };
+  const answer = (now: number, request: Uint8Array, from = SERVER) => {
+    const { method, transactionId } = decodeStun(request) ?? { method: 0, transactionId: new Uint8Array(12) };
+    const data = new StunBuilder("success", method, transactionId).xorAddress(STUN_ATTRIBUTE.XOR_MAPPED_ADDRESS, SEEN);
+    machine.handleDatagram(now, 0, from, data.build());
+    drain(now);
+  };
+  const times = (type: GatheringEvent["type"]) => events.filter(({ event }) => event.type === type).map(({ at }) => at);
+  return { machine, sent, run, answer, times };
+}
+
+test("a dead server costs the others nothing, and ends gathering 5 s later", (t) => {
+  const { machine, sent, run, answer, times } = make(DEAD, SERVER);
+  run(0);
+  answer(20, t.must(sent.find(({ to }) => to.equals(SERVER))).data);
+  t.same(
+    machine.agent.localCandidates.map(({ type }) => type),
+    ["host", "srflx"],
+  );
+  run(60_000);
+  t.same(times("gathered"), [GATHERING_LIMIT_MS]);
+  t.same(
+    sent.filter(({ to }) => to.equals(DEAD)).map(({ at }) => at),
+    [0, 500, 1_500, 3_500, 7_500, 15_500, 31_500],
+  );
+  t.equal(machine.pollTimeout(), null, "nothing goes on for ever");
+});
+
+test("a server that answers after gathering was over still counts, and nobody waits for more", (t) => {
+  const { machine, sent, run, answer, times } = make(SERVER);
+  run(GATHERING_LIMIT_MS);
+  machine.agent.setRemoteParameters(6_000, PEER_PARAMETERS);
+  machine.addRemoteCandidate(6_000, null);
+  answer(8_000, t.must(sent[0]).data);
+  t.same(times("local-candidate"), [0, 8_000]);
+  run(6_000 + PATIENCE_MS);
+  t.same(times("failed"), [6_000 + PATIENCE_MS]);
+  t.same(times("gathered"), [GATHERING_LIMIT_MS], "it is said once");
+});
+
+test("data is taken from where an authentic check came from, and sent to nobody before ours is answered", (t) => {
+  const { machine, run } = make();
+  machine.agent.setRemoteParameters(0, PEER_PARAMETERS);
+  run(0);
+  t.equal(machine.handleDatagram(1, 0, PEER, utf8("hello")), null);
+  machine.handleDatagram(2, 0, PEER, makeCheck(machine.agent, seededRandom(3)));
+  t.equal(fromUtf8(t.must(machine.handleDatagram(3, 0, PEER, utf8("hello")))), "hello");
+  t.equal(machine.handleDatagram(3, 0, STRANGER, utf8("hello")), null);
+  t.equal(machine.wrap(utf8("hello")), null);
+  machine.close(4);
+  t.equal(machine.handleDatagram(5, 0, PEER, utf8("hello")), null, "nor after close");
+});

@@ -1,4 +1,4 @@
-import { type Deadline, earliest, fromUtf8, type Logger, type Random, randomU64, utf8 } from "@adit/core";
+import { type Deadline, earliest, fromUtf8, type Logger, utf8 } from "@adit/core";
 import type { QuicConfig } from "./config.ts";
 import { type CloseReason, ConnectionClosedError, fromNative, parseNativeError, QuicError } from "./errors.ts";
 import type { PeerId } from "./identity.ts";
@@ -23,6 +23,8 @@ export interface ConnectionOwner {
   /** A new connection ID that leads to the connection. */
   issueId(connection: QuicConnection): Uint8Array;
   retireId(connection: QuicConnection, id: Uint8Array): void;
+  /** The stateless reset token of an ID of ours, 128 bits. */
+  resetToken(id: Uint8Array): bigint;
   /** The handshake is over: the ID that the client chose is not used any more. */
   established(connection: QuicConnection): void;
   /** No packet is expected any more. */
@@ -37,7 +39,6 @@ export interface ConnectionOptions {
   readonly local: VirtualAddress;
   readonly remote: VirtualAddress;
   readonly owner: ConnectionOwner;
-  readonly random: Random;
   readonly log: Logger;
   readonly check: PeerCheck;
 }
@@ -399,14 +400,14 @@ export class QuicConnection {
 
   /** RFC 9000 §5.1.1: gives the peer as many connection IDs as it keeps, and new ones for those it retires. */
   #pumpConnectionIds(): void {
-    const { owner, random } = this.#options;
+    const { owner } = this.#options;
     for (let retired = this.#native.retiredScidNext(); retired; retired = this.#native.retiredScidNext()) {
       owner.retireId(this, retired);
     }
     for (let left = this.#native.sourceCidsLeft(); left > 0; left--) {
       const id = owner.issueId(this);
       try {
-        this.#native.newSourceCid(id, (randomU64(random) << 64n) | randomU64(random), false);
+        this.#native.newSourceCid(id, owner.resetToken(id), false);
       } catch (error) {
         owner.retireId(this, id);
         this.#options.log.debug("quic-connection-id-refused", {

@@ -4,8 +4,17 @@ import { QuicConnection } from "./connection.ts";
 import { ConnectionIdTable } from "./connection-ids.ts";
 import { fromNative, QuicError } from "./errors.ts";
 import { type NativeConnection, quiche } from "./native.ts";
-import { type MalformedReason, mayBeFirstInitial, parsePacketHeader } from "./packet.ts";
+import {
+  CONNECTION_ID_LENGTH,
+  initialToken,
+  type MalformedReason,
+  mayBeFirstInitial,
+  parsePacketHeader,
+  SHORT_HEADER,
+} from "./packet.ts";
 import type { PeerCheck } from "./peer-check.ts";
+import { RetryTokens, retryPacket } from "./retry.ts";
+import { statelessReset, statelessResetToken, tokenAsNumber } from "./stateless-reset.ts";
 import type { VirtualAddress } from "./types.ts";
 
 export interface QuicEndpointOptions {
@@ -14,13 +23,20 @@ export interface QuicEndpointOptions {
   readonly server?: QuicConfig;
   /** Connections at once, either role; 1,024 by default. More are refused. */
   readonly maxConnections?: number;
+  /**
+   * A server's static key for stateless resets, 32 secret bytes that outlive the process: connections can be ended with it. Without one
+   * the tokens are random, and {@link QuicEndpoint.resetFor} has nothing to say.
+   */
+  readonly resetKey?: Uint8Array;
   readonly log?: Logger;
 }
 
-/** The start of a connection that a client offers. Its IDs are copies. */
+/** The start of a connection that a client offers. Its parts are copies. */
 export interface InitialHeader {
   readonly destinationId: Uint8Array;
   readonly sourceId: Uint8Array;
+  /** Of a Retry; empty without. */
+  readonly token: Uint8Array;
 }
 
 export type DropReason =
@@ -28,6 +44,7 @@ export type DropReason =
   | "unknown-connection"
   | "not-initial" // a long header of no connection we know that does not start one either
   | "early-data" // 0-RTT is never offered
+  | "bad-token" // its length goes beyond the datagram
   | "no-server"
   | "connection-limit"
   | "accept-failed";
@@ -56,12 +73,14 @@ export class QuicEndpoint {
   readonly #log: Logger;
   readonly #ids: ConnectionIdTable<QuicConnection>;
   readonly #members = new Map<QuicConnection, Member>();
+  readonly #retryTokens: RetryTokens;
 
   constructor(options: QuicEndpointOptions) {
     this.#options = options;
     this.#maxConnections = options.maxConnections ?? 1024;
     this.#log = options.log ?? nullLogger;
     this.#ids = new ConnectionIdTable(options.random);
+    this.#retryTokens = new RetryTokens(options.random);
   }
 
   /** Those that are not closed altogether. */
@@ -110,7 +129,36 @@ export class QuicEndpoint {
     if (connection) return { kind: "connection", connection };
     if (!mayBeFirstInitial(header, data.length)) return this.#drop("not-initial");
     if (!this.#options.server) return this.#drop("no-server");
-    return { kind: "initial", header: { destinationId: destinationId.slice(), sourceId: sourceId.slice() } };
+    const token = initialToken(data, header);
+    if (!token) return this.#drop("bad-token");
+    return {
+      kind: "initial",
+      header: { destinationId: destinationId.slice(), sourceId: sourceId.slice(), token: token.slice() },
+    };
+  }
+
+  /**
+   * A Retry packet (RFC 9000 §8.1.2) to send to `remote` instead of accepting: nothing is kept. The client comes back with a token that
+   * proves its address; {@link accept} takes note of it.
+   */
+  retry(now: number, header: InitialHeader, remote: VirtualAddress): Uint8Array {
+    const { destinationId: originalId, sourceId: clientId } = header;
+    const retryId = this.#ids.draw();
+    const token = this.#retryTokens.seal(now, originalId, retryId, remote);
+    return retryPacket({ originalId, clientId, retryId, token, unused: this.#options.random.bytes(1)[0] ?? 0 });
+  }
+
+  /** Whether the client has shown with a token of a {@link retry} that it receives what is sent to `remote`. */
+  hasProvedAddress(now: number, header: InitialHeader, remote: VirtualAddress): boolean {
+    return this.#originalId(now, header, remote) !== null;
+  }
+
+  /** The stateless reset (RFC 9000 §10.3) to answer a datagram with that `route` dropped; null when there is none, or no `resetKey`. */
+  resetFor(data: Uint8Array): Uint8Array | null {
+    const { resetKey, random } = this.#options;
+    if (!resetKey || parsePacketHeader(data) !== SHORT_HEADER || this.#ids.find(data, 1)) return null;
+    const id = data.subarray(1, 1 + CONNECTION_ID_LENGTH);
+    return statelessReset(random, statelessResetToken(resetKey, id), data.length);
   }
 
   /** Takes the connection that `header` offers; the datagram goes to its `recv`. Null, and counted, at `maxConnections`. */
@@ -129,15 +177,26 @@ export class QuicEndpoint {
       this.drops.add("connection-limit");
       return null;
     }
-    const id = this.#ids.draw();
+    // After a Retry the client sends to the ID that it was given there, and the transport parameters have to name the first one.
+    const originalId = this.#originalId(now, header, remote);
+    const id = originalId ? header.destinationId : this.#ids.draw();
     try {
-      const native = quiche.Connection.accept(id, null, local, remote, config.native);
-      return this.#admit(now, native, config, id, header.destinationId, { ...check, local, remote });
+      const { resetKey } = this.#options;
+      // The configuration's token is copied into the connection that is made next: each gets one of its own.
+      if (resetKey) config.native.setStatelessResetToken(tokenAsNumber(statelessResetToken(resetKey, id)));
+      const native = quiche.Connection.accept(id, originalId, local, remote, config.native);
+      const firstId = originalId ? null : header.destinationId;
+      return this.#admit(now, native, config, id, firstId, { ...check, local, remote });
     } catch (error) {
       this.drops.add("accept-failed");
       this.#log.warn("quic-accept-failed", { error: String(error) });
       return null;
     }
+  }
+
+  #originalId(now: number, { token, destinationId }: InitialHeader, remote: VirtualAddress): Uint8Array | null {
+    if (token.length === 0 || destinationId.length !== CONNECTION_ID_LENGTH) return null;
+    return this.#retryTokens.open(now, token, destinationId, remote);
   }
 
   #admit(
@@ -154,7 +213,6 @@ export class QuicEndpoint {
       now,
       id: toHex(id.subarray(0, 4)),
       owner: this.#owner,
-      random: this.#options.random,
       log: this.#log,
       local: path.local,
       remote: path.remote,
@@ -167,6 +225,10 @@ export class QuicEndpoint {
   }
 
   readonly #owner = {
+    resetToken: (id: Uint8Array): bigint => {
+      const { resetKey, random } = this.#options;
+      return tokenAsNumber(resetKey ? statelessResetToken(resetKey, id) : random.bytes(16));
+    },
     issueId: (connection: QuicConnection): Uint8Array => {
       const id = this.#ids.draw();
       this.#ids.add(id, connection);

@@ -28,14 +28,15 @@ export type MalformedReason =
   | "unsupported-version"
   | "bad-connection-id";
 
-const SHORT: PacketHeader = { form: "short" };
+/** The one header of all short packets. */
+export const SHORT_HEADER: PacketHeader = { form: "short" };
 const LONG_TYPES: readonly LongPacketType[] = ["initial", "0rtt", "handshake", "retry"];
 
 /** Reads a datagram's first header, or says why it is none of ours. Never throws. */
 export function parsePacketHeader(data: Uint8Array): PacketHeader | MalformedReason {
   const first = data[0];
   if (first === undefined || data.length < 1 + CONNECTION_ID_LENGTH) return "too-short";
-  if ((first & 0x80) === 0) return (first & 0x40) === 0 ? "fixed-bit" : SHORT;
+  if ((first & 0x80) === 0) return (first & 0x40) === 0 ? "fixed-bit" : SHORT_HEADER;
   const version = new DataView(data.buffer, data.byteOffset + 1, 4).getUint32(0);
   if (version === 0) return "version-negotiation"; // everyone here speaks version 1: only a stranger would send this
   if (version !== VERSION_1) return "unsupported-version";
@@ -60,4 +61,18 @@ export function mayBeFirstInitial(header: PacketHeader & { form: "long" }, datag
     datagramLength >= MIN_INITIAL_DATAGRAM &&
     header.destinationId.length >= MIN_ORIGINAL_ID_LENGTH
   );
+}
+
+/** A view of the token of an Initial packet whose header was parsed (RFC 9000 §17.2.2); null when it does not fit the datagram. */
+export function initialToken(data: Uint8Array, header: PacketHeader & { form: "long" }): Uint8Array | null {
+  const at = 7 + header.destinationId.length + header.sourceId.length;
+  const first = data[at];
+  if (first === undefined) return null;
+  // A variable-length integer (§16). Longer forms stand for more bytes than a datagram has.
+  const long = first >> 6;
+  const second = data[at + 1];
+  if (long > 1 || (long === 1 && second === undefined)) return null;
+  const length = long === 0 ? first : ((first & 0x3f) << 8) | (second ?? 0);
+  const start = at + 1 + long;
+  return start + length <= data.length ? data.subarray(start, start + length) : null;
 }

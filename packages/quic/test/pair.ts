@@ -46,6 +46,7 @@ export interface PairOptions {
   readonly seed?: number;
   readonly clientConfig?: QuicConfig;
   readonly maxConnections?: number;
+  readonly resetKey?: Uint8Array;
 }
 
 /** A client and a server, and a network between them that is a function call. */
@@ -74,6 +75,7 @@ export class Pair {
       random: this.random,
       server: config("server", options.server),
       ...(options.maxConnections === undefined ? {} : { maxConnections: options.maxConnections }),
+      ...(options.resetKey === undefined ? {} : { resetKey: options.resetKey }),
     });
     this.client = this.clientEndpoint.connect(now(), {
       config: options.clientConfig ?? config("client", options.client),

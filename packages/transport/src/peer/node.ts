@@ -280,7 +280,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     const route = this.#quic.route(data);
     if (route.kind === "connection" && link.owns(route.connection)) {
       link.handleDatagram(now, route.connection, from, data);
-    }
+    } else if (route.kind === "drop" && route.reason === "unknown-connection") link.handleStray(now, from, data);
   }
 
   handleTimeout(now: Millis): void {

@@ -97,6 +97,15 @@ export class SignalingLink {
     if (line) connection.recv(now, data, line.local, { host: from.ip, port: from.port });
   }
 
+  /**
+   * A packet for no connection of ours: perhaps the stateless reset (RFC 9000 §10.3) of an intermediate that was started anew. Its
+   * connection ID is noise; only the connection can tell by the token at its end.
+   */
+  handleStray(now: Millis, from: SocketAddress, data: Uint8Array): void {
+    const line = this.#line;
+    line?.connection.recv(now, data, line.local, { host: from.ip, port: from.port });
+  }
+
   handleTimeout(now: Millis): void {
     this.client.handleTimeout(now);
     for (const line of this.#lines()) {

@@ -48,15 +48,19 @@ class Run {
   }
 
   async listening(service: string): Promise<string> {
+    const line = await this.line((line) => line.event === "listening" && line.service === service, service);
+    return line.address ?? "";
+  }
+
+  /** The first line of the log that `is` what is waited for. */
+  async line(is: (line: Line) => boolean, what: string): Promise<Line> {
     for (let waited = 0; waited < 10_000; waited += 10) {
-      const line = this.err.endsWith("\n")
-        ? this.lines.find((line) => line.event === "listening" && line.service === service)
-        : null;
-      if (line?.address) return line.address;
+      const line = this.err.endsWith("\n") ? this.lines.find(is) : null;
+      if (line) return line;
       if (this.child.exitCode !== null) break;
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
-    throw new Error(`not listening for ${service}: ${this.err}`);
+    throw new Error(`nothing said of ${what}: ${this.err}`);
   }
 }
 
@@ -85,10 +89,7 @@ test("it listens, tells its status, and ends with 0 on SIGTERM", async (t) => {
   const signaling = await run.listening("signaling");
   t.ok(await run.listening("stun"));
   t.match(run.lines[0]?.time ?? "", /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
-  t.ok(
-    run.lines.some((line) => line.message?.includes("--allow-private-relay")),
-    "how to try it on one machine",
-  );
+  await run.line((line) => line.message?.includes("--allow-private-relay") ?? false, "how to try it on one machine");
   t.equal((await fetchText(`http://${admin}/healthz`)).status, 200);
   t.equal((await fetchText(`http://${admin}/status`, { Host: "evil.example" })).status, 403);
   const status = JSON.parse((await fetchText(`http://${admin}/status`)).body);

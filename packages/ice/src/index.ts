@@ -8,7 +8,17 @@ export { GatheringAgent, type GatheringAgentOptions, type GatheringEvent } from 
 export type { IceRole, PairFailure, PairId, PairInfo, PairStateName } from "./pair.ts";
 export { pairId } from "./pair.ts";
 export { generateParameters, type IceParameters, isValidParameters } from "./parameters.ts";
-export { formatCandidate, parseCandidate } from "./sdp.ts";
+export {
+  type CandidateAttribute,
+  candidateOf,
+  formatCandidate,
+  formatCandidateAttribute,
+  formatIceDescription,
+  type IceDescription,
+  parseCandidate,
+  parseCandidateAttribute,
+  parseIceDescription,
+} from "./sdp.ts";
 export {
   getAddress,
   getBytes,

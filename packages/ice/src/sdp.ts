@@ -1,40 +1,156 @@
 import { parseIp, SocketAddress } from "@adit/core";
 import type { Candidate, CandidateType } from "./candidate.ts";
+import { type IceParameters, isValidParameters } from "./parameters.ts";
 
-/** The text of a candidate attribute without `a=` (RFC 8839 §5.1), as WebRTC and most ICE libraries exchange it. */
-export function formatCandidate(candidate: Candidate): string {
-  const { foundation, component, transport, priority, address, type, related } = candidate;
-  const text = `candidate:${foundation} ${component} ${transport} ${priority} ${address.ip} ${address.port} typ ${type}`;
-  return related ? `${text} raddr ${related.ip} rport ${related.port}` : text;
+/** A candidate attribute with every field as it was written (RFC 8839 §5.1): formatting what was parsed gives the same text. */
+export interface CandidateAttribute {
+  /** 1..32 ice-chars. */
+  readonly foundation: string;
+  readonly component: number;
+  /** `udp`, `UDP`, `tcp`, ... */
+  readonly transport: string;
+  readonly priority: number;
+  /** An IP address, or a name such as mDNS has. */
+  readonly address: string;
+  readonly port: number;
+  /** `host`, `srflx`, `prflx`, `relay`, or what others invent. */
+  readonly type: string;
+  readonly relatedAddress: string | null;
+  readonly relatedPort: number | null;
+  /** Pairs of name and value, in their order: `tcptype`, `generation`, `ufrag`, `network-cost`, ... */
+  readonly extensions: readonly (readonly [name: string, value: string])[];
 }
 
 const CANDIDATE =
-  /^(?:a=)?candidate:([A-Za-z0-9+/]{1,32}) (\d{1,3}) (\S+) (\d{1,10}) (\S+) (\d{1,5}) typ (host|srflx|prflx|relay)(?: (.*))?$/;
-const RELATED = /^raddr (\S+) rport (\d{1,5})(?: |$)/;
+  /^(?:a=)?candidate:([A-Za-z0-9+/]{1,32}) (\d{1,3}) ([^\s:]+) (\d{1,10}) (\S+) (\d{1,5}) typ (\S+)((?: \S+)*)$/i;
 
-/**
- * Reads a candidate attribute, with or without `a=`; extensions are ignored. Null: malformed, or of no use here (another component,
- * TCP, or a name in place of an address, such as mDNS).
- */
-export function parseCandidate(text: string): Candidate | null {
+/** Reads a candidate attribute, with or without `a=`. Null when it is malformed. */
+export function parseCandidateAttribute(text: string): CandidateAttribute | null {
   const match = CANDIDATE.exec(text.trim());
   if (!match) return null;
-  const [, foundation, component, transport, priority, ip, port, type, rest] = match;
-  if (!foundation || !ip || component !== "1" || transport?.toLowerCase() !== "udp") return null;
-  const address = socketAddress(ip, Number(port));
-  const preference = Number(priority);
-  if (!address || preference < 1 || preference > 2 ** 31 - 1) return null;
-  const related = RELATED.exec(rest ?? "");
+  const [, foundation = "", component, transport = "", priority, address = "", port, type = "", rest = ""] = match;
+  const words = rest.split(" ").slice(1);
+  if (words.length % 2 !== 0) return null;
+  const extensions: [string, string][] = [];
+  for (let i = 0; i < words.length; i += 2) extensions.push([words[i] ?? "", words[i + 1] ?? ""]);
+  const relatedAddress = extensions[0]?.[0] === "raddr" ? (extensions.shift()?.[1] ?? null) : null;
+  const relatedPort = extensions[0]?.[0] === "rport" ? Number(extensions.shift()?.[1]) : null;
+  const ports = [Number(port), relatedPort ?? 0];
+  if (!ports.every((one) => Number.isInteger(one) && one >= 0 && one <= 65_535)) return null;
   return {
     foundation,
-    component: 1,
-    transport: "udp",
-    priority: preference,
+    component: Number(component),
+    transport,
+    priority: Number(priority),
     address,
-    type: type as CandidateType,
-    related: related?.[1] ? socketAddress(related[1], Number(related[2])) : null,
+    port: Number(port),
+    type,
+    relatedAddress,
+    relatedPort,
+    extensions,
   };
 }
+
+/** The text of a candidate attribute, without `a=`. */
+export function formatCandidateAttribute(c: CandidateAttribute): string {
+  const words = [c.foundation, c.component, c.transport, c.priority, c.address, c.port, "typ", c.type];
+  if (c.relatedAddress !== null) words.push("raddr", c.relatedAddress);
+  if (c.relatedPort !== null) words.push("rport", c.relatedPort);
+  return `candidate:${[...words, ...c.extensions.flat()].join(" ")}`;
+}
+
+/** What an agent can use. Null: another component, TCP, a name in place of an address, a type or a priority that is none. */
+export function candidateOf(attribute: CandidateAttribute): Candidate | null {
+  const { foundation, component, transport, priority, type, relatedAddress, relatedPort } = attribute;
+  const address = socketAddress(attribute.address, attribute.port);
+  if (component !== 1 || transport.toLowerCase() !== "udp" || !address || !isCandidateType(type)) return null;
+  if (priority < 1 || priority > 2 ** 31 - 1) return null;
+  const related = relatedAddress === null ? null : socketAddress(relatedAddress, relatedPort ?? 0);
+  return { foundation, component: 1, transport: "udp", priority, address, type, related };
+}
+
+/** The text of a candidate attribute without `a=` (RFC 8839 §5.1), as WebRTC and most ICE libraries exchange it. */
+export function formatCandidate(candidate: Candidate): string {
+  const { address, related, ...rest } = candidate;
+  return formatCandidateAttribute({
+    ...rest,
+    address: address.ip,
+    port: address.port,
+    relatedAddress: related?.ip ?? null,
+    relatedPort: related?.port ?? null,
+    extensions: [],
+  });
+}
+
+/** Reads a candidate attribute, with or without `a=`; extensions are ignored. Null: malformed, or of no use here. */
+export function parseCandidate(text: string): Candidate | null {
+  const attribute = parseCandidateAttribute(text);
+  return attribute && candidateOf(attribute);
+}
+
+/** What one side of a session says about ICE in its session description (RFC 8839 §5). */
+export interface IceDescription {
+  /** `ice-ufrag`, `ice-pwd`, `ice-options`; null unless both of the first are there and well-formed. */
+  readonly parameters: IceParameters | null;
+  readonly candidates: readonly CandidateAttribute[];
+  /** `end-of-candidates` (RFC 8840 §8.2). */
+  readonly ended: boolean;
+  /** `ice-lite`: it answers checks and sends none. */
+  readonly lite: boolean;
+  /** `ice-pacing`, ms; null when it is not said (RFC 8839 §5.5: then 50). */
+  readonly pacingMs: number | null;
+}
+
+/** More candidate lines than this are not read: an agent takes 100. */
+const MAX_CANDIDATE_LINES = 256;
+
+/**
+ * Reads the ICE attributes of a session description with one media section; all other lines are passed over. An attribute in the
+ * media section goes before one of the session (RFC 8839 §5.4).
+ */
+export function parseIceDescription(sdp: string): IceDescription {
+  const values = new Map<string, string>();
+  const candidates: CandidateAttribute[] = [];
+  for (const line of sdp.split(/\r?\n/)) {
+    const match = /^a=([a-z-]+)(?::(.*))?$/.exec(line.trimEnd());
+    if (!match?.[1]) continue;
+    const [, name, value = ""] = match;
+    if (name !== "candidate") {
+      values.set(name, value);
+      continue;
+    }
+    const candidate = candidates.length < MAX_CANDIDATE_LINES ? parseCandidateAttribute(line) : null;
+    if (candidate) candidates.push(candidate);
+  }
+  const options = (values.get("ice-options") ?? "").split(" ").filter((option) => option !== "");
+  const parameters = { ufrag: values.get("ice-ufrag") ?? "", pwd: values.get("ice-pwd") ?? "", options };
+  const pacing = values.get("ice-pacing");
+  return {
+    parameters: isValidParameters(parameters) ? parameters : null,
+    candidates,
+    ended: values.has("end-of-candidates"),
+    lite: values.has("ice-lite"),
+    pacingMs: pacing !== undefined && /^\d{1,10}$/.test(pacing) ? Number(pacing) : null,
+  };
+}
+
+/** The ICE attributes, a line each, ended by CRLF. `ice-lite` and `ice-pacing`, which belong to the session, come first. */
+export function formatIceDescription(description: IceDescription): string {
+  const { parameters, candidates, ended, lite, pacingMs } = description;
+  const lines: string[] = [];
+  if (lite) lines.push("ice-lite");
+  if (pacingMs !== null) lines.push(`ice-pacing:${pacingMs}`);
+  if (parameters) {
+    lines.push(`ice-ufrag:${parameters.ufrag}`, `ice-pwd:${parameters.pwd}`);
+    if (parameters.options.length > 0) lines.push(`ice-options:${parameters.options.join(" ")}`);
+  }
+  for (const candidate of candidates) lines.push(formatCandidateAttribute(candidate));
+  if (ended) lines.push("end-of-candidates");
+  return lines.map((line) => `a=${line}\r\n`).join("");
+}
+
+const isCandidateType = (type: string): type is CandidateType =>
+  type === "host" || type === "srflx" || type === "prflx" || type === "relay";
 
 const socketAddress = (ip: string, port: number): SocketAddress | null =>
   parseIp(ip) && port <= 65_535 ? SocketAddress.of(ip, port) : null;

@@ -1,0 +1,165 @@
+// node ice-meet.mjs NAME COMMAND...: meetings of IceConnection with a foreign peer, a process of its own each, in both roles. The
+// peer speaks lines of JSON: it is told {start, role} and {remote: description}, it says {description}, {connected}, {error}.
+// The last line counts the meetings.
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import {
+  candidateOf,
+  createIceConnection,
+  formatCandidate,
+  formatCandidateAttribute,
+  parseCandidateAttribute,
+} from "../../packages/ice/dist/src/index.js";
+
+const [name, command, ...args] = process.argv.slice(2);
+const LIMIT_MS = 20_000;
+/** Long enough for a consent check each way (RFC 7675: 4 to 6 s). */
+const CONSENT_MS = 7_000;
+
+class Peer {
+  #child;
+  #waiting = new Map();
+  #said = new Map();
+  can = { data: false, sameRole: false };
+
+  constructor() {
+    this.#child = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] });
+    createInterface({ input: this.#child.stdout }).on("line", (line) => this.#heard(line));
+    this.#child.on("exit", (code) => this.#settle("error", { error: `the peer ended with ${code}` }));
+    this.#child.stdin.on("error", () => {});
+  }
+
+  tell(message) {
+    this.#child.stdin.write(`${JSON.stringify(message)}\n`);
+  }
+
+  /** The next time that it says something with this key. */
+  says(key) {
+    if (this.#said.has(key)) return Promise.resolve(this.#said.get(key));
+    if (this.#said.has("error")) return Promise.reject(new Error(this.#said.get("error")));
+    return new Promise((resolve, reject) => this.#waiting.set(key, { resolve, reject }));
+  }
+
+  async end() {
+    const ended = new Promise((resolve) => this.#child.once("exit", resolve));
+    if (this.#child.exitCode !== null) return;
+    this.#child.stdin.end();
+    const timer = setTimeout(() => this.#child.kill("SIGKILL"), 3_000);
+    await ended;
+    clearTimeout(timer);
+  }
+
+  #heard(line) {
+    if (!line.startsWith("{")) return;
+    const message = JSON.parse(line);
+    for (const key of Object.keys(message)) this.#settle(key, message);
+  }
+
+  #settle(key, message) {
+    this.#said.set(key, message[key]);
+    this.#waiting.get(key)?.resolve(message[key]);
+    if (key === "error") for (const { reject } of this.#waiting.values()) reject(new Error(message.error));
+    this.#waiting.delete(key);
+  }
+}
+
+function within(ms, promise, what) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what}: not within ${ms} ms`)), ms);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+async function until(holds, ms, what) {
+  const endsAt = performance.now() + ms;
+  while (!holds()) {
+    if (performance.now() > endsAt) throw new Error(`${what}: not within ${ms} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+async function meeting({ ours, theirs, data, consentMs }) {
+  const peer = new Peer();
+  const connection = await createIceConnection({ role: ours });
+  try {
+    peer.tell({ start: true, role: theirs });
+    const candidates = [];
+    const gathered = new Promise((resolve) => {
+      connection.onCandidate = (candidate) => (candidate ? candidates.push(formatCandidate(candidate)) : resolve());
+    });
+    await within(LIMIT_MS, gathered, "gathering");
+    const { ufrag, pwd } = connection.local;
+    const offer = { ufrag, pwd, candidates };
+    // An offerer speaks first: a browser that is to be controlled answers our description, and cannot describe itself before.
+    if (theirs === "controlled") peer.tell({ remote: offer });
+    const description = await within(LIMIT_MS, peer.says("description"), "the peer's description");
+    if (theirs !== "controlled") peer.tell({ remote: offer });
+    for (const text of description.candidates) {
+      const attribute = parseCandidateAttribute(text);
+      if (!attribute) throw new Error(`cannot read ${text}`);
+      const again = formatCandidateAttribute(attribute);
+      if (again !== text.replace(/^a=/, "")) throw new Error(`${text} is written again as ${again}`);
+      const candidate = candidateOf(attribute);
+      if (candidate) connection.addRemoteCandidate(candidate);
+    }
+    connection.addRemoteCandidate(null);
+    const begun = performance.now();
+    const { ufrag: theirUfrag, pwd: theirPwd, options = [] } = description;
+    if (!connection.setRemoteParameters({ ufrag: theirUfrag, pwd: theirPwd, options })) {
+      throw new Error(`parameters refused: ${JSON.stringify(description)}`);
+    }
+    await within(LIMIT_MS, connection.connected(), "our connection");
+    await within(LIMIT_MS, peer.says("connected"), "the peer's connection");
+    await until(() => connection.path?.nominated, LIMIT_MS, "nomination");
+    const tookMs = performance.now() - begun;
+    if (data) await exchange(connection);
+    if (consentMs > 0) {
+      const before = connection.path.consentUntil;
+      await new Promise((resolve) => setTimeout(resolve, consentMs));
+      if (!connection.path?.nominated) throw new Error("the nominated pair is gone");
+      if (connection.path.consentUntil <= before) throw new Error("consent was not renewed");
+      if (data) await exchange(connection);
+    }
+    return tookMs;
+  } finally {
+    await connection.close();
+    await peer.end();
+  }
+}
+
+/** The peer echoes what it gets. */
+async function exchange(connection) {
+  const reader = connection[Symbol.asyncIterator]();
+  for (let i = 0; i < 10; i++) {
+    connection.send(new TextEncoder().encode(`ping ${i}`));
+    const { value } = await within(LIMIT_MS, reader.next(), "an echo");
+    const text = new TextDecoder().decode(value);
+    if (text !== `ping ${i}`) throw new Error(`sent "ping ${i}", got "${text}"`);
+  }
+}
+
+const data = !process.env.ICE_ONLY;
+const meetings = [
+  { ours: "controlling", theirs: "controlled", data, consentMs: CONSENT_MS },
+  { ours: "controlled", theirs: "controlling", data, consentMs: CONSENT_MS },
+];
+if (!process.env.ICE_ONLY) {
+  meetings.push({ ours: "controlling", theirs: "controlling", data, consentMs: 0 });
+  meetings.push({ ours: "controlled", theirs: "controlled", data, consentMs: 0 });
+}
+let failed = 0;
+await Promise.all(
+  meetings.map(async (one) => {
+    const title = `${name}: ours ${one.ours}, theirs ${one.theirs}`;
+    try {
+      const tookMs = await meeting(one);
+      console.log(`ok ${title}, nominated after ${tookMs.toFixed(0)} ms`);
+    } catch (error) {
+      failed++;
+      console.log(`FAILED ${title}: ${error.message}`);
+    }
+  }),
+);
+console.log(`${meetings.length - failed} passed, ${failed} failed`);
+process.exit(failed > 0 ? 1 : 0);

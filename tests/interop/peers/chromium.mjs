@@ -1,0 +1,119 @@
+// A peer connection in a headless Chromium. The page fetches what it is told and posts what it says; the offerer controls.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { attribute, describe, sessionDescription } from "./description.mjs";
+import { run, say } from "./lines.mjs";
+
+/** Runs in the page. */
+const page = async () => {
+  const post = (path, body) => fetch(path, { method: "POST", body: JSON.stringify(body) });
+  try {
+    const { offers, remote } = await (await fetch("/start")).json();
+    const connection = new RTCPeerConnection();
+    const candidates = [];
+    const gathered = new Promise((resolve) => {
+      connection.onicecandidate = ({ candidate }) =>
+        candidate?.candidate ? candidates.push(candidate.candidate) : candidate === null && resolve();
+    });
+    connection.oniceconnectionstatechange = () => post("/state", connection.iceConnectionState);
+    if (offers) {
+      connection.createDataChannel("data");
+      await connection.setLocalDescription(await connection.createOffer());
+    } else {
+      await connection.setRemoteDescription({ type: "offer", sdp: remote });
+      await connection.setLocalDescription(await connection.createAnswer());
+    }
+    await gathered;
+    await post("/description", { sdp: connection.localDescription.sdp, candidates });
+    if (offers) await connection.setRemoteDescription({ type: "answer", sdp: await (await fetch("/answer")).text() });
+  } catch (error) {
+    await post("/error", String(error));
+  }
+};
+
+const profile = mkdtempSync(join(tmpdir(), "adit-chromium-"));
+let browser = null;
+let offers = false;
+let told = null;
+const asked = [];
+
+const server = createServer(async (request, response) => {
+  let body = "";
+  for await (const chunk of request) body += chunk;
+  const answer = () => response.end(sessionDescription({ type: "answer", ...told }));
+  switch (request.url) {
+    case "/":
+      response.setHeader("content-type", "text/html");
+      response.end(`<script>(${page})()</script>`);
+      return;
+    case "/start":
+      response.end(JSON.stringify({ offers, remote: offers ? null : sessionDescription({ type: "offer", ...told }) }));
+      return;
+    case "/answer":
+      if (told) answer();
+      else asked.push(answer);
+      return;
+    case "/description": {
+      const { sdp, candidates } = JSON.parse(body);
+      if (!attribute(sdp, "ice-ufrag")) say({ error: `no ice-ufrag in ${sdp}` });
+      say({ description: describe(sdp, candidates) });
+      break;
+    }
+    case "/state": {
+      const state = JSON.parse(body);
+      if (state === "connected" || state === "completed") say({ connected: true });
+      if (state === "failed") say({ error: "Chromium: ICE failed" });
+      break;
+    }
+    case "/error":
+      say({ error: JSON.parse(body) });
+      break;
+  }
+  response.end();
+});
+
+async function launch() {
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  browser = spawn(
+    process.env.CHROMIUM,
+    [
+      "--headless",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-dev-shm-usage",
+      "--disable-background-networking",
+      // Without it host candidates carry names of mDNS.
+      "--disable-features=WebRtcHideLocalIpsWithMdns",
+      "--remote-debugging-port=0",
+      `--user-data-dir=${profile}`,
+      `http://127.0.0.1:${server.address().port}/`,
+    ],
+    { stdio: "ignore" },
+  );
+  browser.on("error", (error) => say({ error: `Chromium: ${error.message}` }));
+}
+
+run({
+  async start({ role }) {
+    offers = role === "controlling";
+    if (offers) await launch();
+  },
+  async remote(remote) {
+    told = remote;
+    if (!offers) await launch();
+    for (const answer of asked) answer();
+  },
+  async close() {
+    if (browser?.exitCode === null) {
+      const ended = once(browser, "exit");
+      browser.kill("SIGKILL");
+      await ended;
+    }
+    rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+  },
+});

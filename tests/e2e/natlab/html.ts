@@ -1,0 +1,79 @@
+import type { PairCell, Spread } from "./judge.ts";
+
+const quote = (text: string) =>
+  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
+const ms = (value: Spread | null) => (value ? `${Math.round(value.p50)} / ${Math.round(value.p95)}` : "–");
+
+/** One page without scripts: the kinds against each other for each round trip, then everything else that was tried. */
+export function htmlPage(cells: readonly PairCell[], kinds: readonly string[], version: string): string {
+  const rtts = [...new Set(cells.map(({ rttMs }) => rttMs))];
+  const rest = cells.filter(({ agent, connector }) => !kinds.includes(agent) || !kinds.includes(connector));
+  const runs = Math.max(...cells.map((cell) => cell.runs));
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Adit: NAT matrix</title>
+<style>
+  body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1c2126; background: #fff }
+  table { border-collapse: collapse; margin: 1rem 0 2rem; width: 100% }
+  th, td { border: 1px solid #c9ced4; padding: .4rem .55rem; text-align: left; vertical-align: top; font-variant-numeric: tabular-nums }
+  th { background: #f1f3f5; font-weight: 600 }
+  .direct { background: #e3f4e6 } .relay { background: #fdf1d8 } .wrong { background: #f9d7d5 }
+  small { color: #555d66; display: block }
+</style>
+</head>
+<body>
+<h1>NAT matrix</h1>
+<p>Adit ${quote(version)}. The three programs behind real NATs (Linux network namespaces and nftables), ${runs} sessions for each cell. Written by
+<code>npm run natlab</code>; <a href="nat.md">nat.md</a> says how to read it. NATs by RFC 4787: mapping endpoint-independent (EIM) or
+address-and-port-dependent (APDM); filtering endpoint-independent (EIF), address-dependent (ADF) or address-and-port-dependent (APDF).
+All times in milliseconds, median / 95th percentile, counted from the moment when the agent's listener took the user's connection,
+with nothing connected before: they hold signaling, the relay, the handshake and the first request.</p>
+${rtts.map((rttMs) => matrix(cells, kinds, rttMs)).join("\n")}
+${rest.length > 0 ? others(rest) : ""}
+</body>
+</html>
+`;
+}
+
+function matrix(cells: readonly PairCell[], kinds: readonly string[], rttMs: number): string {
+  const cellOf = (agent: string, connector: string) =>
+    cells.find((cell) => cell.rttMs === rttMs && cell.agent === agent && cell.connector === connector);
+  const name = (kind: string) => quote(kind.toUpperCase().replace("-", " / "));
+  return `<h2>${rttMs} ms round trip</h2>
+<table>
+<tr><th>agent ↓ connector →</th>${kinds.map((kind) => `<th>${name(kind)}</th>`).join("")}</tr>
+${kinds
+  .map(
+    (agent) =>
+      `<tr><th>${name(agent)}</th>${kinds.map((connector) => inMatrix(cellOf(agent, connector))).join("")}</tr>`,
+  )
+  .join("\n")}
+</table>`;
+}
+
+function inMatrix(cell: PairCell | undefined): string {
+  if (!cell) return "<td>not tried</td>";
+  return `<td class="${colour(cell)}"><b>${quote(cell.paths)}</b><small>${quote(cell.types)}</small><small>first byte ${ms(cell.firstByte)}</small>${
+    cell.direct ? `<small>direct ${ms(cell.direct)}</small>` : ""
+  }${wrong(cell)}</td>`;
+}
+
+function others(cells: readonly PairCell[]): string {
+  const row = (cell: PairCell) =>
+    `<tr><td>${quote(cell.agent)}</td><td>${quote(cell.connector)}</td><td>${cell.rttMs}</td><td class="${colour(cell)}"><b>${quote(cell.paths)}</b>${wrong(
+      cell,
+    )}</td><td>${quote(cell.types)}</td><td>${ms(cell.firstByte)}</td><td>${ms(cell.direct)}</td></tr>`;
+  return `<h2>More</h2>
+<p>“open” is a public address; NATs in a row, as with a carrier's NAT, stand with the innermost first.</p>
+<table>
+<tr><th>agent</th><th>connector</th><th>round trip</th><th>path</th><th>candidates</th><th>first byte</th><th>direct</th></tr>
+${cells.map(row).join("\n")}
+</table>`;
+}
+
+const colour = (cell: PairCell) => (cell.problems.length > 0 ? "wrong" : cell.expected);
+const wrong = (cell: PairCell) =>
+  cell.problems.map((problem) => `<small>${quote(problem.split("\n")[0] ?? "")}</small>`).join("");

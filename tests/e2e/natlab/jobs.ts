@@ -1,0 +1,49 @@
+import { PROBE_IPS } from "./lab.ts";
+import { runPair } from "./pair-run.ts";
+import { runScenarios, type ScenarioJob } from "./scenarios.ts";
+import { World } from "./world.ts";
+
+export interface PairJob {
+  readonly kind: "pair";
+  readonly agent: string;
+  readonly connector: string;
+  readonly rttMs: number;
+  readonly runs: number;
+}
+
+/** Are the NATs what they are called? */
+export interface VerifyJob {
+  readonly kind: "verify";
+  readonly nat: string;
+  readonly rttMs: number;
+}
+
+export type Job = PairJob | VerifyJob | ScenarioJob;
+export type Say = (result: object) => void;
+
+async function pair(job: PairJob, say: Say): Promise<void> {
+  const world = await World.begin(job);
+  try {
+    for (let run = 0; run < job.runs; run++) {
+      try {
+        say(await runPair(world));
+      } catch (error) {
+        say({ error: (error as Error).message });
+      }
+    }
+  } finally {
+    await world.end();
+  }
+}
+
+async function verify(job: VerifyJob, say: Say): Promise<void> {
+  const world = await World.begin({ agent: job.nat, connector: "open", rttMs: job.rttMs });
+  try {
+    await world.lab.station("probe").ask("serveProbes", PROBE_IPS);
+    say(await world.lab.station("agent").ask("classify", PROBE_IPS, job.rttMs));
+  } finally {
+    await world.end();
+  }
+}
+
+export const jobs = { pair, verify, scenario: runScenarios };

@@ -1,0 +1,105 @@
+/** What has to come out, and whether it did. */
+import { canConnectDirectly, composeNats } from "@adit/sim";
+import type { PairJob } from "./jobs.ts";
+import { parseLayers } from "./nat-rules.ts";
+import type { PairRun } from "./pair-run.ts";
+import type { NatFindings } from "./probe.ts";
+
+export interface Spread {
+  readonly p50: number;
+  readonly p95: number;
+}
+
+export interface PairCell extends PairJob {
+  readonly expected: "direct" | "relay";
+  /** Where the sessions ended up, like `direct 10/10`. */
+  readonly paths: string;
+  /** Candidate types, local to remote, the most frequent first. */
+  readonly types: string;
+  readonly relayFirst: number;
+  readonly firstByte: Spread | null;
+  readonly direct: Spread | null;
+  readonly reason: string | null;
+  readonly problems: readonly string[];
+}
+
+/** The nearest-rank percentile. Null of nothing. */
+export function spread(values: readonly number[]): Spread | null {
+  if (values.length === 0) return null;
+  const sorted = [...values].sort((a, b) => a - b);
+  const rank = (share: number) => sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] as number;
+  return { p50: rank(0.5), p95: rank(0.95) };
+}
+
+/** Where direct: within 1 s + 4 round trips at p95, counted from the moment when the user's connection was taken. */
+const DIRECT_MS = 1000;
+const DIRECT_ROUND_TRIPS = 4;
+
+export function judgePair(
+  job: PairJob,
+  results: readonly (PairRun | { error: string })[],
+): Omit<PairCell, keyof PairJob> {
+  const runs = results.filter((run): run is PairRun => !("error" in run));
+  const problems = results.flatMap((run) => ("error" in run ? [run.error] : []));
+  const expected = expectedPath(job);
+  const asExpected = runs.filter(({ path }) => path === expected).length;
+  if (asExpected < job.runs)
+    problems.push(`the oracle says ${expected}; so it was in ${asExpected} of ${job.runs} runs`);
+  const relayed = runs.filter(({ path }) => path === "relay");
+  if (relayed.some(({ reason }) => !/^no direct path: ./.test(reason ?? "")))
+    problems.push(`a relayed session does not say why: ${relayed.map(({ reason }) => reason).join("; ")}`);
+  const relayFirst = runs.filter(
+    ({ relayMs, directMs, firstByteMs }) => relayMs !== null && firstByteMs <= (directMs ?? Infinity),
+  );
+  if (relayFirst.length < runs.length)
+    problems.push(
+      `the first byte came over the relay before direct was reached in ${relayFirst.length} of ${runs.length} runs`,
+    );
+  const direct = spread(runs.flatMap(({ directMs }) => directMs ?? []));
+  const boundMs = DIRECT_MS + DIRECT_ROUND_TRIPS * job.rttMs;
+  if (direct && direct.p95 > boundMs)
+    problems.push(`direct after ${Math.round(direct.p95)} ms at p95; ${boundMs} at most`);
+  return {
+    expected,
+    paths: counted(runs.map(({ path }) => path)),
+    types: counted(runs.map(({ localType, remoteType }) => `${localType}-${remoteType}`)),
+    relayFirst: relayFirst.length,
+    firstByte: spread(runs.map(({ firstByteMs }) => firstByteMs)),
+    direct,
+    reason: relayed[0]?.reason ?? null,
+    problems,
+  };
+}
+
+export function expectedPath({ agent, connector }: { agent: string; connector: string }): "direct" | "relay" {
+  const [a, b] = [composeNats(parseLayers(agent)), composeNats(parseLayers(connector))];
+  return canConnectDirectly(a, b) ? "direct" : "relay";
+}
+
+/** Whether the NATs between the prober and the internet are what they are called. */
+export function judgeNat(text: string, found: NatFindings): string[] {
+  const layers = parseLayers(text);
+  const kind = composeNats(layers) ?? { mapping: "EIM", filtering: "EIF" };
+  const problems: string[] = [];
+  if (found.mapping !== kind.mapping) problems.push(`maps ${found.mapping}, not ${kind.mapping}`);
+  if (found.filtering !== kind.filtering) problems.push(`filters ${found.filtering}, not ${kind.filtering}`);
+  const preserving = layers.every(({ ports }) => ports === "preserving");
+  if (found.preserving !== preserving) problems.push(`${preserving ? "does not keep" : "keeps"} ports`);
+  const [first = 0, ...others] = found.externalPorts;
+  if (
+    layers.length === 1 &&
+    layers[0]?.ports === "sequential" &&
+    others.some((port, index) => port !== first + index + 1)
+  )
+    problems.push(`does not count its ports up: ${found.externalPorts.join(", ")}`);
+  return problems;
+}
+
+function counted(words: readonly string[]): string {
+  const counts = new Map<string, number>();
+  for (const word of words) counts.set(word, (counts.get(word) ?? 0) + 1);
+  return [...counts]
+    .sort(([, a], [, b]) => b - a)
+    .map(([word, count]) => (counts.size === 1 ? word : `${word} ${count}/${words.length}`))
+    .join(" ");
+}

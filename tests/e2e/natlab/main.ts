@@ -1,0 +1,169 @@
+/** npm run natlab: hands the work to labs beside each other, judges what comes back, and prints it. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { htmlPage } from "./html.ts";
+import type { Job } from "./jobs.ts";
+import { judgeNat, judgePair, type PairCell } from "./judge.ts";
+import { LabProcess } from "./lab-process.ts";
+import { parseLayers } from "./nat-rules.ts";
+import type { PairRun } from "./pair-run.ts";
+import type { NatFindings } from "./probe.ts";
+import { SCENARIOS, type ScenarioRun } from "./scenarios.ts";
+import { pairTable, scenarioTable } from "./table.ts";
+
+const help = () => `Usage: npm run natlab -- [options]
+
+Real NATs (network namespaces and nftables), the real programs, and what came of it. First every kind of NAT is probed:
+no result counts before the NATs are what they are called. Then each pair, agent:connector, is tried and compared with the
+oracle of packages/sim. Exit status 1 when something is not as it has to be.
+
+  --pair AGENT:CONNECTOR   this pair alone; may be repeated. A side is "open", or a NAT like eim-apdf, apdm-adf-sequential,
+                           eim-adf-hashed, or several NATs, the innermost first: eim-eif/apdm-apdf
+  --runs N                 sessions a pair and round trip (default 10)
+  --rtt MS                 round trip between any two, may be repeated (default 0 and 40)
+  --fast                   what CI runs: all kinds probed, ${FAST.length} pairs, 1 run, 1 scenario; less than a minute
+  --scenario NAME|all      change under load instead of the matrix: ${Object.keys(SCENARIOS).join(", ")}
+  --size BYTES             of the transfer in a scenario (default 200000000)
+  --labs N                 labs beside each other (default 2)
+  --html FILE              where the page is written (docs/nat-matrix.html for a complete matrix; else nowhere)
+  --json FILE              the raw figures
+`;
+
+const KINDS = ["eim-eif", "eim-adf", "eim-apdf", "apdm-eif", "apdm-adf", "apdm-apdf"];
+const MATRIX = KINDS.flatMap((agent) => KINDS.map((connector) => `${agent}:${connector}`));
+const EXTRA = [
+  "open:open",
+  "open:apdm-apdf",
+  "apdm-apdf:open",
+  "eim-apdf-hashed:eim-apdf-hashed",
+  "apdm-adf-sequential:eim-adf",
+  "eim-apdf/eim-apdf:eim-apdf",
+  "eim-eif/eim-apdf:eim-eif/eim-apdf",
+  "eim-eif/apdm-apdf:eim-adf",
+  "eim-eif/apdm-apdf:eim-apdf",
+];
+const FAST = ["eim-apdf:eim-apdf", "apdm-apdf:eim-eif", "eim-adf:apdm-adf", "apdm-apdf:apdm-apdf"];
+
+const { values: given } = parseArgs({
+  options: {
+    pair: { type: "string", multiple: true },
+    runs: { type: "string" },
+    rtt: { type: "string", multiple: true },
+    fast: { type: "boolean", default: false },
+    scenario: { type: "string", multiple: true },
+    size: { type: "string" },
+    labs: { type: "string", default: "2" },
+    html: { type: "string" },
+    json: { type: "string" },
+    help: { type: "boolean", default: false },
+  },
+});
+
+function whole(name: string, text: string | undefined, otherwise: number): number {
+  const value = Number(text ?? otherwise);
+  if (!Number.isInteger(value) || value < 0) throw new RangeError(`--${name} ${text}: a whole number was expected`);
+  return value;
+}
+
+interface Plan {
+  readonly jobs: readonly Job[];
+  readonly complete: boolean;
+}
+
+function plan(): Plan {
+  const runs = whole("runs", given.runs, given.fast ? 1 : 10);
+  const rtts = (given.rtt ?? (given.fast ? ["0"] : ["0", "40"])).map((rtt) => whole("rtt", rtt, 0));
+  if (given.scenario) return { jobs: scenarioJobs(given.scenario, given.runs ? runs : 1, rtts), complete: false };
+  const pairs = given.pair ?? (given.fast ? FAST : [...MATRIX, ...EXTRA]);
+  const sides = pairs.map((text) => {
+    const [agent, connector, ...more] = text.split(":");
+    if (!agent || !connector || more.length > 0) throw new RangeError(`--pair ${text}: AGENT:CONNECTOR was expected`);
+    parseLayers(agent);
+    parseLayers(connector);
+    return { agent, connector };
+  });
+  const kinds = given.fast ? KINDS : [...new Set(sides.flatMap(({ agent, connector }) => [agent, connector]))];
+  return {
+    jobs: [
+      ...kinds.map((nat) => ({ kind: "verify" as const, nat, rttMs: 0 })),
+      ...rtts.flatMap((rttMs) => sides.map((side) => ({ kind: "pair" as const, ...side, rttMs, runs }))),
+      ...(given.fast ? scenarioJobs(["direct-blocked"], 1, [0], 20_000_000) : []),
+    ],
+    complete: given.pair === undefined && !given.fast,
+  };
+}
+
+function scenarioJobs(names: readonly string[], runs: number, rtts: readonly number[], bytes = 200_000_000): Job[] {
+  const all = names.includes("all") ? Object.keys(SCENARIOS) : names;
+  const unknown = all.find((name) => !(name in SCENARIOS));
+  if (unknown) throw new RangeError(`--scenario ${unknown}: ${Object.keys(SCENARIOS).join(", ")} or all was expected`);
+  const sizeBytes = whole("size", given.size, bytes);
+  return all.flatMap((name) => rtts.map((rttMs) => ({ kind: "scenario" as const, name, rttMs, runs, sizeBytes })));
+}
+
+const problems: string[] = [];
+const cells: PairCell[] = [];
+const scenarios: { readonly name: string; readonly rttMs: number; readonly runs: readonly ScenarioRun[] }[] = [];
+
+/** One job's results, as they came from the lab; what is wrong with them goes to `problems`, and at once to the reader. */
+function finished(job: Job, results: readonly unknown[], failure: string | null): void {
+  const found: string[] = [];
+  let words: string;
+  if (job.kind === "verify") {
+    words = `NAT ${job.nat}`;
+    if (!failure) found.push(...judgeNat(job.nat, results[0] as NatFindings));
+  } else if (job.kind === "pair") {
+    const cell = { ...job, ...judgePair(job, results as (PairRun | { error: string })[]) };
+    words = `${job.agent}:${job.connector} at ${job.rttMs} ms: ${cell.paths}, ${cell.types}`;
+    found.push(...cell.problems);
+    cells.push(cell);
+  } else {
+    const runs = results as (ScenarioRun | { error: string })[];
+    const good = runs.filter((run): run is ScenarioRun => !("error" in run));
+    words = `${job.name} at ${job.rttMs} ms: ${good.length} of ${job.runs}`;
+    found.push(...runs.flatMap((run) => ("error" in run ? [run.error] : [])));
+    scenarios.push({ name: job.name, rttMs: job.rttMs, runs: good });
+  }
+  if (failure) found.push(failure);
+  console.log(`${found.length === 0 ? "ok    " : "not ok"} ${words}`);
+  for (const problem of found) console.log(`       ${problem.replaceAll("\n", "\n       ")}`);
+  problems.push(...found);
+}
+
+async function main(): Promise<void> {
+  if (given.help) {
+    process.stdout.write(help());
+    return;
+  }
+  const { jobs, complete } = plan();
+  const waiting = [...jobs];
+  const labs = Array.from({ length: Math.min(jobs.length, Math.max(1, whole("labs", given.labs, 2))) }, async () => {
+    for (let job = waiting.shift(); job; job = waiting.shift()) {
+      const lab = new LabProcess(); // one job a lab: what one leaves behind is no concern of the next
+      const { results, failure } = await lab.do(job);
+      finished(job, results, failure);
+    }
+  });
+  await Promise.all(labs);
+  const order = (cell: PairCell) => jobs.findIndex((job) => job.kind === "pair" && same(job, cell));
+  cells.sort((a, b) => order(a) - order(b));
+  if (cells.length > 0) console.log(`\n${pairTable(cells)}`);
+  if (scenarios.length > 0) console.log(`\n${scenarioTable(scenarios)}`);
+  const page = given.html ?? (complete ? `${import.meta.dir}/../../../docs/nat-matrix.html` : null);
+  const version = JSON.parse(readFileSync(`${import.meta.dir}/../../../package.json`, "utf8")).version as string;
+  if (page) writeFileSync(page, htmlPage(cells, KINDS, version));
+  if (given.json) writeFileSync(given.json, JSON.stringify({ cells, scenarios, problems }, null, 1));
+  console.log(`\n${problems.length === 0 ? "everything is as it has to be" : `${problems.length} problems`}`);
+  if (problems.length > 0) process.exitCode = 1;
+}
+
+const same = (a: { agent: string; connector: string; rttMs: number }, b: typeof a) =>
+  a.agent === b.agent && a.connector === b.connector && a.rttMs === b.rttMs;
+
+try {
+  await main();
+} catch (error) {
+  console.error(`natlab: ${(error as Error).message}`);
+  process.exitCode =
+    error instanceof RangeError || (error as NodeJS.ErrnoException).code?.startsWith("ERR_PARSE") ? 2 : 1;
+}

@@ -1,0 +1,54 @@
+/** One session between two kinds of NAT, from nothing to where it ends up, with its times. */
+import { epochMs } from "../tool/gaps.ts";
+import { LOCAL, type World } from "./world.ts";
+
+export interface PairRun {
+  readonly path: string;
+  readonly localType: string | null;
+  readonly remoteType: string | null;
+  /** From the moment when the agent's listener took the user's connection, all three. Null: it did not come to that. */
+  readonly firstByteMs: number;
+  readonly directMs: number | null;
+  readonly relayMs: number | null;
+  readonly reason: string | null;
+}
+
+const SESSION_MS = 15_000;
+/** The engine gives up punching, for the time being, after 5 s. */
+const DECIDED_MS = 7000;
+
+export async function runPair(world: World): Promise<PairRun> {
+  world.rebootNats();
+  await world.startConnector();
+  const agent = world.startAgent();
+  try {
+    const { host, port } = LOCAL;
+    const { connectedMs, firstByteMs } = await world.lab
+      .station("agent")
+      .ask("firstByte", host, port, "/hello", SESSION_MS);
+    const start = await agent.expect("session-start", 1000);
+    const decided = await agent.line(
+      (line) => line.event === "punch-failed" || (line.event === "path-changed" && line.to === "direct"),
+      start.path === "direct" ? 0 : DECIDED_MS,
+    );
+    const direct = start.path === "direct" ? start : decided?.event === "path-changed" ? decided : null;
+    const session = await world.session();
+    if (!session) throw new Error(`the agent has no session any more:\n${agent.tail}`);
+    return {
+      path: session.path,
+      localType: session.localType,
+      remoteType: session.remoteType,
+      firstByteMs: firstByteMs - connectedMs,
+      directMs: direct ? direct.timeMs - connectedMs : null,
+      relayMs: start.path === "relay" ? start.timeMs - connectedMs : null,
+      reason: session.reason,
+    };
+  } catch (error) {
+    const { message } = error as Error;
+    throw new Error(
+      `${message} (${new Date(epochMs()).toISOString()})\n${agent.tail}\n${world.connector?.tail}\n${world.intermediate?.tail}`,
+    );
+  } finally {
+    await Promise.all([agent.stop(), world.connector?.stop()]);
+  }
+}

@@ -1,0 +1,173 @@
+/**
+ * The lab's wires: pairs of TAP devices, each in its own network namespace, between which this program carries Ethernet
+ * frames, with delay, jitter, loss and a rate limit per wire, in both directions alike. (The kernel's own netem is not
+ * everywhere.) Order is kept. One thread that sleeps in ppoll(2) until a frame comes or is due.
+ *
+ *   wire.ts JSON      an array of WireEnds; prints one line `ready`, then takes lines `{"wire": NAME, ...WireQuality}` on stdin
+ */
+import { dlopen, FFIType, ptr } from "bun:ffi";
+
+export interface WireEnds {
+  readonly name: string;
+  readonly ends: readonly [WireEnd, WireEnd];
+  readonly quality: WireQuality;
+}
+
+interface WireEnd {
+  /** A file that names the network namespace, as in /run/netns. */
+  readonly namespace: string;
+  readonly device: string;
+}
+
+export interface WireQuality {
+  readonly delayMs: number;
+  readonly jitterMs?: number;
+  /** 0 to 1, each frame by itself. */
+  readonly loss?: number;
+  readonly rateBitsPerS?: number;
+}
+
+const MAX_FRAME_BYTES = 2048;
+/** Frames on the way in one direction; what comes on top is dropped, as by a router whose queue is full. */
+const MAX_QUEUED = 4000;
+const MAX_READS_A_TURN = 64;
+
+const { i32, u64, i64 } = FFIType;
+const libc = dlopen("libc.so.6", {
+  open: { args: [FFIType.ptr, i32], returns: i32 },
+  setns: { args: [i32, i32], returns: i32 },
+  ioctl: { args: [i32, u64, FFIType.ptr], returns: i32 },
+  ppoll: { args: [FFIType.ptr, u64, FFIType.ptr, FFIType.ptr], returns: i32 },
+  read: { args: [i32, FFIType.ptr, u64], returns: i64 },
+  write: { args: [i32, FFIType.ptr, u64], returns: i64 },
+}).symbols;
+
+// <fcntl.h>, <sched.h>, <linux/if_tun.h>, <poll.h>
+const O_RDONLY = 0;
+const O_RDWR = 2;
+const O_NONBLOCK = 0o4000;
+const CLONE_NEWNET = 0x40000000;
+const TUNSETIFF = 0x400454ca;
+const IFF_TAP = 2;
+const IFF_NO_PI = 0x1000;
+const IFREQ_BYTES = 40;
+const IFREQ_FLAGS_AT = 16;
+const POLLIN = 1;
+const POLLFD_BYTES = 8;
+
+function open(path: string, flags: number): number {
+  const descriptor = libc.open(ptr(Buffer.from(`${path}\0`)), flags);
+  if (descriptor < 0) throw new Error(`${path} cannot be opened`);
+  return descriptor;
+}
+
+/** A TAP device in that namespace. The thread stays there: the next one goes elsewhere by itself. */
+function openTap({ namespace, device }: WireEnd): number {
+  if (libc.setns(open(namespace, O_RDONLY), CLONE_NEWNET) !== 0) throw new Error(`${namespace} cannot be entered`);
+  const descriptor = open("/dev/net/tun", O_RDWR | O_NONBLOCK);
+  const request = Buffer.alloc(IFREQ_BYTES);
+  request.write(device);
+  request.writeUInt16LE(IFF_TAP | IFF_NO_PI, IFREQ_FLAGS_AT);
+  if (libc.ioctl(descriptor, TUNSETIFF, ptr(request)) !== 0) throw new Error(`${device}: no TAP device can be made`);
+  return descriptor;
+}
+
+interface Frame {
+  readonly dueMs: number;
+  readonly data: Uint8Array;
+}
+
+/** One direction of a wire. */
+class Direction {
+  readonly wire: string;
+  readonly from: number;
+  readonly #to: number;
+  readonly #queue: Frame[] = [];
+  #head = 0;
+  #sentUntilMs = 0;
+  #lastDueMs = 0;
+  quality: WireQuality;
+
+  constructor(wire: string, from: number, to: number, quality: WireQuality) {
+    this.wire = wire;
+    this.from = from;
+    this.#to = to;
+    this.quality = quality;
+  }
+
+  /** When the next frame is to leave; Infinity for never. */
+  get dueMs(): number {
+    return this.#queue[this.#head]?.dueMs ?? Number.POSITIVE_INFINITY;
+  }
+
+  accept(nowMs: number, frame: Uint8Array): void {
+    const { delayMs, jitterMs = 0, loss = 0, rateBitsPerS = Number.POSITIVE_INFINITY } = this.quality;
+    if (Math.random() < loss || this.#queue.length - this.#head >= MAX_QUEUED) return;
+    this.#sentUntilMs = Math.max(this.#sentUntilMs, nowMs) + (frame.length * 8000) / rateBitsPerS;
+    const arrivesMs = this.#sentUntilMs + delayMs + Math.random() * jitterMs;
+    this.#lastDueMs = Math.max(this.#lastDueMs, arrivesMs);
+    this.#queue.push({ dueMs: this.#lastDueMs, data: frame.slice() });
+  }
+
+  deliver(nowMs: number): void {
+    for (let frame = this.#queue[this.#head]; frame && frame.dueMs <= nowMs; frame = this.#queue[++this.#head])
+      libc.write(this.#to, ptr(frame.data), frame.data.length); // a device that is down loses it, as a cable would
+    if (this.#head > 256 && this.#head * 2 > this.#queue.length) {
+      this.#queue.splice(0, this.#head);
+      this.#head = 0;
+    }
+  }
+}
+
+const buffer = new Uint8Array(MAX_FRAME_BYTES);
+const bufferAt = ptr(buffer);
+
+function receive(direction: Direction): void {
+  for (let i = 0; i < MAX_READS_A_TURN; i++) {
+    const length = Number(libc.read(direction.from, bufferAt, MAX_FRAME_BYTES));
+    if (length <= 0) return;
+    direction.accept(performance.now(), buffer.subarray(0, length));
+  }
+}
+
+const wires: readonly WireEnds[] = JSON.parse(process.argv[2] ?? "[]");
+const directions = wires.flatMap(({ name, ends, quality }) => {
+  const [a, b] = [openTap(ends[0]), openTap(ends[1])];
+  return [new Direction(name, a, b, quality), new Direction(name, b, a, quality)];
+});
+
+let words = "";
+/** New qualities from stdin; false at its end. */
+function listen(): boolean {
+  const length = Number(libc.read(0, bufferAt, MAX_FRAME_BYTES));
+  if (length <= 0) return false;
+  words += new TextDecoder().decode(buffer.subarray(0, length));
+  const lines = words.split("\n");
+  words = lines.pop() ?? "";
+  for (const line of lines) {
+    const { wire, ...quality } = JSON.parse(line) as WireQuality & { wire: string };
+    for (const direction of directions) if (direction.wire === wire) direction.quality = quality;
+  }
+  return true;
+}
+
+const polled = Buffer.alloc(POLLFD_BYTES * (directions.length + 1));
+for (const [index, { from }] of directions.entries()) polled.writeInt32LE(from, POLLFD_BYTES * (index + 1));
+for (let at = 0; at < polled.length; at += POLLFD_BYTES) polled.writeInt16LE(POLLIN, at + 4);
+const timespec = new BigInt64Array(2);
+
+process.stdout.write("ready\n");
+await Bun.sleep(0); // so that the line leaves: below this thread never comes back to the runtime's loop
+for (;;) {
+  const dueMs = Math.min(...directions.map((direction) => direction.dueMs));
+  const waitNs = dueMs === Number.POSITIVE_INFINITY ? 1e9 : Math.max(0, dueMs - performance.now()) * 1e6;
+  timespec[0] = BigInt(Math.floor(waitNs / 1e9));
+  timespec[1] = BigInt(Math.floor(waitNs % 1e9));
+  libc.ppoll(ptr(polled), BigInt(directions.length + 1), ptr(timespec), null);
+  if (polled.readInt16LE(6) !== 0 && !listen()) break;
+  directions.forEach((direction, index) => {
+    if (polled.readInt16LE(POLLFD_BYTES * (index + 1) + 6) !== 0) receive(direction);
+  });
+  const nowMs = performance.now();
+  for (const direction of directions) direction.deliver(nowMs);
+}

@@ -1,0 +1,193 @@
+/** The three programs, standing in a lab. */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, openSync, rmSync } from "node:fs";
+import { epochMs } from "../tool/gaps.ts";
+import { Lab, PROBE_IPS, RELAY_IP, type Side } from "./lab.ts";
+import { type NatKindOfLab, parseLayers } from "./nat-rules.ts";
+import { adit, Program, tool } from "./programs.ts";
+import type { WireQuality } from "./wire.ts";
+
+export const SERVICE = "127.0.0.1:8080";
+export const LOCAL = { host: "127.0.0.1", port: 9000 };
+const STATUS_URL = "http://127.0.0.1:9435/status";
+const INTERMEDIATE = `${RELAY_IP}:4433`;
+const UP_MS = 15_000;
+
+export interface WorldOptions {
+  /** As parseLayers reads them. */
+  readonly agent: string;
+  readonly connector: string;
+  /** Between any two; 0: plain cables, no wires. */
+  readonly rttMs: number;
+  readonly bindingTimeoutS?: number;
+  /** What the service serves under /file. */
+  readonly fileBytes?: number;
+  readonly rateBytesPerS?: number;
+  /** Wires even without delay, so that they can be cut. */
+  readonly wires?: boolean;
+  readonly quality?: Partial<WireQuality>;
+  /** Another NAT with a host "cell" behind it, whose interface the agent's host can take over. */
+  readonly secondUplink?: string;
+}
+
+/** What the agent's status says of its first session. */
+export interface SessionView {
+  readonly path: string;
+  readonly local: string | null;
+  readonly remote: string | null;
+  readonly localType: string | null;
+  readonly remoteType: string | null;
+  readonly rttMs: number | null;
+  readonly relayRttMs: number | null;
+  readonly handshakes: number;
+  readonly migrations: number;
+  readonly reason: string | null;
+}
+
+export class World {
+  readonly lab: Lab;
+  readonly agentSide: Side;
+  readonly connectorSide: Side;
+  readonly directory: string;
+  readonly options: WorldOptions;
+  readonly #programs: Program[] = [];
+  readonly #agentId: string;
+  agent: Program | null = null;
+  connector: Program | null = null;
+  intermediate: Program | null = null;
+
+  private constructor(options: WorldOptions) {
+    this.options = options;
+    this.directory = mkdtempSync("/run/lab/");
+    this.lab = new Lab();
+    const wire = this.wireQuality;
+    this.lab.publicHost("relay", [RELAY_IP], wire);
+    this.lab.publicHost("probe", PROBE_IPS, wire);
+    const { bindingTimeoutS } = options;
+    const side = (name: string, layers: readonly NatKindOfLab[]) =>
+      this.lab.side(name, { layers, wire, ...(bindingTimeoutS === undefined ? {} : { bindingTimeoutS }) });
+    this.agentSide = side("agent", parseLayers(options.agent));
+    this.connectorSide = side("connector", parseLayers(options.connector));
+    if (options.secondUplink) side("cell", parseLayers(options.secondUplink));
+    this.#agentId = spawnSync(adit("agent")[0] as string, ["id", "--state-dir", `${this.directory}/agent`], {
+      encoding: "utf8",
+    }).stdout.trim();
+  }
+
+  /** The network and, in it, the intermediate and the service; neither agent nor connector yet. */
+  static async begin(options: WorldOptions): Promise<World> {
+    const world = new World(options);
+    try {
+      await world.lab.up();
+      const file = `${world.directory}/file`;
+      spawnSync("head", ["-c", String(options.fileBytes ?? 65_536), "/dev/urandom"], {
+        stdio: ["ignore", openSync(file, "w"), "inherit"],
+      });
+      const rate = options.rateBytesPerS === undefined ? [] : ["--rate", String(options.rateBytesPerS)];
+      const service = world.start("connector", "service", tool("serve", "--listen", SERVICE, "--file", file, ...rate));
+      await world.startIntermediate();
+      await service.expect("listening", UP_MS);
+      return world;
+    } catch (error) {
+      await world.end();
+      throw error;
+    }
+  }
+
+  /** One wire's part: a way crosses two of them, there and back. */
+  get wireQuality(): WireQuality | null {
+    const { rttMs, wires, quality } = this.options;
+    return rttMs > 0 || wires || quality ? { delayMs: rttMs / 4, ...quality } : null;
+  }
+
+  start(namespace: string, name: string, command: readonly string[]): Program {
+    const program = new Program(namespace, name, command);
+    this.#programs.push(program);
+    return program;
+  }
+
+  async startIntermediate(): Promise<void> {
+    const state = `${this.directory}/intermediate`;
+    const startedMs = epochMs();
+    this.intermediate = this.start(
+      "relay",
+      "intermediate",
+      adit(
+        "intermediate",
+        "--listen",
+        INTERMEDIATE,
+        "--stun",
+        `${RELAY_IP}:3478`,
+        "--state-dir",
+        state,
+        "--log",
+        "json",
+      ),
+    );
+    await this.intermediate.expect("listening", UP_MS, () => true, startedMs);
+  }
+
+  /** Up and registered, with its allocation. */
+  async startConnector(): Promise<void> {
+    this.connector = this.start(
+      "connector",
+      "connector",
+      adit(
+        "connector",
+        "--intermediate",
+        INTERMEDIATE,
+        "--name",
+        "office",
+        "--expose",
+        `web=tcp://${SERVICE}`,
+        ...LOG,
+        "--allow",
+        this.#agentId,
+        "--state-dir",
+        `${this.directory}/connector`,
+      ),
+    );
+    await this.connector.expect("registered", UP_MS);
+    await this.connector.expect("turn-allocated", UP_MS);
+  }
+
+  startAgent(): Program {
+    this.agent = this.start(
+      "agent",
+      "agent",
+      adit(
+        "agent",
+        "forward",
+        "--intermediate",
+        INTERMEDIATE,
+        "--to",
+        "office",
+        "--local",
+        `${LOCAL.host}:${LOCAL.port}=web`,
+        ...LOG,
+        "--state-dir",
+        `${this.directory}/agent`,
+      ),
+    );
+    return this.agent;
+  }
+
+  /** The agent's first session, or null when it has none. */
+  async session(): Promise<SessionView | null> {
+    const status = (await this.lab.station("agent").ask("status", STATUS_URL)) as { sessions: SessionView[] };
+    return status.sessions[0] ?? null;
+  }
+
+  /** Both NATs forget everything: what one run mapped does not help the next. */
+  rebootNats(): void {
+    for (const nat of [...this.agentSide.nats, ...this.connectorSide.nats]) nat.reboot();
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(this.#programs.map((program) => program.stop("SIGKILL")));
+    this.lab.close();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+const LOG = ["--log", "json", "--log-level", process.env.ADIT_NATLAB_LOG ?? "info"];

@@ -98,3 +98,10 @@ export {
 export { TurnClient } from "./turn/client.ts";
 export type { TurnDrop, TurnEvent, TurnState } from "./turn/events.ts";
 export type { RelayedData, TurnClientOptions } from "./turn/options.ts";
+export {
+  frameForStream,
+  MAX_STREAM_MESSAGE_BYTES,
+  StreamDeframer,
+  type StreamFault,
+  streamBytes,
+} from "./turn/stream-framing.ts";

@@ -25,6 +25,8 @@ export interface QuicConfigOptions {
   readonly initialStreamWindowBytes?: number;
   /** Unread bytes of one stream that is read as fast as they come, at most; 8 MiB by default. */
   readonly maxStreamWindowBytes?: number;
+  /** Whether the peer may send datagrams (RFC 9221); true by default. */
+  readonly datagrams?: boolean;
 }
 
 /** RFC 9000 §18.2, active_connection_id_limit: how many of the peer's connection IDs are kept. Four slots need four, and spares. */
@@ -116,7 +118,7 @@ export class QuicConfig {
     native.setCcAlgorithmName(options.congestion ?? "cubic");
     native.enableHystart(true);
     native.enablePacing(false); // the binding hides the time to send at
-    native.enableDgram(true, DATAGRAM_QUEUE_LENGTH, DATAGRAM_QUEUE_LENGTH);
+    if (options.datagrams ?? true) native.enableDgram(true, DATAGRAM_QUEUE_LENGTH, DATAGRAM_QUEUE_LENGTH);
     return config;
   }
 }

@@ -2,7 +2,7 @@ import { Counters, type Logger, nullLogger, type Random, toHex } from "@adit/cor
 import type { QuicConfig } from "./config.ts";
 import { QuicConnection } from "./connection.ts";
 import { ConnectionIdTable } from "./connection-ids.ts";
-import { fromNative, QuicError } from "./errors.ts";
+import { fromNative, parseNativeError, QuicError } from "./errors.ts";
 import { type NativeConnection, quiche } from "./native.ts";
 import {
   CONNECTION_ID_LENGTH,
@@ -181,16 +181,36 @@ export class QuicEndpoint {
     const originalId = this.#originalId(now, header, remote);
     const id = originalId ? header.destinationId : this.#ids.draw();
     try {
-      const { resetKey } = this.#options;
-      // The configuration's token is copied into the connection that is made next: each gets one of its own.
-      if (resetKey) config.native.setStatelessResetToken(tokenAsNumber(statelessResetToken(resetKey, id)));
-      const native = quiche.Connection.accept(id, originalId, local, remote, config.native);
+      const native = this.#acceptNative(id, originalId, local, remote, config);
       const firstId = originalId ? null : header.destinationId;
       return this.#admit(now, native, config, id, firstId, { ...check, local, remote });
     } catch (error) {
       this.drops.add("accept-failed");
       this.#log.warn("quic-accept-failed", { error: String(error) });
       return null;
+    }
+  }
+
+  #acceptNative(
+    id: Uint8Array,
+    originalId: Uint8Array | null,
+    local: VirtualAddress,
+    remote: VirtualAddress,
+    config: QuicConfig,
+  ): NativeConnection {
+    const { resetKey } = this.#options;
+    const accept = () => quiche.Connection.accept(id, originalId, local, remote, config.native);
+    if (!resetKey) return accept();
+    try {
+      // The configuration's token is copied into the connection that is made next: each gets one of its own.
+      config.native.setStatelessResetToken(tokenAsNumber(statelessResetToken(resetKey, id)));
+      return accept();
+    } catch (error) {
+      // quiche 0.18 has 128 bytes for transport parameters. After a Retry there are two more IDs among them, and a client's long first ID
+      // may leave no room for the token: then that connection goes without.
+      if (parseNativeError(error).name !== "BufferTooShort") throw error;
+      config.native.setStatelessResetToken(null);
+      return accept();
     }
   }
 

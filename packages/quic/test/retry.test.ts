@@ -40,7 +40,7 @@ test("a token is good for its address, its connection ID and ten seconds, and ca
 /** A server that asks every client for a Retry, and a client of it. */
 class RetryPair {
   readonly clientEndpoint = new QuicEndpoint({ random: seededRandom(5) });
-  readonly serverEndpoint = new QuicEndpoint({ random: seededRandom(6), server: config("server") });
+  readonly serverEndpoint: QuicEndpoint;
   readonly client: QuicConnection;
   server: QuicConnection | null = null;
   readonly clientAddress: VirtualAddress = clientSlot(0);
@@ -48,7 +48,10 @@ class RetryPair {
   /** What the server sent per byte received before it accepted. */
   largestRetry = 0;
 
-  constructor() {
+  constructor(options: { readonly resetKey?: Uint8Array; readonly datagrams?: boolean } = {}) {
+    const { resetKey, datagrams = true } = options;
+    const server = config("server", { datagrams, ...(datagrams ? {} : { maxPeerStreams: 2 }) });
+    this.serverEndpoint = new QuicEndpoint({ random: seededRandom(6), server, ...(resetKey && { resetKey }) });
     this.client = this.clientEndpoint.connect(now(), {
       config: config("client"),
       local: this.clientAddress,
@@ -105,6 +108,21 @@ test("a client that is sent a Retry comes back with the token, and the handshake
   t.equal(pair.client.state, "established");
   t.equal(pair.server?.state, "established");
   t.ok(pair.largestRetry < 0.2, `a Retry has ${pair.largestRetry} of the Initial's size`);
+});
+
+test("Retry goes together with stateless resets", async (t) => {
+  for (const datagrams of [false, true]) {
+    const pair = new RetryPair({ resetKey: new Uint8Array(32).fill(1), datagrams });
+    pair.run();
+    t.equal(pair.client.state, "established");
+    pair.client.sendAckEliciting();
+    const packet = t.must(pair.fromClient()[0]);
+    const reborn = new RetryPair({ resetKey: new Uint8Array(32).fill(1) }).serverEndpoint;
+    pair.client.recv(now(), t.must(reborn.resetFor(packet)), pair.clientAddress, serverSlot(0));
+    while (pair.client.pollEvent());
+    // With datagrams and many streams announced as well, the transport parameters have no room left for the token.
+    t.equal(pair.client.state, datagrams ? "established" : "closed");
+  }
 });
 
 test("a server keeps nothing of clients that did not prove their address", async (t) => {

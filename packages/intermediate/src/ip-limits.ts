@@ -25,10 +25,18 @@ export class IpLimits {
     return this.#sources.size;
   }
 
-  /** A QUIC handshake: half a millisecond of CPU. */
-  takeHandshake(now: Millis, ip: string): boolean {
+  /**
+   * A QUIC handshake, half a millisecond of CPU, was done with this address. Only that is charged: first packets come from anywhere that
+   * their sender writes into them, and must not use up somebody else's share.
+   */
+  chargeHandshake(now: Millis, ip: string): void {
     const { handshakesPerIpPerSecond: rate } = this.#limits();
-    return this.#of(ip).handshakes.take(now, 1, rate, rate * HANDSHAKE_BURST_S);
+    this.#of(ip).handshakes.take(now, 1, rate, rate * HANDSHAKE_BURST_S);
+  }
+
+  mayHandshake(now: Millis, ip: string): boolean {
+    const { handshakesPerIpPerSecond: rate } = this.#limits();
+    return this.#sources.get(sourceKey(ip))?.handshakes.has(now, rate, rate * HANDSHAKE_BURST_S) ?? true;
   }
 
   /** A name that nobody had. */

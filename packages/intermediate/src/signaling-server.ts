@@ -16,17 +16,25 @@ import {
 import { type Identity, QuicConfig, type QuicConnection, QuicEndpoint } from "@adit/quic";
 import { SIGNALING_ALPN, SignalingServerConnection, type SignalingServerEvent } from "@adit/signaling";
 import type { DriverComponent } from "@adit/transport";
+import type { AccessPolicy } from "./access-policy.ts";
+import { Accounts } from "./accounts.ts";
 import type { Credentials } from "./credentials.ts";
+import { type HandshakeDrop, HandshakeGate } from "./handshake-gate.ts";
+import { IpLimits } from "./ip-limits.ts";
+import type { NameStore } from "./names/name-store.ts";
 import { Rendezvous } from "./rendezvous.ts";
 import type { ConnectionId } from "./session-table.ts";
 import { SignalingClientConnection } from "./signaling-client.ts";
+import { TokenBucket } from "./token-bucket.ts";
 
-/** Clients at one time, and of one IP address; past it their first packets are dropped and they try again. */
-const MAX_CLIENTS = 8_192;
-const MAX_CLIENTS_PER_IP = 512;
+/** What the gate lets in, and those that are on their way out. */
+const MAX_CONNECTIONS = 20_000;
 
-/** Handshakes at one time: each costs half a millisecond of CPU for a packet that anybody can send from any address. */
-const MAX_HANDSHAKES = 512;
+/** Stateless resets a second: RFC 9000 §10.3 wants them limited. */
+const RESETS_PER_SECOND = 1_000;
+
+/** Packets of no connection (Retry, reset) that wait for the driver; past it they are dropped, and the client's next one asks again. */
+const MAX_LOOSE_PACKETS = 1_024;
 
 /** QUIC's own end for a connection that is silent. Signaling pings every 25 s at the latest and notices sooner. */
 const IDLE_TIMEOUT_MS = 60_000;
@@ -51,13 +59,18 @@ export interface SignalingServerOptions {
   readonly turnAddress: SocketAddress;
   /** Whom a key may exchange relayed packets with has changed. */
   onSessionsChanged(): void;
+  readonly names?: NameStore | undefined;
+  readonly policy?: (() => AccessPolicy) | undefined;
+  readonly accounts?: Accounts | undefined;
+  /** 32 secret bytes that outlive the process: with them a restart is told to former clients (RFC 9000 §10.3). */
+  readonly resetKey?: Uint8Array | undefined;
   /** There is work: the driver is to take a turn. */
   wake(): void;
   readonly random: Random;
   readonly log?: Logger;
 }
 
-export type SignalingDrop = "too-many-clients" | "too-many-of-one-address" | "too-many-handshakes";
+export type SignalingDrop = HandshakeDrop | "loose-packets";
 
 export class SignalingServer implements DriverComponent {
   readonly rendezvous: Rendezvous;
@@ -68,11 +81,16 @@ export class SignalingServer implements DriverComponent {
   readonly #local: { readonly host: string; readonly port: number };
   readonly #clients = new Map<ConnectionId, SignalingClientConnection>();
   readonly #byQuic = new Map<QuicConnection, SignalingClientConnection>();
-  readonly #perIp = new Map<string, number>();
   /** Those that something happened to since they were last looked at; and those that may have packets to send. */
   #dirty = new Set<SignalingClientConnection>();
   readonly #sending = new Set<SignalingClientConnection>();
-  #handshakes = 0;
+  readonly #accounts: Accounts;
+  readonly #gate: HandshakeGate;
+  readonly #resets = new TokenBucket();
+  readonly #loose: Transmit[] = [];
+  #draining = false;
+  #retriesSent = 0;
+  #resetsSent = 0;
   #lastId: ConnectionId = 0;
   #nextDeadline: Millis = Number.POSITIVE_INFINITY;
   #sweptAt: Millis = Number.NEGATIVE_INFINITY;
@@ -82,8 +100,11 @@ export class SignalingServer implements DriverComponent {
   #out = new Uint8Array(MAX_PACKET_BYTES);
 
   constructor(options: SignalingServerOptions) {
-    const { identity, random, log = nullLogger } = options;
+    const { identity, random, log = nullLogger, names, policy, resetKey } = options;
     this.#options = options;
+    this.#accounts = options.accounts ?? new Accounts();
+    const ipLimits = new IpLimits(() => this.#accounts.limits);
+    this.#gate = new HandshakeGate(() => this.#accounts.limits, ipLimits);
     this.#log = log;
     this.#local = { host: options.address.ip, port: options.address.port };
     const server = QuicConfig.create({
@@ -93,9 +114,38 @@ export class SignalingServer implements DriverComponent {
       maxIdleTimeoutMs: IDLE_TIMEOUT_MS,
       maxPeerStreams: 2,
       maxStreamWindowBytes: 1 << 20,
+      datagrams: false,
     });
-    this.quic = new QuicEndpoint({ random, server, maxConnections: MAX_CLIENTS, log });
-    this.rendezvous = new Rendezvous({ onSessionsChanged: () => options.onSessionsChanged(), log });
+    this.quic = new QuicEndpoint({
+      random,
+      server,
+      maxConnections: MAX_CONNECTIONS,
+      log,
+      ...(resetKey && { resetKey }),
+    });
+    this.rendezvous = new Rendezvous({
+      onSessionsChanged: () => options.onSessionsChanged(),
+      names,
+      policy,
+      accounts: this.#accounts,
+      ipLimits,
+      log,
+    });
+  }
+
+  /** Handshakes under way. */
+  get handshakeCount(): number {
+    return this.#gate.handshakes;
+  }
+
+  /** Retry packets sent since start: clients that had to prove their address first. */
+  get retriesSent(): number {
+    return this.#retriesSent;
+  }
+
+  /** Stateless resets sent since start: packets of connections that this process knows nothing of. */
+  get resetsSent(): number {
+    return this.#resetsSent;
   }
 
   get clientCount(): number {
@@ -104,7 +154,10 @@ export class SignalingServer implements DriverComponent {
 
   handleDatagram(now: Millis, from: SocketAddress, data: Uint8Array): void {
     const route = this.quic.route(data);
-    if (route.kind === "drop") return;
+    if (route.kind === "drop") {
+      if (route.reason === "unknown-connection") this.#reset(now, from, data);
+      return;
+    }
     const remote = { host: from.ip, port: from.port };
     if (route.kind === "connection") {
       const client = this.#byQuic.get(route.connection);
@@ -113,14 +166,18 @@ export class SignalingServer implements DriverComponent {
       this.#dirty.add(client);
       return;
     }
-    if (!this.#hasRoomFor(from)) return;
+    const verdict = this.#gate.decide(now, from, this.quic.hasProvedAddress(now, route.header, remote));
+    if (verdict === "retry") {
+      this.#retriesSent++;
+      return this.#sendLoose(from, this.quic.retry(now, route.header, remote));
+    }
+    if (verdict !== "accept") return this.drops.add(verdict);
     const quic = this.quic.accept(now, route.header, this.#local, remote);
     if (!quic) return;
     const client = new SignalingClientConnection(++this.#lastId, quic, from);
     this.#clients.set(client.id, client);
     this.#byQuic.set(quic, client);
-    this.#perIp.set(from.ip, (this.#perIp.get(from.ip) ?? 0) + 1);
-    this.#handshakes++;
+    this.#gate.accepted(from);
     quic.onWork = () => this.#touch(client);
     quic.recv(now, data, this.#local, remote);
     this.#dirty.add(client);
@@ -158,6 +215,8 @@ export class SignalingServer implements DriverComponent {
   }
 
   pollTransmit(): Transmit | null {
+    const loose = this.#loose.shift();
+    if (loose) return loose;
     for (const client of this.#sending) {
       const packet = client.quic.send(this.#out);
       if (packet) {
@@ -172,6 +231,25 @@ export class SignalingServer implements DriverComponent {
     return null;
   }
 
+  /** Names were released or transferred by an operator. */
+  handleNamesChanged(now: Millis): void {
+    this.rendezvous.handleNamesChanged();
+    this.#deliver(now);
+    this.#options.wake();
+  }
+
+  /**
+   * Takes no new clients, registrations or sessions, and tells the clients to go. Their sessions stay known, so that the relay goes on
+   * serving them.
+   */
+  beginDrain(now: Millis): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    this.#gate.close();
+    this.rendezvous.drain();
+    this.shutdown(now);
+  }
+
   /** Tells every client that this program ends. */
   shutdown(now: Millis): void {
     for (const client of this.#clients.values()) {
@@ -182,12 +260,17 @@ export class SignalingServer implements DriverComponent {
     this.drain(now);
   }
 
-  #hasRoomFor(from: SocketAddress): boolean {
-    if (this.#clients.size >= MAX_CLIENTS) this.drops.add("too-many-clients");
-    else if ((this.#perIp.get(from.ip) ?? 0) >= MAX_CLIENTS_PER_IP) this.drops.add("too-many-of-one-address");
-    else if (this.#handshakes >= MAX_HANDSHAKES) this.drops.add("too-many-handshakes");
-    else return true;
-    return false;
+  /** A packet of a connection that is over, perhaps since before this program was started: its client is to learn it now. */
+  #reset(now: Millis, from: SocketAddress, data: Uint8Array): void {
+    const reset = this.quic.resetFor(data);
+    if (!reset || !this.#resets.take(now, 1, RESETS_PER_SECOND, RESETS_PER_SECOND)) return;
+    this.#resetsSent++;
+    this.#sendLoose(from, reset);
+  }
+
+  #sendLoose(to: SocketAddress, data: Uint8Array): void {
+    if (this.#loose.length >= MAX_LOOSE_PACKETS) return this.drops.add("loose-packets");
+    this.#loose.push({ data, socket: this.#options.socket, to });
   }
 
   #touch(client: SignalingClientConnection): void {
@@ -221,7 +304,7 @@ export class SignalingServer implements DriverComponent {
           this.#pumpSignaling(now, client);
           return this.#lose(now, client, event.reason);
         case "datagram":
-          break; // nothing is said in datagrams here
+          break; // not announced, so never sent
       }
     }
     client.read(now);
@@ -229,7 +312,7 @@ export class SignalingServer implements DriverComponent {
   }
 
   #establish(now: Millis, client: SignalingClientConnection, peerId: string): void {
-    this.#handshakes--;
+    this.#gate.established(now, client.origin);
     const observed = this.#observedOf(client);
     const admitted = this.#options.admit(peerId);
     client.open(
@@ -267,12 +350,15 @@ export class SignalingServer implements DriverComponent {
           observed: this.#observedOf(client),
         });
       case "message":
-        return this.rendezvous.handleMessage(now, id, event.message);
+        if (this.#accounts.of(`peer:${peerId}`).takeMessage(now)) {
+          return this.rendezvous.handleMessage(now, id, event.message);
+        }
+        return client.signaling?.refuse("too-many", "your key sends too many messages");
       case "rtt":
         return this.rendezvous.handleRtt(id, event.rttMs);
       case "close":
         this.#log.debug("client-closed", { peerId, code: event.code, reason: event.reason });
-        this.rendezvous.handleClosed(now, id, event.code === "goodbye" ? "goodbye" : "broken");
+        this.rendezvous.handleClosed(now, id, event.code === "goodbye" && !this.#draining ? "goodbye" : "broken");
         return client.beginClose(now, event.reason);
     }
   }
@@ -336,7 +422,7 @@ export class SignalingServer implements DriverComponent {
 
   /** QUIC is over: nothing is said any more, but the client stays in the tables until QUIC has drained. */
   #lose(now: Millis, client: SignalingClientConnection, reason: string): void {
-    if (client.isHandshaking) this.#handshakes--;
+    if (client.isHandshaking) this.#gate.failed(client.origin);
     if (client.signaling) this.#log.debug("client-lost", { peerId: client.signaling.peerId, reason });
     client.handleQuicClosed();
     this.rendezvous.handleClosed(now, client.id, "broken");
@@ -345,8 +431,6 @@ export class SignalingServer implements DriverComponent {
   #forget(client: SignalingClientConnection): void {
     this.#clients.delete(client.id);
     this.#byQuic.delete(client.quic);
-    const left = (this.#perIp.get(client.origin.ip) ?? 1) - 1;
-    if (left > 0) this.#perIp.set(client.origin.ip, left);
-    else this.#perIp.delete(client.origin.ip);
+    this.#gate.gone(client.origin);
   }
 }

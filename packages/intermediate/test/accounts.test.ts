@@ -64,10 +64,11 @@ test("accounts are bounded, and one that has relayed today stays when others mak
 test("addresses: handshakes and new names are bounded; an IPv6 /64 is one source; the table is bounded", async (t) => {
   const limits = new IpLimits(() => ({ ...DEFAULT_LIMITS, handshakesPerIpPerSecond: 5, newNamesPerIpPerHour: 2 }));
   let passed = 0;
-  for (let i = 0; i < 100; i++) if (limits.takeHandshake(0, "192.0.2.1")) passed++;
+  for (; limits.mayHandshake(0, "192.0.2.1") && passed < 100; passed++) limits.chargeHandshake(0, "192.0.2.1");
   t.equal(passed, 50);
-  t.ok(limits.takeHandshake(0, "192.0.2.2"));
-  t.ok(limits.takeHandshake(200, "192.0.2.1"));
+  t.ok(limits.mayHandshake(0, "192.0.2.2"));
+  t.notOk(limits.mayHandshake(199, "192.0.2.1"));
+  t.ok(limits.mayHandshake(200, "192.0.2.1"));
   for (const host of ["::1", "::2"]) t.ok(limits.takeName(0, `2001:db8:0:1${host}`));
   t.notOk(limits.takeName(0, "2001:db8:0:1::3"));
   t.ok(limits.takeName(0, "2001:db8:0:2::3"));

@@ -9,7 +9,9 @@ import {
   SignalingClient,
   type SignalingClientEvent,
 } from "@adit/signaling";
+import { Accounts } from "../src/accounts.ts";
 import { Credentials } from "../src/credentials.ts";
+import { DEFAULT_LIMITS, type Limits } from "../src/limits.ts";
 import { SignalingServer } from "../src/signaling-server.ts";
 
 export const SERVER = SocketAddress.of("198.41.0.4", 4433);
@@ -17,23 +19,39 @@ export const TURN_ADDRESS = SocketAddress.of("0.0.0.0", 3478);
 
 export class SignalingKit {
   readonly identity = Identity.generate();
-  readonly server: SignalingServer;
+  server: SignalingServer;
   readonly credentials: Credentials;
   readonly peers: Peer[] = [];
   sessionChanges = 0;
   /** Added to the real clock, which QUIC's own timers run on. */
   skewMs = 0;
 
+  limits: Limits = DEFAULT_LIMITS;
+  readonly accounts = new Accounts({ limits: () => this.limits });
+  readonly #options: { readonly allow?: ReadonlySet<string> };
+
   constructor(options: { readonly allow?: ReadonlySet<string> } = {}) {
+    this.#options = options;
     this.credentials = new Credentials({ realm: "adit", random: systemRandom, unixSeconds: () => Date.now() / 1000 });
-    this.server = new SignalingServer({
+    this.server = this.#startServer();
+  }
+
+  /** The server's process dies without a word, and another one takes its place: same key, same address. */
+  restartServer(): void {
+    this.server = this.#startServer();
+  }
+
+  #startServer(): SignalingServer {
+    return new SignalingServer({
       identity: this.identity,
       socket: 0,
       address: SERVER,
-      admit: (peerId) => options.allow?.has(peerId) ?? true,
+      admit: (peerId) => this.#options.allow?.has(peerId) ?? true,
       credentials: this.credentials,
       turnAddress: TURN_ADDRESS,
       onSessionsChanged: () => this.sessionChanges++,
+      accounts: this.accounts,
+      resetKey: new Uint8Array(32).fill(9),
       wake: () => {},
       random: systemRandom,
       log: nullLogger,
@@ -44,9 +62,9 @@ export class SignalingKit {
     return performance.now() + this.skewMs;
   }
 
-  join(role: Role, o: { name?: string; ip?: string; identity?: Identity; port?: number } = {}): Peer {
+  join(role: Role, o: JoinOptions = {}): Peer {
     const address = SocketAddress.of(o.ip ?? "8.8.8.8", o.port ?? 1000 + this.peers.length);
-    const peer = new Peer(role, address, o.identity ?? Identity.generate(), o.name);
+    const peer = new Peer(role, address, o.identity ?? Identity.generate(), o);
     this.peers.push(peer);
     return peer;
   }
@@ -91,6 +109,15 @@ export class SignalingKit {
   }
 }
 
+export interface JoinOptions {
+  readonly name?: string;
+  readonly ip?: string;
+  readonly port?: number;
+  readonly identity?: Identity;
+  /** Sent instead of what the client would say. */
+  readonly firstBytes?: Uint8Array;
+}
+
 /** A client: SignalingClient over a QUIC connection. */
 export class Peer {
   readonly identity: Identity;
@@ -101,12 +128,15 @@ export class Peer {
   connection: QuicConnection | null = null;
   /** False: a client that is gone without a word. */
   alive = true;
+  receivedBytes = 0;
   readonly #quic = new QuicEndpoint({ random: systemRandom });
   readonly #config: QuicConfig;
   readonly #local = { host: "192.168.1.2", port: 40_000 };
+  readonly #firstBytes: Uint8Array | null;
   #stream: QuicStream | null = null;
 
-  constructor(role: Role, address: SocketAddress, identity: Identity, name: string | undefined) {
+  constructor(role: Role, address: SocketAddress, identity: Identity, { name, firstBytes }: JoinOptions) {
+    this.#firstBytes = firstBytes ?? null;
     this.identity = identity;
     this.address = address;
     this.client = new SignalingClient({ role, random: systemRandom, ...(name === undefined ? {} : { name }) });
@@ -132,7 +162,10 @@ export class Peer {
 
   receive(now: Millis, data: Uint8Array): void {
     if (!this.alive) return;
+    this.receivedBytes += data.length;
     const route = this.#quic.route(data);
+    // A packet for no connection may be a stateless reset: as the transport does, the connection is asked.
+    if (route.kind === "drop") return this.connection?.recv(now, data, this.#local, at(SERVER));
     if (route.kind !== "connection") return;
     route.connection.recv(now, data, this.#local, at(SERVER));
   }
@@ -178,6 +211,10 @@ export class Peer {
       if (event.type === "established") {
         this.#stream = connection.openStream();
         this.client.handleConnected(now);
+        if (this.#firstBytes) {
+          this.#stream.write(this.#firstBytes);
+          while (this.client.pollBytes());
+        }
       } else if (event.type === "closed") {
         this.#read(now);
         this.connection = null;

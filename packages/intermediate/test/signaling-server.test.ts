@@ -2,6 +2,8 @@ import { SocketAddress, seededRandom } from "@adit/core";
 import { test } from "@adit/harness";
 import { Identity } from "@adit/quic";
 import { CREDENTIAL_LIFETIME_S } from "../src/credentials.ts";
+import { RETRY_FROM_HANDSHAKES, RETRY_FROM_HANDSHAKES_PER_IP } from "../src/handshake-gate.ts";
+import { DEFAULT_LIMITS } from "../src/limits.ts";
 import { SERVER, SignalingKit, TURN_ADDRESS } from "./signaling-kit.ts";
 
 test("a client is welcomed with its observed address, the server's PeerId and TURN credentials of its own", async (t) => {
@@ -128,23 +130,120 @@ test("a client whose NAT gives it a new address is told, and its sessions follow
   t.notOk(kit.server.rendezvous.isSessionPeer(connector.identity.peerId, "8.8.8.8"));
 });
 
-test("a client that vanishes in the handshake is forgotten, and handshakes are bounded per address", async (t) => {
+test("clients that vanish in the handshake are forgotten; past a bound an address has to be proved first, which costs no memory", async (t) => {
   const kit = new SignalingKit();
-  for (let i = 0; i < 520; i++) {
+  let sent = 0;
+  for (let i = 0; i < 300; i++) {
     // One hello each, then silence.
     const peer = kit.join("agent", { ip: "6.6.6.6", port: 2000 + i });
+    for (const data of peer.turn(kit.now)) {
+      sent += data.length;
+      kit.server.handleDatagram(kit.now, peer.address, data);
+    }
+    peer.alive = false;
+  }
+  t.equal(kit.server.clientCount, RETRY_FROM_HANDSHAKES_PER_IP);
+  t.equal(kit.server.quic.connectionCount, RETRY_FROM_HANDSHAKES_PER_IP);
+  t.equal(kit.server.retriesSent, 300 - RETRY_FROM_HANDSHAKES_PER_IP);
+  let answered = 0;
+  kit.server.drain(kit.now);
+  for (let out = kit.server.pollTransmit(); out; out = kit.server.pollTransmit()) answered += out.data.length;
+  t.ok(answered < 3 * sent, `${answered} bytes for ${sent} (RFC 9000 §8.1)`);
+  kit.skewMs += 10_001;
+  kit.pump();
+  t.equal(kit.server.handshakeCount, 0);
+  kit.peers.length = 0;
+  const agent = kit.join("agent", { ip: "6.6.6.6" });
+  await kit.until("the address gets in again", () => agent.client.isUp);
+  t.equal(kit.server.rendezvous.connectionCount, 1);
+});
+
+test("under load a client that answers the Retry gets in, beside silent handshakes from everywhere", async (t) => {
+  const kit = new SignalingKit();
+  for (let i = 0; i < 600; i++) {
+    const peer = kit.join("agent", { ip: `6.6.${i >> 8}.${i & 255}` });
     for (const data of peer.turn(kit.now)) kit.server.handleDatagram(kit.now, peer.address, data);
     peer.alive = false;
   }
-  t.equal(kit.server.clientCount, 512);
-  t.equal(kit.server.drops.get("too-many-of-one-address"), 8);
-  kit.pump();
-  kit.skewMs += 10_001;
-  kit.pump();
+  t.equal(kit.server.handshakeCount, RETRY_FROM_HANDSHAKES, "spoofed packets make no more state than that");
   kit.peers.length = 0;
-  const agent = kit.join("agent", { ip: "6.6.6.7" });
-  await kit.until("another address gets in", () => agent.client.isUp);
+  const agent = kit.join("agent", { ip: "8.8.4.4" });
+  await kit.until("up", () => agent.client.isUp);
   t.equal(kit.server.rendezvous.connectionCount, 1);
+});
+
+test("handshakes of one address are bounded, and only proved ones are charged", async (t) => {
+  const kit = new SignalingKit();
+  kit.limits = { ...DEFAULT_LIMITS, handshakesPerIpPerSecond: 1 };
+  // Spoofed first packets, for longer than the burst would last.
+  for (let i = 0; i < 30; i++) {
+    const forged = kit.join("agent", { ip: "8.8.4.4", port: 5000 + i });
+    for (const data of forged.turn(kit.now)) kit.server.handleDatagram(kit.now, forged.address, data);
+    forged.alive = false;
+  }
+  const inTime = Array.from({ length: 10 }, (_, i) => kit.join("agent", { ip: "8.8.4.4", port: 1 + i }));
+  await kit.until("ten are up, after a Retry", () => inTime.every((agent) => agent.client.isUp));
+  const late = kit.join("agent", { ip: "8.8.4.4", port: 99 });
+  const elsewhere = kit.join("agent", { ip: "8.8.4.5" });
+  await kit.until("refused", () => kit.server.drops.get("ip-handshakes") > 0 && elsewhere.client.isUp);
+  t.notOk(late.client.isUp);
+});
+
+test("a restart of the server is told to a client by the first packet it sends, not by its timeouts", async (t) => {
+  const kit = new SignalingKit();
+  const connector = kit.join("connector", { name: "office" });
+  await kit.until("registered", () => connector.event("registered") !== undefined);
+  kit.restartServer();
+  connector.events.length = 0;
+  const before = kit.now;
+  connector.say(kit.now, { type: "ping", id: 1n });
+  await kit.until("down", () => connector.event("down") !== undefined);
+  t.equal(kit.server.resetsSent, 1);
+  await kit.until("registered anew", () => connector.event("registered") !== undefined);
+  t.ok(kit.now - before < 3_000, `after ${Math.round(kit.now - before)} ms, most of it the client's own backoff`);
+});
+
+test("messages are charged to the key over all its connections", async (t) => {
+  const kit = new SignalingKit();
+  kit.limits = { ...DEFAULT_LIMITS, messagesPerSecond: 1 };
+  const identity = Identity.generate();
+  const [first, second] = [kit.join("agent", { identity }), kit.join("agent", { identity, ip: "7.7.7.7" })];
+  await kit.until("up", () => first.client.isUp && second.client.isUp);
+  const ask = (peer: typeof first, id: bigint) =>
+    peer.say(kit.now, { type: "connect", sessionId: id, target: "nobody", expectedPeer: null });
+  for (let i = 0n; i < 4n; i++) ask(first, i);
+  await kit.until("answered", () => first.got("error").length === 4);
+  ask(second, 9n);
+  await kit.until("refused", () => second.event("down") !== undefined);
+  t.match(
+    second.event("down")?.reason ?? "",
+    /too-many: your key sends too many messages/,
+    "and the client was told why",
+  );
+  t.equal(kit.accounts.counters.get("quota-messages"), 1);
+});
+
+test("a drain tells everybody to go and lets nobody in, and the sessions stay known to the relay", async (t) => {
+  const kit = new SignalingKit();
+  const connector = kit.join("connector", { name: "office", ip: "9.9.9.9" });
+  const agent = kit.join("agent");
+  await kit.until("both up", () => connector.event("registered") !== undefined && agent.client.isUp);
+  agent.say(kit.now, { type: "connect", sessionId: 7n, target: "office", expectedPeer: null });
+  await kit.until("connected", () => agent.got("connected").length > 0);
+  kit.server.beginDrain(kit.now);
+  await kit.until("told", () => agent.event("down") !== undefined && connector.event("down") !== undefined);
+  t.match(agent.event("down")?.reason ?? "", /shutdown/);
+  t.same(agent.got("session-end"), [], "the session goes on");
+  t.ok(kit.server.rendezvous.isSessionPeer(agent.identity.peerId, "9.9.9.9"));
+  await kit.until("they come back in vain", () => kit.server.drops.get("draining") > 0);
+});
+
+test("what is said before a refusal reaches the client ahead of the close: another version", async (t) => {
+  const kit = new SignalingKit();
+  const agent = kit.join("agent", { firstBytes: frame(Uint8Array.of(0, 0, 0, 0, 99, 0, 1, 2, 3)) });
+  await kit.until("told", () => agent.event("stopped") !== undefined);
+  t.equal(agent.event("stopped")?.code, "unsupported-version");
+  t.match(agent.event("stopped")?.message ?? "", /version 1 is spoken here, not 99/);
 });
 
 test("10,000 damaged datagrams neither throw nor open anything, and the client that is up stays up", async (t) => {
@@ -178,3 +277,10 @@ test("10,000 damaged datagrams neither throw nor open anything, and the client t
   t.equal(kit.server.rendezvous.connectionCount, 1);
   t.equal(SERVER.port, 4433);
 });
+
+function frame(payload: Uint8Array): Uint8Array {
+  const out = new Uint8Array(4 + payload.length);
+  new DataView(out.buffer).setUint32(0, payload.length);
+  out.set(payload, 4);
+  return out;
+}

@@ -1,0 +1,92 @@
+/** Who may begin a handshake, and who has to prove his address first. What is kept per address is bounded by what was let in. */
+import type { Millis, SocketAddress } from "@adit/core";
+import { type IpLimits, sourceKey } from "./ip-limits.ts";
+import type { Limits } from "./limits.ts";
+
+/** Clients at one time; past it their first packets are dropped and they try again. */
+const MAX_CLIENTS = 16_384;
+
+/** Handshakes at one time: each costs half a millisecond of CPU for a packet that anybody can send from any address. */
+const MAX_HANDSHAKES = 512;
+
+/**
+ * From so many handshakes at one time on, in all or of one address, a client has to show with a Retry's token that it is where its packet
+ * says (RFC 9000 §8.1.2): that costs it a round trip, and us no memory.
+ */
+export const RETRY_FROM_HANDSHAKES = 64;
+export const RETRY_FROM_HANDSHAKES_PER_IP = 16;
+
+export type HandshakeDrop = "clients" | "handshakes" | "ip-clients" | "ip-handshakes" | "draining";
+
+export class HandshakeGate {
+  readonly #limits: () => Limits;
+  readonly #ipLimits: IpLimits;
+  /** By {@link sourceKey}. */
+  readonly #clientsPerIp = new Map<string, number>();
+  readonly #handshakesPerIp = new Map<string, number>();
+  #clients = 0;
+  #handshakes = 0;
+  #closed = false;
+
+  constructor(limits: () => Limits, ipLimits: IpLimits) {
+    this.#limits = limits;
+    this.#ipLimits = ipLimits;
+  }
+
+  /** Handshakes under way. */
+  get handshakes(): number {
+    return this.#handshakes;
+  }
+
+  /** Nobody is let in any more. */
+  close(): void {
+    this.#closed = true;
+  }
+
+  /** What is to become of a first packet; `proved`: it came with a token of a Retry. */
+  decide(now: Millis, from: SocketAddress, proved: boolean): "accept" | "retry" | HandshakeDrop {
+    const source = sourceKey(from.ip);
+    if (this.#closed) return "draining";
+    if (this.#clients >= MAX_CLIENTS) return "clients";
+    if ((this.#clientsPerIp.get(source) ?? 0) >= this.#limits().clientsPerIp) return "ip-clients";
+    if (this.#handshakes >= MAX_HANDSHAKES) return "handshakes";
+    const spent = !this.#ipLimits.mayHandshake(now, from.ip);
+    if (proved) return spent ? "ip-handshakes" : "accept";
+    const busy =
+      this.#handshakes >= RETRY_FROM_HANDSHAKES ||
+      (this.#handshakesPerIp.get(source) ?? 0) >= RETRY_FROM_HANDSHAKES_PER_IP;
+    return spent || busy ? "retry" : "accept";
+  }
+
+  accepted(from: SocketAddress): void {
+    this.#clients++;
+    add(this.#clientsPerIp, sourceKey(from.ip), 1);
+    this.#countHandshake(from, 1);
+  }
+
+  /** The handshake is complete, which proves the address: now it is charged. */
+  established(now: Millis, from: SocketAddress): void {
+    this.#countHandshake(from, -1);
+    this.#ipLimits.chargeHandshake(now, from.ip);
+  }
+
+  failed(from: SocketAddress): void {
+    this.#countHandshake(from, -1);
+  }
+
+  gone(from: SocketAddress): void {
+    this.#clients--;
+    add(this.#clientsPerIp, sourceKey(from.ip), -1);
+  }
+
+  #countHandshake(from: SocketAddress, by: 1 | -1): void {
+    this.#handshakes += by;
+    add(this.#handshakesPerIp, sourceKey(from.ip), by);
+  }
+}
+
+function add(counts: Map<string, number>, key: string, by: 1 | -1): void {
+  const next = (counts.get(key) ?? 0) + by;
+  if (next > 0) counts.set(key, next);
+  else counts.delete(key);
+}

@@ -1,20 +1,19 @@
 /** All allocations of a relay by client, by port and by relay socket; which port a new one gets, and how many anybody may have. */
-import { type Logger, type Millis, type Random, randomInt, SocketAddress, type SocketId } from "@adit/core";
+import { Counters, type Logger, type Millis, type Random, randomInt, SocketAddress, type SocketId } from "@adit/core";
+import { Accounts } from "./accounts.ts";
 import { type AllocateRequest, Allocation, type RelayId } from "./allocation.ts";
 import type { RelayPolicy, TurnOwner } from "./relay-policy.ts";
 
 export interface TurnLimits {
   /** Allocations at one time; past it 508. */
   readonly allocations: number;
-  /** Allocations per key of a peer (486). One per address family would do. */
-  readonly perPeer: number;
   /** Allocations per foreign user or REST id (486): one account may stand for a whole service. */
   readonly perForeign: number;
   /** Allocations per client IP address (486): keys cost nothing, addresses do. */
   readonly perClientIp: number;
 }
 
-export const TURN_LIMITS: TurnLimits = { allocations: 4096, perPeer: 8, perForeign: 1024, perClientIp: 512 };
+export const TURN_LIMITS: TurnLimits = { allocations: 4096, perForeign: 1024, perClientIp: 512 };
 
 /** What the driver is asked to do with relay sockets. */
 export type TurnCommand =
@@ -29,6 +28,8 @@ export interface AllocationTableOptions {
   /** `--relay-ports`, both included. */
   readonly ports: { readonly first: number; readonly last: number };
   readonly limits: TurnLimits;
+  /** What a key may have and what it has used. */
+  readonly accounts?: Accounts | undefined;
   readonly policy: RelayPolicy;
   readonly random: Random;
   readonly log: Logger;
@@ -41,9 +42,16 @@ const DEEP_SWEEP_MS = 60_000;
 /** Ports tried before an Allocate gets 508: in the default range the chance of so many taken ones in a row is nil. */
 const MAX_BIND_TRIES = 16;
 
+export type AllocationRefusal = "quota-allocations" | "ip-allocations" | "allocations" | "draining";
+
 export class AllocationTable {
+  /** Allocations that were refused. */
+  readonly refusals = new Counters<AllocationRefusal>();
+  readonly #accounts: Accounts;
+  #closed = false;
   readonly #options: AllocationTableOptions;
-  readonly #byClient = new Map<string, Allocation>();
+  /** By 5-tuple: our socket, then the client's address. */
+  readonly #byClient = new Map<SocketId, Map<string, Allocation>>();
   readonly #byRelay = new Map<RelayId, Allocation>();
   /** Ports in use, those that are being bound included. */
   readonly #byPort = new Map<number, Allocation>();
@@ -56,15 +64,21 @@ export class AllocationTable {
 
   constructor(options: AllocationTableOptions) {
     this.#options = options;
+    this.#accounts = options.accounts ?? new Accounts();
+  }
+
+  /** No new allocations from now on (508). */
+  close(): void {
+    this.#closed = true;
   }
 
   get size(): number {
     return this.#byRelay.size;
   }
 
-  /** The allocation of this client, if it has not expired. */
-  of(now: Millis, client: SocketAddress): Allocation | null {
-    const allocation = this.#byClient.get(client.key);
+  /** The allocation of this client on that socket of ours, if it has not expired. */
+  of(now: Millis, socket: SocketId, client: SocketAddress): Allocation | null {
+    const allocation = this.#byClient.get(socket)?.get(client.key);
     if (!allocation) return null;
     if (allocation.expiresAt > now) return allocation;
     this.remove(allocation, "expired");
@@ -83,28 +97,43 @@ export class AllocationTable {
 
   /** A new allocation, for which the driver is asked to bind a socket. `quota` is the client's bound, `full` the server's. */
   create(now: Millis, o: NewAllocation): "ok" | "quota" | "full" {
-    const { limits } = this.#options;
-    const perOwner = o.owner.kind === "peer" ? limits.perPeer : limits.perForeign;
-    if ((this.#perOwner.get(o.owner.key) ?? 0) >= perOwner) return "quota";
-    if ((this.#perClientIp.get(o.client.ip) ?? 0) >= limits.perClientIp) return "quota";
-    if (this.#byRelay.size >= limits.allocations) return "full";
+    const refusal = this.#deny(o);
+    if (refusal) {
+      this.refusals.add(refusal);
+      return refusal === "quota-allocations" || refusal === "ip-allocations" ? "quota" : "full";
+    }
     const port = this.#freePort(null, o.request.evenPort);
-    if (port === null) return "full";
+    if (port === null) {
+      this.refusals.add("allocations");
+      return "full";
+    }
     const allocation = new Allocation({
       relay: ++this.#lastRelay,
       client: o.client,
+      clientSocket: o.clientSocket,
       owner: o.owner,
+      account: this.#accounts.of(o.owner.key),
       transaction: o.transaction,
       state: { kind: "binding", port, tries: 1, request: o.request },
       expiresAt: now + o.request.lifetimeMs,
     });
-    this.#byClient.set(o.client.key, allocation);
+    const clients = this.#byClient.get(o.clientSocket) ?? new Map<string, Allocation>();
+    this.#byClient.set(o.clientSocket, clients.set(o.client.key, allocation));
     this.#byRelay.set(allocation.relay, allocation);
     count(this.#perOwner, o.owner.key, 1);
     count(this.#perClientIp, o.client.ip, 1);
     this.#askToBind(allocation, port);
     this.#sweepAt ??= now + SWEEP_MS;
     return "ok";
+  }
+
+  #deny({ owner, client }: NewAllocation): AllocationRefusal | null {
+    const { limits } = this.#options;
+    if (this.#closed) return "draining";
+    const perOwner = owner.kind === "peer" ? this.#accounts.limits.allocationsPerKey : limits.perForeign;
+    if ((this.#perOwner.get(owner.key) ?? 0) >= perOwner) return "quota-allocations";
+    if ((this.#perClientIp.get(client.ip) ?? 0) >= limits.perClientIp) return "ip-allocations";
+    return this.#byRelay.size >= limits.allocations ? "allocations" : null;
   }
 
   /** The socket is there. */
@@ -136,9 +165,9 @@ export class AllocationTable {
   }
 
   remove(allocation: Allocation, reason: string): void {
-    const { relay, client, owner } = allocation;
+    const { relay, client, clientSocket, owner } = allocation;
     if (!this.#byRelay.delete(relay)) return;
-    this.#byClient.delete(client.key);
+    this.#byClient.get(clientSocket)?.delete(client.key);
     this.#byPort.delete(portOf(allocation));
     count(this.#perOwner, owner.key, -1);
     count(this.#perClientIp, client.ip, -1);
@@ -195,6 +224,7 @@ export class AllocationTable {
 
 export interface NewAllocation {
   readonly client: SocketAddress;
+  readonly clientSocket: SocketId;
   readonly owner: TurnOwner;
   readonly transaction: string;
   readonly request: AllocateRequest;

@@ -1,5 +1,6 @@
 /** One TURN allocation: a relayed transport address, whom it may exchange packets with, and its channels (RFC 8656 §3.2). */
 import type { Millis, SocketAddress, SocketId } from "@adit/core";
+import type { Account } from "./accounts.ts";
 import type { TurnOwner } from "./relay-policy.ts";
 
 /** RFC 8656 §9: "The Permission Lifetime MUST be 300 seconds". */
@@ -48,7 +49,11 @@ export interface AllocateRequest {
 export class Allocation {
   readonly relay: RelayId;
   readonly client: SocketAddress;
+  /** Ours, that the client talks to: with `client` the 5-tuple, whose transport protocol it implies. */
+  readonly clientSocket: SocketId;
   readonly owner: TurnOwner;
+  /** The owner's: what is relayed is charged to it. */
+  readonly account: Account;
   /** Of the request that made it: the same one again is a retransmission and gets the same answer. */
   readonly transaction: string;
   state: AllocationState;
@@ -61,14 +66,18 @@ export class Allocation {
   constructor(o: {
     readonly relay: RelayId;
     readonly client: SocketAddress;
+    readonly clientSocket: SocketId;
     readonly owner: TurnOwner;
+    readonly account: Account;
     readonly transaction: string;
     readonly state: AllocationState;
     readonly expiresAt: Millis;
   }) {
     this.relay = o.relay;
     this.client = o.client;
+    this.clientSocket = o.clientSocket;
     this.owner = o.owner;
+    this.account = o.account;
     this.transaction = o.transaction;
     this.state = o.state;
     this.expiresAt = o.expiresAt;

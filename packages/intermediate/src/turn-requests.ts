@@ -1,5 +1,5 @@
 /** TURN's four requests: Allocate, Refresh, CreatePermission, ChannelBind (RFC 8656 §7, §8, §10, §12). */
-import type { IpFamily, Logger, Millis, Random, SocketAddress } from "@adit/core";
+import type { IpFamily, Logger, Millis, Random, SocketAddress, SocketId } from "@adit/core";
 import {
   ADDRESS_FAMILY,
   getBytes,
@@ -67,6 +67,8 @@ export interface TurnRequestsOptions {
 /** An authenticated request. */
 interface Authenticated {
   readonly request: StunMessage;
+  /** Ours, that it came to. */
+  readonly socket: SocketId;
   readonly from: SocketAddress;
   readonly match: CredentialMatch;
 }
@@ -87,7 +89,12 @@ export class TurnRequests {
   }
 
   /** The response's bytes. */
-  handle(now: Millis, from: SocketAddress, request: StunMessage): Uint8Array | "later" | "unknown-method" {
+  handle(
+    now: Millis,
+    socket: SocketId,
+    from: SocketAddress,
+    request: StunMessage,
+  ): Uint8Array | "later" | "unknown-method" {
     if (!METHODS.has(request.method)) return "unknown-method";
     const auth = authenticate(now, request, from, { credentials: this.#options.credentials, nonces: this.#nonces });
     if (auth.kind === "refused") {
@@ -101,7 +108,7 @@ export class TurnRequests {
     if (unknown.length > 0) {
       return errorResponse(request, STUN_ERROR.UNKNOWN_ATTRIBUTE).unknownAttributes(unknown).build(options);
     }
-    const answer = this.#answer(now, { request, from, match });
+    const answer = this.#answer(now, { request, socket, from, match });
     if (answer === "later" || answer instanceof Uint8Array) return answer;
     if (typeof answer === "function") {
       return answer(new StunBuilder("success", request.method, request.transactionId)).build(options);
@@ -137,8 +144,8 @@ export class TurnRequests {
   }
 
   #answer(now: Millis, authenticated: Authenticated): Answer {
-    const { request, from, match } = authenticated;
-    const allocation = this.#options.allocations.of(now, from);
+    const { request, socket, from, match } = authenticated;
+    const allocation = this.#options.allocations.of(now, socket, from);
     if (request.method === STUN_METHOD.ALLOCATE) return this.#allocate(now, authenticated, allocation);
     if (allocation?.state.kind !== "live") return STUN_ERROR.ALLOCATION_MISMATCH;
     if (allocation.owner.key !== match.owner.key) return STUN_ERROR.WRONG_CREDENTIALS;
@@ -152,7 +159,7 @@ export class TurnRequests {
     }
   }
 
-  #allocate(now: Millis, { request, from, match }: Authenticated, standing: Allocation | null): Answer {
+  #allocate(now: Millis, { request, socket, from, match }: Authenticated, standing: Allocation | null): Answer {
     const transaction = transactionKey(request.transactionId);
     if (standing) {
       if (standing.transaction !== transaction) return STUN_ERROR.ALLOCATION_MISMATCH;
@@ -163,6 +170,7 @@ export class TurnRequests {
     if (typeof asked === "number") return asked;
     const created = this.#options.allocations.create(now, {
       client: from,
+      clientSocket: socket,
       owner: match.owner,
       transaction,
       request: {

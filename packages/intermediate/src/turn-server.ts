@@ -1,6 +1,7 @@
 /**
- * A TURN server (RFC 8656) over UDP, with the STUN Binding service on the same socket. Sans-IO: datagrams in, datagrams and
- * commands to bind relay sockets out.
+ * A TURN server (RFC 8656), with the STUN Binding service on the same sockets. Sans-IO: messages in, messages and commands to
+ * bind relay sockets out. A client is its address and the socket of ours that it talks to, UDP, TCP or TLS alike: whoever owns a
+ * stream cuts it into messages, and pads what goes back.
  *
  * Deviations from the RFC, each on purpose:
  * - 441 compares the holder of the credentials, not the text of the user name: `expiry:id` changes when credentials are renewed.
@@ -35,8 +36,15 @@ import {
   verifyFingerprint,
   writeChannelHeader,
 } from "@adit/ice";
+import type { Accounts } from "./accounts.ts";
 import type { Allocation, Channel, RelayId } from "./allocation.ts";
-import { AllocationTable, TURN_LIMITS, type TurnCommand, type TurnLimits } from "./allocation-table.ts";
+import {
+  type AllocationRefusal,
+  AllocationTable,
+  TURN_LIMITS,
+  type TurnCommand,
+  type TurnLimits,
+} from "./allocation-table.ts";
 import type { Credentials } from "./credentials.ts";
 import type { RelayPolicy } from "./relay-policy.ts";
 import { answerBinding } from "./stun-server.ts";
@@ -55,6 +63,7 @@ export interface TurnServerOptions {
   readonly policy: RelayPolicy;
   readonly random: Random;
   readonly limits?: Partial<TurnLimits>;
+  readonly accounts?: Accounts | undefined;
   readonly log?: Logger;
 }
 
@@ -67,6 +76,7 @@ export type TurnDrop =
   | "no-permission"
   | "denied-peer"
   | "too-long"
+  | "quota"
   | "queue-full";
 
 export interface TurnStats {
@@ -100,14 +110,14 @@ export class TurnServer {
   #relayedBytes = 0;
 
   constructor(options: TurnServerOptions) {
-    const { log = nullLogger, policy, random, credentials, bindIp, relayedIp, ports } = options;
+    const { log = nullLogger, policy, random, credentials, bindIp, relayedIp, ports, accounts } = options;
     const limits = { ...TURN_LIMITS, ...options.limits };
     this.#socket = options.socket;
     this.#relayedIp = relayedIp;
     this.#policy = policy;
     this.#random = random;
     this.#log = log;
-    this.#allocations = new AllocationTable({ bindIp, relayedIp, ports, limits, policy, random, log });
+    this.#allocations = new AllocationTable({ bindIp, relayedIp, ports, limits, accounts, policy, random, log });
     this.#requests = new TurnRequests({
       allocations: this.#allocations,
       credentials,
@@ -118,9 +128,9 @@ export class TurnServer {
     });
   }
 
-  /** A datagram from a client. `data` is kept until it is sent on. */
-  handleDatagram(now: Millis, from: SocketAddress, data: Uint8Array): void {
-    if (isChannelData(data)) return this.#handleChannelData(now, from, data);
+  /** A message from a client, to `socket` or, without one, to the first. `data` is kept until it is sent on. */
+  handleDatagram(now: Millis, from: SocketAddress, data: Uint8Array, socket: SocketId = this.#socket): void {
+    if (isChannelData(data)) return this.#handleChannelData(now, socket, from, data);
     const message = decodeStun(data);
     if (!message) return this.counters.add("malformed");
     if (message.fingerprintOffset >= 0 && !verifyFingerprint(message)) return this.counters.add("bad-fingerprint");
@@ -128,13 +138,13 @@ export class TurnServer {
       const response =
         message.method === STUN_METHOD.BINDING
           ? answerBinding(message, from)
-          : this.#requests.handle(now, from, message);
+          : this.#requests.handle(now, socket, from, message);
       if (response === "unknown-method") return this.counters.add("unexpected-message");
-      if (response !== "later") this.#transmit(response, this.#socket, from);
+      if (response !== "later") this.#transmit(response, socket, from);
       return;
     }
     if (message.class === "indication" && message.method === STUN_METHOD.SEND) {
-      return this.#handleSend(now, from, message);
+      return this.#handleSend(now, socket, from, message);
     }
     // A Binding indication keeps a NAT's mapping alive (RFC 8489 §5) and asks for nothing.
     if (message.class === "indication" && message.method === STUN_METHOD.BINDING) return;
@@ -156,7 +166,7 @@ export class TurnServer {
     const relayed = SocketAddress.of(this.#relayedIp, port);
     const response = this.#requests.allocateSuccess(allocation.client, relayed, request);
     this.#allocations.setLive(allocation, relayed, socket, response);
-    this.#transmit(response, this.#socket, allocation.client);
+    this.#transmit(response, allocation.clientSocket, allocation.client);
   }
 
   /** The driver could not. `portTaken`: another port may do. */
@@ -167,12 +177,32 @@ export class TurnServer {
     this.#log.warn("relay-bind-failed", { port: allocation.state.port, reason });
     const response = this.#requests.allocateFailure(allocation.state.request);
     this.#allocations.remove(allocation, "bind-failed");
-    this.#transmit(response, this.#socket, allocation.client);
+    this.#transmit(response, allocation.clientSocket, allocation.client);
+  }
+
+  /** The stream of a client ended. Its allocation can be reached by nobody any more: a new connection is another 5-tuple. */
+  handleClosed(now: Millis, from: SocketAddress, socket: SocketId): void {
+    const allocation = this.#allocations.of(now, socket, from);
+    if (allocation) this.#allocations.remove(allocation, "stream-closed");
+  }
+
+  hasAllocation(now: Millis, from: SocketAddress, socket: SocketId = this.#socket): boolean {
+    return this.#allocations.of(now, socket, from) !== null;
   }
 
   /** Whether this port of the relayed IP is a live allocation: for the relay policy. */
   isLivePort(port: number): boolean {
     return this.#allocations.ofPort(port) !== undefined;
+  }
+
+  /** Allocations that were refused, by reason. */
+  get refusals(): Counters<AllocationRefusal> {
+    return this.#allocations.refusals;
+  }
+
+  /** No new allocations; those that stand go on. */
+  beginDrain(): void {
+    this.#allocations.close();
   }
 
   /** Ends every allocation. Clients are not told: TURN has no message for it; their next Refresh would get 437. */
@@ -220,8 +250,8 @@ export class TurnServer {
   }
 
   /** The way of nearly every packet: a few table look-ups, no parsing beyond 4 bytes, no copy. */
-  #handleChannelData(now: Millis, from: SocketAddress, data: Uint8Array): void {
-    const allocation = this.#allocations.of(now, from);
+  #handleChannelData(now: Millis, socket: SocketId, from: SocketAddress, data: Uint8Array): void {
+    const allocation = this.#allocations.of(now, socket, from);
     if (!allocation) return this.counters.add("no-allocation");
     const channel = allocation.channel(now, channelNumberOf(data));
     if (!channel) return this.counters.add("no-channel");
@@ -230,8 +260,8 @@ export class TurnServer {
     this.#toPeer(now, allocation, channel.peer, channelPayload(data));
   }
 
-  #handleSend(now: Millis, from: SocketAddress, message: StunMessage): void {
-    const allocation = this.#allocations.of(now, from);
+  #handleSend(now: Millis, socket: SocketId, from: SocketAddress, message: StunMessage): void {
+    const allocation = this.#allocations.of(now, socket, from);
     if (!allocation) return this.counters.add("no-allocation");
     const peer = getXorAddress(message, STUN_ATTRIBUTE.XOR_PEER_ADDRESS);
     const data = getBytes(message, STUN_ATTRIBUTE.DATA);
@@ -247,6 +277,7 @@ export class TurnServer {
     if (allocation.state.kind !== "live") return this.counters.add("no-allocation");
     const neighbour = peer.ip === this.#relayedIp ? this.#allocations.ofPort(peer.port) : undefined;
     if (neighbour) return this.#toClient(now, neighbour, allocation.state.relayed, data);
+    if (!allocation.account.takeRelayed(now, data.length)) return this.counters.add("quota");
     this.#transmit(data, allocation.state.socket, peer);
     this.#countRelayed(data);
   }
@@ -262,8 +293,9 @@ export class TurnServer {
     if (data.length > MAX_UDP_PAYLOAD - (channel ? CHANNEL_DATA_HEADER_BYTES : DATA_INDICATION_OVERHEAD)) {
       return this.counters.add("too-long");
     }
+    if (!allocation.account.takeRelayed(now, data.length)) return this.counters.add("quota");
     const framed = channel ? this.#framer.frame(channel.number, data) : dataIndication(from, data, this.#random);
-    this.#transmit(framed, this.#socket, allocation.client);
+    this.#transmit(framed, allocation.clientSocket, allocation.client);
     this.#countRelayed(data);
   }
 

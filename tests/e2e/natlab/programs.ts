@@ -89,6 +89,7 @@ export class Program {
       this.#tail.push(text);
       if (this.#tail.length > 25) this.#tail.shift();
     }
+    if (process.env.ADIT_E2E_KEEP) process.stderr.write(`${this.name}: ${text}\n`);
     try {
       const line = JSON.parse(text) as Record<string, unknown>;
       const time = line.time;

@@ -22,14 +22,19 @@ interface WireEnd {
 export interface WireQuality {
   readonly delayMs: number;
   readonly jitterMs?: number;
-  /** 0 to 1, each frame by itself. */
+  /** 0 to 1: how many are lost. */
   readonly loss?: number;
+  /** How many in a row are lost at a time, 1 if not given. */
+  readonly lossBurst?: number;
+  /** What does not fit waits for up to {@link MAX_QUEUE_MS}, then the queue's tail is dropped. */
   readonly rateBitsPerS?: number;
 }
 
 const MAX_FRAME_BYTES = 2048;
 /** Frames on the way in one direction; what comes on top is dropped, as by a router whose queue is full. */
 const MAX_QUEUED = 4000;
+/** Of a wire with a rate limit. */
+const MAX_QUEUE_MS = 250;
 const MAX_READS_A_TURN = 64;
 
 const { i32, u64, i64 } = FFIType;
@@ -84,6 +89,7 @@ class Direction {
   readonly #to: number;
   readonly #queue: Frame[] = [];
   #head = 0;
+  #stillToLose = 0;
   #sentUntilMs = 0;
   #lastDueMs = 0;
   quality: WireQuality;
@@ -101,12 +107,25 @@ class Direction {
   }
 
   accept(nowMs: number, frame: Uint8Array): void {
-    const { delayMs, jitterMs = 0, loss = 0, rateBitsPerS = Number.POSITIVE_INFINITY } = this.quality;
-    if (Math.random() < loss || this.#queue.length - this.#head >= MAX_QUEUED) return;
+    const { delayMs, jitterMs = 0, rateBitsPerS = Number.POSITIVE_INFINITY } = this.quality;
+    if (this.#loses() || this.#queue.length - this.#head >= MAX_QUEUED) return;
+    if (this.#sentUntilMs - nowMs > MAX_QUEUE_MS) return;
     this.#sentUntilMs = Math.max(this.#sentUntilMs, nowMs) + (frame.length * 8000) / rateBitsPerS;
     const arrivesMs = this.#sentUntilMs + delayMs + Math.random() * jitterMs;
     this.#lastDueMs = Math.max(this.#lastDueMs, arrivesMs);
     this.#queue.push({ dueMs: this.#lastDueMs, data: frame.slice() });
+  }
+
+  #loses(): boolean {
+    const { loss = 0, lossBurst = 1 } = this.quality;
+    if (this.#stillToLose > 0) {
+      this.#stillToLose--;
+      return true;
+    }
+    // A burst begins as often as makes the share lost come out right.
+    if (Math.random() >= loss / (lossBurst - loss * (lossBurst - 1))) return false;
+    this.#stillToLose = lossBurst - 1;
+    return true;
   }
 
   deliver(nowMs: number): void {

@@ -1,4 +1,6 @@
-/** The intermediate as a whole: two UDP sockets, a driver, signaling and relay on it. */
+/** The intermediate as a whole: its sockets, a driver, signaling and relay on it. */
+
+import { createHash } from "node:crypto";
 import {
   type Clock,
   type Logger,
@@ -8,22 +10,33 @@ import {
   SocketAddress,
   type SocketId,
   systemRandom,
+  utf8,
 } from "@adit/core";
 import type { Identity } from "@adit/quic";
-import { Driver, type Incoming } from "@adit/transport";
+import { Driver } from "@adit/transport";
+import { type AccessPolicy, OPEN_POLICY } from "./access-policy.ts";
+import { Accounts } from "./accounts.ts";
 import { Credentials } from "./credentials.ts";
+import type { NameStore } from "./names/name-store.ts";
 import { chooseRelayAddress, hostAddresses, type RelayAddress } from "./relay-address.ts";
 import { RelayComponent } from "./relay-component.ts";
 import { RelayPolicy } from "./relay-policy.ts";
 import { SignalingServer } from "./signaling-server.ts";
+import { openStunListeners, type StunListeners } from "./stun-listeners.ts";
 import { TurnServer } from "./turn-server.ts";
 
 export interface IntermediateOptions {
   readonly identity: Identity;
   /** Where signaling (QUIC) listens. */
   readonly listen: SocketAddress;
-  /** Where STUN and TURN listen; another port than `listen`'s. */
+  /** Where STUN and TURN listen, UDP and TCP; another port than `listen`'s. */
   readonly stun: SocketAddress;
+  /** The same over TLS. */
+  readonly stunTls?: SocketAddress | undefined;
+  /** For TLS, PEM; the identity's own, self-signed, unless given. */
+  readonly tlsCertificate?: { readonly cert: string; readonly key: string } | undefined;
+  /** A second IP of this host for NAT behaviour discovery (RFC 5780). */
+  readonly alternateAddress?: string | undefined;
   /** The IP in relayed addresses, where it is not the one that `stun` is bound to. */
   readonly externalIp?: string | undefined;
   /** Both included. */
@@ -31,6 +44,10 @@ export interface IntermediateOptions {
   readonly allowPrivateRelay?: boolean | undefined;
   /** Which keys may use it at all; everybody unless given. */
   readonly allow?: ReadonlySet<string> | undefined;
+  /** Who owns which name; forgotten at the end of the process unless given. The caller closes it. */
+  readonly names?: NameStore | undefined;
+  /** Who may register and connect, and how much; asked each time, so that it may change. */
+  readonly policy?: (() => AccessPolicy) | undefined;
   /** Further sockets of this program that no relayed packet may reach. */
   readonly otherServices?: readonly SocketAddress[];
   readonly realm: string;
@@ -41,13 +58,18 @@ export interface IntermediateOptions {
   readonly random?: Random;
 }
 
+/** Sessions send something at least every 5 s (consent, RFC 7675), on the relay too: silence of twice that is the end of all of them. */
+export const DRAIN_QUIET_MS = 10_000;
+const DRAIN_POLL_MS = 50;
+
 interface Parts {
   readonly identity: Identity;
   readonly signalingAddress: SocketAddress;
-  readonly stunAddress: SocketAddress;
+  readonly stun: StunListeners;
   readonly relayAddress: RelayAddress;
   readonly signaling: SignalingServer;
   readonly turn: TurnServer;
+  readonly accounts: Accounts;
   readonly driver: Driver;
   readonly clock: Clock;
 }
@@ -57,27 +79,32 @@ export class Intermediate {
   /** Bound, with the ports that port 0 became. */
   readonly signalingAddress: SocketAddress;
   readonly stunAddress: SocketAddress;
+  readonly stun: StunListeners;
   readonly relayAddress: RelayAddress;
   readonly signaling: SignalingServer;
   readonly turn: TurnServer;
+  readonly accounts: Accounts;
   readonly driver: Driver;
   readonly clock: Clock;
   #open = true;
+  #draining = false;
 
   private constructor(parts: Parts) {
     this.identity = parts.identity;
     this.signalingAddress = parts.signalingAddress;
-    this.stunAddress = parts.stunAddress;
+    this.stun = parts.stun;
+    this.stunAddress = parts.stun.address;
     this.relayAddress = parts.relayAddress;
     this.signaling = parts.signaling;
     this.turn = parts.turn;
+    this.accounts = parts.accounts;
     this.driver = parts.driver;
     this.clock = parts.clock;
   }
 
   /**
    * Binds and serves.
-   * @throws UdpBindError when an address cannot be bound; RelayAddressError `bad-relay-address`.
+   * @throws UdpBindError when an address cannot be bound; RelayAddressError `bad-relay-address`; StunListenError `bad-stun-listener`.
    */
   static async start(options: IntermediateOptions): Promise<Intermediate> {
     const { log = nullLogger, clock = monotonicClock } = options;
@@ -94,6 +121,36 @@ export class Intermediate {
     return this.#open;
   }
 
+  get isDraining(): boolean {
+    return this.#draining;
+  }
+
+  /** Names were released or transferred by an operator. */
+  handleNamesChanged(): void {
+    if (this.#open) this.signaling.handleNamesChanged(this.clock.now());
+  }
+
+  /**
+   * Takes nothing new, tells all clients to go, and relays on for those that stand. Resolves when nobody has used the relay for
+   * {@link DRAIN_QUIET_MS}, after `limitMs` at the latest, or when `signal` says so.
+   */
+  async drain(limitMs: number, signal?: AbortSignal): Promise<"quiet" | "limit" | "aborted"> {
+    this.#draining = true;
+    this.signaling.beginDrain(this.clock.now());
+    this.turn.beginDrain();
+    const end = this.clock.now() + limitMs;
+    let [relayed, quietSince] = [this.turn.stats.relayedPackets, this.clock.now()];
+    while (this.turn.stats.allocations > 0) {
+      if (signal?.aborted) return "aborted";
+      const now = this.clock.now();
+      if (now >= end) return "limit";
+      if (this.turn.stats.relayedPackets !== relayed) [relayed, quietSince] = [this.turn.stats.relayedPackets, now];
+      else if (now - quietSince >= DRAIN_QUIET_MS) return "quiet";
+      await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
+    }
+    return "quiet";
+  }
+
   /** Says goodbye to all clients, ends every allocation, closes the sockets. Idempotent. */
   close(): void {
     if (!this.#open) return;
@@ -105,7 +162,8 @@ export class Intermediate {
 }
 
 async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock: Clock, log: Logger): Promise<Parts> {
-  const { identity, allow, random = systemRandom } = options;
+  const { identity, allow, random = systemRandom, names, policy: access = () => OPEN_POLICY } = options;
+  const accounts = new Accounts({ limits: () => access().limits });
   // What is received before the state machines stand is dropped; there is no await in between.
   let signaling: SignalingServer | null = null;
   let turn: TurnServer | null = null;
@@ -115,14 +173,11 @@ async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock:
       for (const { from, data } of batch) signaling?.handleDatagram(now, from, data);
     },
   });
-  const stunSocket = await driver.bind({
-    address: options.stun,
-    receive: (now: number, _socket: SocketId, batch: readonly Incoming[]) => {
-      for (const { from, data } of batch) turn?.handleDatagram(now, from, data);
-    },
-  });
+  const { stun: stunUdp, stunTls, alternateAddress: alternateIp } = options;
+  const certificate = options.tlsCertificate ?? { cert: identity.certificatePem, key: identity.keyPem };
+  const stun = await openStunListeners(driver, { stun: stunUdp, stunTls, alternateIp, certificate, clock }, () => turn);
   const signalingAddress = boundAddress(driver, signalingSocket);
-  const stunAddress = boundAddress(driver, stunSocket);
+  const stunAddress = stun.address;
   const relayAddress = chooseRelayAddress(stunAddress, options.externalIp ?? null);
   const credentials = new Credentials({
     realm: options.realm,
@@ -135,17 +190,19 @@ async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock:
     allowPrivate: options.allowPrivateRelay ?? false,
     relayedIp: relayAddress.ip,
     ownIps: hostAddresses(),
-    services: [signalingAddress, stunAddress, ...(options.otherServices ?? [])],
+    services: [signalingAddress, ...stun.all, ...(options.otherServices ?? [])],
     isLivePort: (port) => turn?.isLivePort(port) ?? false,
     isSessionPeer: (peerId, ip) => signaling?.rendezvous.isSessionPeer(peerId, ip) ?? false,
   });
   turn = new TurnServer({
-    socket: stunSocket,
+    socket: stun.socket,
+    discovery: stun.discovery,
     bindIp: stunAddress.ip,
     relayedIp: relayAddress.ip,
     ports: options.relayPorts,
     credentials,
     policy,
+    accounts,
     random,
     log,
   });
@@ -157,13 +214,24 @@ async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock:
     credentials,
     turnAddress: turnAddress(signalingAddress, stunAddress, options.externalIp),
     onSessionsChanged: () => policy.invalidate(),
+    names,
+    policy: access,
+    accounts,
+    resetKey: resetKey(identity),
     wake: () => driver.wake(),
     random,
     log,
   });
   driver.add(signaling);
   driver.add(new RelayComponent(turn, driver, log));
-  return { identity, signalingAddress, stunAddress, relayAddress, signaling, turn, driver, clock };
+  return { identity, signalingAddress, stun, relayAddress, signaling, turn, accounts, driver, clock };
+}
+
+/** Ed25519 signatures are deterministic: the same key for the same identity, without another file to keep (RFC 9000 §10.3.2). */
+function resetKey(identity: Identity): Uint8Array {
+  return createHash("sha256")
+    .update(identity.sign(utf8("adit stateless reset key 1")))
+    .digest();
 }
 
 const UNSPECIFIED = { 4: "0.0.0.0", 6: "::" } as const;

@@ -47,12 +47,14 @@ import {
 } from "./allocation-table.ts";
 import type { Credentials } from "./credentials.ts";
 import type { RelayPolicy } from "./relay-policy.ts";
-import { answerBinding } from "./stun-server.ts";
+import { BindingServer, type DiscoverySocket } from "./stun-server.ts";
 import { TurnRequests } from "./turn-requests.ts";
 
 export interface TurnServerOptions {
-  /** The socket that clients talk to. */
+  /** The socket that clients talk to, or the first of several. */
   readonly socket: SocketId;
+  /** RFC 5780: the four UDP sockets, {@link socket} among them. */
+  readonly discovery?: readonly DiscoverySocket[];
   /** Where relay sockets are bound. */
   readonly bindIp: string;
   /** The IP address in XOR-RELAYED-ADDRESS. */
@@ -103,6 +105,7 @@ export class TurnServer {
   readonly #log: Logger;
   readonly #allocations: AllocationTable;
   readonly #requests: TurnRequests;
+  readonly #binding: BindingServer;
   readonly #framer = new Framer();
   #transmits: Transmit[] = [];
   #nextTransmit = 0;
@@ -113,6 +116,7 @@ export class TurnServer {
     const { log = nullLogger, policy, random, credentials, bindIp, relayedIp, ports, accounts } = options;
     const limits = { ...TURN_LIMITS, ...options.limits };
     this.#socket = options.socket;
+    this.#binding = new BindingServer(options.discovery);
     this.#relayedIp = relayedIp;
     this.#policy = policy;
     this.#random = random;
@@ -135,10 +139,11 @@ export class TurnServer {
     if (!message) return this.counters.add("malformed");
     if (message.fingerprintOffset >= 0 && !verifyFingerprint(message)) return this.counters.add("bad-fingerprint");
     if (message.class === "request") {
-      const response =
-        message.method === STUN_METHOD.BINDING
-          ? answerBinding(message, from)
-          : this.#requests.handle(now, socket, from, message);
+      if (message.method === STUN_METHOD.BINDING) {
+        const answer = this.#binding.answer(message, from, socket);
+        return this.#transmit(answer.data, answer.socket, answer.to);
+      }
+      const response = this.#requests.handle(now, socket, from, message);
       if (response === "unknown-method") return this.counters.add("unexpected-message");
       if (response !== "later") this.#transmit(response, socket, from);
       return;

@@ -1,0 +1,116 @@
+/** Where STUN and TURN listen: UDP, TCP beside it, TLS, and the three further UDP sockets that NAT behaviour discovery needs. */
+import { AditError, type Clock, classifyIp, type Millis, SocketAddress, type SocketId } from "@adit/core";
+import type { Driver, Incoming } from "@adit/transport";
+import { type StreamLimits, StreamListener } from "./stream-listener.ts";
+import type { DiscoverySocket } from "./stun-server.ts";
+
+export class StunListenError extends AditError {
+  override readonly code = "bad-stun-listener";
+}
+
+export interface StunListenOptions {
+  /** UDP and TCP. */
+  readonly stun: SocketAddress;
+  readonly stunTls?: SocketAddress | undefined;
+  /** For {@link stunTls}: PEM. */
+  readonly certificate: { readonly cert: string; readonly key: string };
+  /** RFC 5780: a second IP address of this host. */
+  readonly alternateIp?: string | undefined;
+  readonly streamLimits?: Partial<StreamLimits> | undefined;
+  readonly clock: Clock;
+}
+
+/** The TURN server, which does not exist yet while sockets are bound. */
+export interface StunSink {
+  handleDatagram(now: Millis, from: SocketAddress, data: Uint8Array, socket: SocketId): void;
+  handleClosed(now: Millis, from: SocketAddress, socket: SocketId): void;
+  hasAllocation(now: Millis, from: SocketAddress, socket: SocketId): boolean;
+}
+
+export interface StunListeners {
+  /** The first UDP socket. */
+  readonly socket: SocketId;
+  readonly address: SocketAddress;
+  readonly tcpAddress: SocketAddress;
+  readonly tlsAddress: SocketAddress | null;
+  /** For the Binding service: four, or none. */
+  readonly discovery: readonly DiscoverySocket[];
+  /** Every address that is listened on. */
+  readonly all: readonly SocketAddress[];
+  readonly streams: readonly StreamListener[];
+}
+
+/** Binds all. @throws UdpBindError, StunListenError `bad-stun-listener`. */
+export async function openStunListeners(
+  driver: Driver,
+  options: StunListenOptions,
+  sink: () => StunSink | null,
+): Promise<StunListeners> {
+  const { stun, stunTls, alternateIp } = options;
+  if (alternateIp !== undefined) checkAlternate(stun, alternateIp);
+  const receive = (now: Millis, socket: SocketId, batch: readonly Incoming[]): void => {
+    const server = sink();
+    if (server) for (const { from, data } of batch) server.handleDatagram(now, from, data, socket);
+  };
+  const udp = async (address: SocketAddress): Promise<{ socket: SocketId; address: SocketAddress }> => {
+    const socket = await driver.bind({ address, receive });
+    const bound = driver.socket(socket);
+    if (!bound) throw new Error("the driver was closed while listeners were bound");
+    return { socket, address: bound.address };
+  };
+  const streams: StreamListener[] = [];
+  const stream = async (address: SocketAddress, tls?: { cert: string; key: string }): Promise<SocketAddress> => {
+    let id: SocketId | null = null;
+    const { clock, streamLimits } = options;
+    const listener = await StreamListener.listen({
+      address,
+      tls,
+      clock,
+      ...(streamLimits ? { limits: streamLimits } : {}),
+      hasAllocation: (from) => id !== null && (sink()?.hasAllocation(clock.now(), from, id) ?? false),
+      onClosed: (from) => {
+        if (id !== null) sink()?.handleClosed(clock.now(), from, id);
+        driver.wake();
+      },
+    });
+    id = driver.addSocket((handlers) => listener.attach(handlers), receive);
+    streams.push(listener);
+    return listener.address;
+  };
+
+  const first = await udp(stun);
+  const discovery = alternateIp === undefined ? [] : await bindDiscovery(first, alternateIp, udp);
+  const tcpAddress = await stream(first.address);
+  const tlsAddress = stunTls ? await stream(stunTls, options.certificate) : null;
+  const all = [first.address, ...discovery.map(({ address }) => address), ...(tlsAddress ? [tlsAddress] : [])];
+  return { ...first, tcpAddress, tlsAddress, discovery, all, streams };
+}
+
+async function bindDiscovery(
+  first: { readonly socket: SocketId; readonly address: SocketAddress },
+  alternateIp: string,
+  bind: (address: SocketAddress) => Promise<{ socket: SocketId; address: SocketAddress }>,
+): Promise<DiscoverySocket[]> {
+  const { ip, port } = first.address;
+  // RFC 5780 §6: the alternate port is the server's choice; the next one is what other servers take.
+  const second = await bind(SocketAddress.of(ip, port === 65_535 ? port - 1 : port + 1));
+  const third = await bind(SocketAddress.of(alternateIp, port));
+  const fourth = await bind(SocketAddress.of(alternateIp, second.address.port));
+  return [
+    { ...first, ip: "primary", port: "primary" },
+    { ...second, ip: "primary", port: "alternate" },
+    { ...third, ip: "alternate", port: "primary" },
+    { ...fourth, ip: "alternate", port: "alternate" },
+  ];
+}
+
+/** An answer from "the same address" means nothing on a wildcard socket, which answers from wherever the route leads. */
+function checkAlternate(stun: SocketAddress, alternateIp: string): void {
+  const alternate = SocketAddress.of(alternateIp, 0);
+  const wildcard = [stun.ip, alternate.ip].some((ip) => classifyIp(ip) === "unspecified");
+  if (wildcard || alternate.family !== stun.family || alternate.ip === stun.ip) {
+    throw new StunListenError(
+      `--alternate-address ${alternateIp} needs --stun on another address of the same family, named and not the wildcard; it is ${stun.key}`,
+    );
+  }
+}

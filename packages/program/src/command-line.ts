@@ -177,7 +177,9 @@ export class Program<O extends OptionTable> {
       command.action((...actionArgs: unknown[]) => {
         const first = argument || registered.name === null ? actionArgs[0] : undefined;
         if (registered.name === null && typeof first === "string") throw this.#unknownCommand(first);
-        choose(registered, command.optsWithGlobals(), typeof first === "string" ? first : null);
+        // A placeholder that ends in dots takes all words; the type sees them with spaces between.
+        const words = Array.isArray(first) ? first.join(" ") : first;
+        choose(registered, command.optsWithGlobals(), typeof words === "string" ? words : null);
       });
     }
     const first = this.#commands[0];

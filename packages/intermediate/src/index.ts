@@ -1,4 +1,8 @@
+export { AccessPolicy, OPEN_POLICY, parsePolicy, readPolicyFile } from "./access-policy.ts";
+export { Accounts } from "./accounts.ts";
 export { Credentials, type CredentialsOptions, type IssuedCredentials } from "./credentials.ts";
+export { DEFAULT_LIMITS, type Limits } from "./limits.ts";
+export { MemoryNameStore, type NameRecord, type NameStore, NameStoreError } from "./names/name-store.ts";
 export { makeProgram } from "./program.ts";
 export { type RelayDenial, RelayPolicy, type RelayPolicyOptions, type TurnOwner } from "./relay-policy.ts";
 export { Rendezvous, type RendezvousOptions, type RendezvousOutput } from "./rendezvous.ts";

@@ -1,8 +1,13 @@
 /** What `adit-intermediate` does: serves until it is told to end. */
+
+import { join } from "node:path";
 import { classifyIp, type Logger, type SocketAddress } from "@adit/core";
-import { type AdminServer, type Context, ExitError, startAdmin } from "@adit/program";
+import { type AdminServer, type Context, ExitError, sentenceOf, startAdmin } from "@adit/program";
 import type { Identity } from "@adit/quic";
 import { UdpBindError } from "@adit/transport";
+import { Health } from "./health.ts";
+import { type NameStore, NameStoreError } from "./names/name-store.ts";
+import { PolicyFile } from "./policy-file.ts";
 import { RelayAddressError } from "./relay-address.ts";
 import { Intermediate } from "./server.ts";
 import { intermediateMetrics, intermediateStatus, type Listener } from "./status.ts";
@@ -19,35 +24,93 @@ export interface IntermediateValues {
   readonly realm: string;
   readonly turnUser: readonly { readonly name: string; readonly password: string }[];
   readonly turnSecret: string | undefined;
+  /** Path of the policy file. */
+  readonly policy: string | undefined;
+  /** Ms. */
+  readonly drain: number;
 }
+
+/** How often names are looked at for what the `names` command has changed. */
+const NAMES_CHECK_MS = 1_000;
 
 /** @throws ExitError `usage` when an address cannot be bound, or the options contradict each other. */
 export async function intermediate(values: IntermediateValues, identity: Identity, context: Context): Promise<void> {
-  const { log, signal } = context;
+  const { log } = context;
   checkPorts(values.listen, values.stun);
-  const server = await start(values, identity, log);
+  const policy = new PolicyFile(values.policy ?? null, log);
+  const names = await openNames(context.stateDir);
+  try {
+    await serve(values, { identity, policy, names }, context);
+  } finally {
+    names.close();
+  }
+}
+
+interface Opened {
+  readonly identity: Identity;
+  readonly policy: PolicyFile;
+  readonly names: NameStore;
+}
+
+async function serve(values: IntermediateValues, opened: Opened, context: Context): Promise<void> {
+  const { log, signal } = context;
+  const { policy, names } = opened;
+  const server = await start(values, opened, log);
+  const reload = (): void => {
+    policy.reload();
+  };
+  const watch = setInterval(() => watchNames(names, server, log), NAMES_CHECK_MS);
+  process.on("SIGHUP", reload);
   let admin: AdminServer | null = null;
   try {
     const listeners: Listener[] = [
       { service: "signaling", address: server.signalingAddress.key },
       { service: "stun", address: server.stunAddress.key },
     ];
+    const health = new Health(server, names);
     admin = await startAdmin(values.admin, {
-      health: () => ({ ready: server.isListening, listening: server.isListening }),
+      health: () => health.check(),
       status: () => intermediateStatus(server, listeners),
-      metrics: () => intermediateMetrics(server),
+      metrics: () => intermediateMetrics(server, health, policy),
     });
     listeners.push({ service: "admin", address: admin.address.key });
     announce(server, values, listeners, log);
     await aborted(signal);
+    if (values.drain > 0) {
+      log.info("draining", { allocations: server.turn.stats.allocations, limitMs: values.drain });
+      log.info("drained", { ended: await server.drain(values.drain), allocations: server.turn.stats.allocations });
+    }
+    health.close();
   } finally {
+    clearInterval(watch);
+    process.off("SIGHUP", reload);
     server.close();
     await admin?.close();
   }
 }
 
-async function start(values: IntermediateValues, identity: Identity, log: Logger): Promise<Intermediate> {
-  const { allow, turnUser, admin, ...rest } = values;
+async function openNames(stateDir: string): Promise<NameStore> {
+  const { NAMES_FILE, SqliteNameStore } = await import("./names/sqlite-name-store.ts");
+  try {
+    return SqliteNameStore.open(join(stateDir, NAMES_FILE));
+  } catch (error) {
+    if (error instanceof NameStoreError) throw new ExitError("usage", error.message, { cause: error });
+    throw error;
+  }
+}
+
+/** The `names` command writes to the same file. */
+function watchNames(names: NameStore, server: Intermediate, log: Logger): void {
+  try {
+    if (names.changedElsewhere()) server.handleNamesChanged();
+  } catch (error) {
+    log.error("names-unavailable", { message: sentenceOf(error) });
+  }
+}
+
+async function start(values: IntermediateValues, opened: Opened, log: Logger): Promise<Intermediate> {
+  const { allow, turnUser, admin, policy: _path, drain: _drain, ...rest } = values;
+  const { identity, policy, names } = opened;
   try {
     return await Intermediate.start({
       ...rest,
@@ -55,6 +118,8 @@ async function start(values: IntermediateValues, identity: Identity, log: Logger
       allow: allow.length === 0 || allow.includes("any") ? undefined : new Set(allow),
       turnUsers: turnUser,
       otherServices: [admin],
+      names,
+      policy: () => policy.current,
       log,
     });
   } catch (error) {

@@ -3,6 +3,7 @@ import {
   addIdCommand,
   addStatusCommand,
   adminOption,
+  duration,
   ipAddress,
   list,
   type OptionTable,
@@ -18,6 +19,7 @@ import {
   value,
   withState,
 } from "@adit/program";
+import { namesAction, runNamesCommand } from "./names/names-command.ts";
 import { intermediateStatusInWords } from "./status.ts";
 
 const options = {
@@ -34,6 +36,11 @@ const options = {
   realm: value(text, { help: "the realm of TURN credentials", default: "adit" }),
   turnUser: list(userPassword, { help: "a foreign TURN client's credentials" }),
   turnSecret: value(secretText, { help: "shared secret of expiring TURN credentials (username EXPIRY:ID)" }),
+  policy: value(text, { help: "a TOML file: who may register and connect, and how much; read again on SIGHUP" }),
+  drain: value(duration, {
+    help: "after SIGTERM, how long to relay on for sessions that stand, taking nothing new",
+    default: "0s",
+  }),
   ...statusOptions,
 } as const satisfies OptionTable;
 
@@ -60,10 +67,23 @@ export function makeProgram(): Program<typeof options> {
       "realm",
       "turnUser",
       "turnSecret",
+      "policy",
+      "drain",
     ],
     run: async (values, context) => {
       const { intermediate } = await import("./intermediate.ts");
       await withState(context, ({ identity }) => intermediate(values, identity, context));
+      return 0;
+    },
+  });
+  program.command({
+    name: "names",
+    summary: "Lists the names and whose they are, releases one, or gives one to a key; the program may be running.",
+    example: "adit-intermediate names release office",
+    uses: ["json"],
+    argument: namesAction,
+    run: async ({ json }, context, action) => {
+      await runNamesCommand(action, json, context);
       return 0;
     },
   });

@@ -1,7 +1,8 @@
 /** What the admin address shows of a running intermediate: `GET /status` and `GET /metrics`, and the former in words. */
-import type { Counters } from "@adit/core";
 import { type Metric, VERSION } from "@adit/program";
 import { z } from "zod";
+import type { Health } from "./health.ts";
+import type { PolicyFile } from "./policy-file.ts";
 import type { Intermediate } from "./server.ts";
 
 export interface IntermediateStatus {
@@ -54,49 +55,74 @@ export function intermediateStatus(
   };
 }
 
-export function intermediateMetrics({ signaling, turn, driver }: Intermediate): readonly Metric[] {
+export function intermediateMetrics(
+  { signaling, turn, driver, accounts, isDraining }: Intermediate,
+  health: Health,
+  policy: PolicyFile,
+): readonly Metric[] {
   const { allocations, relayedBytes, relayedPackets } = turn.stats;
-  const sessions = signaling.rendezvous.sessionCounts();
+  const { rendezvous, quic } = signaling;
+  const sessions = rendezvous.sessionCounts();
+  const gauge = (name: string, help: string, value: number): Metric => metric(name, "gauge", help, [{ value }]);
+  const counter = (name: string, help: string, value: number): Metric => metric(name, "counter", help, [{ value }]);
   return [
     metric("adit_info", "gauge", "1, with the version.", [{ labels: { version: VERSION }, value: 1 }]),
-    metric("adit_signaling_clients", "gauge", "Clients connected.", [{ value: signaling.clientCount }]),
-    metric("adit_registrations", "gauge", "Connectors registered under a name.", [
-      { value: signaling.rendezvous.registrations().length },
-    ]),
-    metric("adit_sessions", "gauge", "Sessions that are known and not over.", [{ value: sessions.active }]),
-    metric("adit_sessions_total", "counter", "Sessions introduced.", [{ value: sessions.total }]),
+    gauge("adit_ready", "1 when /healthz answers 200.", Number(health.check().ready)),
+    gauge("adit_draining", "1 from SIGTERM on.", Number(isDraining)),
+    gauge("adit_event_loop_lag_seconds", "The longest of the last ten seconds.", health.eventLoopLagMs / 1000),
+    gauge("process_resident_memory_bytes", "Resident memory.", process.memoryUsage.rss()),
+    counter("process_cpu_seconds_total", "User and system CPU time.", cpuSeconds()),
+    gauge("adit_policy_reload_failures", "Reloads of the policy file that failed since one worked.", policy.failures),
+    gauge("adit_signaling_clients", "Clients connected.", signaling.clientCount),
+    gauge("adit_signaling_handshakes", "QUIC handshakes under way.", signaling.handshakeCount),
+    counter("adit_signaling_retries_total", "Clients told to prove their address first.", signaling.retriesSent),
+    counter("adit_signaling_resets_total", "Stateless resets: packets of unknown connections.", signaling.resetsSent),
+    gauge("adit_registrations", "Connectors registered under a name.", rendezvous.registrations().length),
+    gauge("adit_accounts", "Identities whose use is remembered.", accounts.size),
+    gauge("adit_sessions", "Sessions that are known and not over.", sessions.active),
+    counter("adit_sessions_total", "Sessions introduced.", sessions.total),
     metric(
       "adit_session_outcomes",
       "gauge",
       "Sessions introduced since start, by the path they last reported.",
       (["direct", "relayed", "failed"] as const).map((outcome) => ({ labels: { outcome }, value: sessions[outcome] })),
     ),
-    metric("adit_turn_allocations", "gauge", "TURN allocations.", [{ value: allocations }]),
-    metric("adit_turn_relayed_bytes_total", "counter", "Payload bytes relayed, both directions.", [
-      { value: relayedBytes },
+    gauge("adit_turn_allocations", "TURN allocations.", allocations),
+    counter("adit_turn_relayed_bytes_total", "Payload bytes relayed, both directions.", relayedBytes),
+    counter("adit_turn_relayed_packets_total", "Packets relayed, both directions.", relayedPackets),
+    byReason("adit_refusals_total", "Requests refused to somebody, by reason.", [
+      rendezvous.counters,
+      accounts.counters,
+      turn.refusals,
+      signaling.drops,
     ]),
-    metric("adit_turn_relayed_packets_total", "counter", "Packets relayed, both directions.", [
-      { value: relayedPackets },
-    ]),
-    dropped("adit_turn_dropped_total", "Datagrams that the STUN and TURN server dropped.", turn.counters),
-    dropped(
-      "adit_signaling_refused_total",
-      "What the rendezvous refused or could not pass on.",
-      signaling.rendezvous.counters,
-    ),
-    dropped("adit_signaling_dropped_total", "First packets of clients dropped at a bound.", signaling.drops),
-    dropped("adit_quic_dropped_total", "QUIC datagrams dropped before any connection.", signaling.quic.drops),
-    dropped("adit_udp_dropped_total", "Datagrams not sent because a socket was full or closed.", driver.drops),
+    byReason("adit_turn_dropped_total", "Datagrams that the STUN and TURN server dropped.", [turn.counters]),
+    byReason("adit_quic_dropped_total", "QUIC datagrams dropped before any connection.", [quic.drops]),
+    byReason("adit_udp_dropped_total", "Datagrams not sent because a socket was full or closed.", [driver.drops]),
   ];
+}
+
+function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
 }
 
 function metric(name: string, type: Metric["type"], help: string, samples: Metric["samples"]): Metric {
   return { name, type, help, samples };
 }
 
-function dropped(name: string, help: string, counters: Counters<never> | Counters<string>): Metric {
-  const samples = Object.entries(counters.toJSON()).map(([reason, value]) => ({ labels: { reason }, value }));
-  return metric(name, "counter", help, samples);
+/** A reason that several have is one sample. */
+function byReason(name: string, help: string, sources: readonly { toJSON(): Record<string, number> }[]): Metric {
+  const sums = new Map<string, number>();
+  for (const source of sources) {
+    for (const [reason, count] of Object.entries(source.toJSON())) sums.set(reason, (sums.get(reason) ?? 0) + count);
+  }
+  return metric(
+    name,
+    "counter",
+    help,
+    [...sums].map(([reason, value]) => ({ labels: { reason }, value })),
+  );
 }
 
 const statusSchema = z.object({

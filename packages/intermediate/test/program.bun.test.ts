@@ -47,6 +47,15 @@ class Run {
       .map((line) => JSON.parse(line) as Line);
   }
 
+  async event(name: string): Promise<Line> {
+    for (let waited = 0; waited < 10_000; waited += 10) {
+      const line = this.err.endsWith("\n") ? this.lines.find(({ event }) => event === name) : null;
+      if (line) return line;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    throw new Error(`no ${name}: ${this.err}`);
+  }
+
   async listening(service: string): Promise<string> {
     const line = await this.line((line) => line.event === "listening" && line.service === service, service);
     return line.address ?? "";
@@ -158,4 +167,63 @@ test("the file's options count, and SIGINT is a clean end too", async (t) => {
   t.ok(!run.err.includes("loopback-relay-denied"));
   run.child.kill("SIGINT");
   t.equal(await run.exit, 0, run.err);
+});
+
+const KEY = "a".repeat(51).concat("q");
+const OTHER_KEY = "b".repeat(51).concat("q");
+
+test("names: reserved, listed, transferred and released beside the running program and without it", async (t) => {
+  const run = new Run(t, serve());
+  await run.listening("admin");
+  const state = join(run.dir, "state");
+  const names = async (...args: string[]): Promise<{ status: number | null; out: string; err: string }> => {
+    const command = new Run(t, () => ["names", ...args, "--state-dir", state]);
+    const status = await command.exit;
+    return { status, out: command.out.trim(), err: command.err };
+  };
+  t.same((await names("list")).out, "no names");
+  t.match((await names("transfer", "office", KEY)).out, /^office belongs to a{51}q$/);
+  t.match((await names("transfer", "office", OTHER_KEY)).out, /office belongs to b{51}q; before, to a{51}q$/);
+  t.match((await names("list")).out, /^office +b{51}q +taken \d{4}-/);
+  t.equal(JSON.parse((await names("list", "--json")).out)[0].peerId, OTHER_KEY);
+  run.child.kill("SIGTERM");
+  t.equal(await run.exit, 0);
+  t.match((await names("release", "office")).out, /office is free; it belonged to b{51}q/);
+  t.equal((await names("release", "office")).status, 4);
+  t.equal((await names("transfer", "office")).status, 2);
+  t.match((await names("relaese", "office")).err, /expected list, release NAME, or transfer NAME PEERID/);
+  writeFileSync(join(state, "names.sqlite"), "no database at all, for sure. ".repeat(200));
+  const damaged = await names("list");
+  t.equal(damaged.status, 1);
+  t.match(damaged.err, /names\.sqlite is damaged .* was left as it is/);
+  const refused = new Run(t, () => [...serve()(run.dir)]);
+  t.equal(await refused.exit, 2, "it does not start with an empty table over somebody's names");
+  t.match(refused.err, /is damaged/);
+});
+
+test("SIGHUP reads the policy anew; a file that is not right keeps the old one and says so", async (t) => {
+  let path = "";
+  const run = new Run(t, (dir) => {
+    path = join(dir, "policy.toml");
+    writeFileSync(path, `[[register]]\nkeys = ["${KEY}"]\n`);
+    return serve("--policy", path)(dir);
+  });
+  const admin = await run.listening("admin");
+  const metric = async (name: string) =>
+    new RegExp(`^${name} (.*)$`, "m").exec((await fetchText(`http://${admin}/metrics`)).body)?.[1];
+  writeFileSync(path, `[[register]]\nkeys = ["bob"]\n`);
+  run.child.kill("SIGHUP");
+  const kept = await run.event("policy-kept");
+  t.match(kept.message ?? "", /the old policy stays in force: .*register\.0\.keys\.0 = "bob"/);
+  t.equal(await metric("adit_policy_reload_failures"), "1");
+  writeFileSync(path, `[[register]]\nkeys = ["any"]\n`);
+  run.child.kill("SIGHUP");
+  await run.event("policy-reloaded");
+  t.equal(await metric("adit_policy_reload_failures"), "0");
+  t.equal(await metric("adit_ready"), "1");
+  const bad = new Run(t, (dir) => {
+    writeFileSync(join(dir, "policy.toml"), "limits = 3\n");
+    return serve("--policy", join(dir, "policy.toml"))(dir);
+  });
+  t.equal(await bad.exit, 2, "at the start a bad file is an error");
 });

@@ -1,0 +1,35 @@
+import { test } from "@adit/harness";
+import { Health } from "../src/health.ts";
+import { MemoryNameStore, NameStoreError } from "../src/names/name-store.ts";
+
+test("ready is listening, not draining, and names that can be looked up", async (t) => {
+  const server = { isListening: true, isDraining: false };
+  const names = new MemoryNameStore();
+  const health = new Health(server, names);
+  t.teardown(() => health.close());
+  const seen = () => {
+    const { ready, listening, draining, names } = health.check();
+    return { ready, listening, draining, names };
+  };
+  t.same(seen(), { ready: true, listening: true, draining: false, names: "ok" });
+  server.isDraining = true;
+  t.same(seen(), { ready: false, listening: true, draining: true, names: "ok" });
+  server.isDraining = false;
+  server.isListening = false;
+  t.equal(health.check().ready, false);
+  server.isListening = true;
+  names.ownerOf = () => {
+    throw new NameStoreError("damaged", "the file is damaged");
+  };
+  t.same(seen(), { ready: false, listening: true, draining: false, names: "the file is damaged" });
+});
+
+test("an event loop that stands still is seen while it does, and for ten seconds after", async (t) => {
+  const health = new Health({ isListening: true, isDraining: false }, new MemoryNameStore());
+  t.teardown(() => health.close());
+  const until = performance.now() + 700;
+  while (performance.now() < until);
+  t.ok(health.eventLoopLagMs >= 400, "although no timer has run yet");
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  t.ok(health.eventLoopLagMs >= 400, "and afterwards");
+});

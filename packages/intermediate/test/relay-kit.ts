@@ -12,6 +12,7 @@ import {
   TRANSPORT_UDP,
   verifyIntegrity,
 } from "@adit/ice";
+import type { Accounts } from "../src/accounts.ts";
 import type { TurnLimits } from "../src/allocation-table.ts";
 import { Credentials } from "../src/credentials.ts";
 import { RelayPolicy } from "../src/relay-policy.ts";
@@ -34,6 +35,7 @@ export interface RelayKitOptions {
   readonly allowPrivate?: boolean;
   readonly ports?: { readonly first: number; readonly last: number };
   readonly limits?: Partial<TurnLimits>;
+  readonly accounts?: Accounts;
   readonly relayIp?: string;
   readonly bindIp?: string;
   readonly seed?: number;
@@ -94,6 +96,7 @@ export class RelayKit {
       policy: this.policy,
       random,
       log: nullLogger,
+      accounts: options.accounts,
       ...(options.limits ? { limits: options.limits } : {}),
     });
   }

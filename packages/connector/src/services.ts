@@ -7,8 +7,8 @@ export interface ServiceRequest {
   readonly session: { readonly peer: { readonly id: string } };
   readonly name: string;
   readonly protocol: "tcp" | "udp";
-  accept(): ByteStream;
-  refuse(code: "service-unknown" | "service-unavailable", reason: string): void;
+  accept(): Promise<ByteStream>;
+  refuse(code: "service-unknown" | "service-unavailable", reason: string): Promise<void>;
 }
 
 /** The TCP server behind a service must take the connection within this time, ms. */
@@ -105,7 +105,7 @@ export class Services {
     socket.once("close", () => this.#sockets.delete(socket));
     let stream: ByteStream;
     try {
-      stream = request.accept();
+      stream = await request.accept();
     } catch (error) {
       // The peer gave up while the service was being reached.
       this.#log.debug("stream-gone", { service: request.name, reason: sentenceOf(error) });

@@ -72,12 +72,12 @@ function request(name: string, stream: ByteStream | Error, protocol: "tcp" | "ud
     session: { peer: { id: "peer" } },
     name,
     protocol,
-    accept: () => {
+    accept: async () => {
       answers.push("accepted");
       if (stream instanceof Error) throw stream;
       return stream;
     },
-    refuse: (code, reason) => void answers.push(`${code}: ${reason}`),
+    refuse: async (code, reason) => void answers.push(`${code}: ${reason}`),
   };
   return { asked, answers };
 }

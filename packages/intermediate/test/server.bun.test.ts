@@ -253,7 +253,7 @@ test("a connector and an agent with our own transport: registered, found, introd
     name: "office",
     bind: { ip: "127.0.0.2", port: 0 },
     admit: (peerId) => peerId === agentKey.peerId,
-    onService: (request) => request.accept().finish(),
+    onService: (request) => void request.accept().then((stream) => stream.finish()),
   });
   t.teardown(() => connector.close("the test is over"));
   const agent = await startEndpoint({

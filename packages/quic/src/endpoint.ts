@@ -115,6 +115,11 @@ export class QuicEndpoint {
     return this.#admit(now, native, config, id, null, options);
   }
 
+  /** Nobody drives the connection any more: its IDs lead nowhere from now on, and it counts no longer. */
+  forget(connection: QuicConnection): void {
+    this.#owner.closed(connection);
+  }
+
   /** Whose datagram this is. Never throws; what is dropped is counted. */
   route(data: Uint8Array): Route {
     const header = parsePacketHeader(data);

@@ -10,6 +10,7 @@ export const WIRE_ERROR_CODES = {
   "name-taken": "another key holds the name",
   "peer-changed": "the name belongs to another key than the expected one",
   "unknown-session": "the session does not exist, or no longer",
+  "session-gone": "the other side was started anew and does not know the session",
   "too-many": "a limit was reached: sessions, messages per second, bytes waiting",
   "service-unknown": "the connector exposes no service of that name",
   "service-unavailable": "the service is exposed but did not answer",

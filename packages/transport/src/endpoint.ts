@@ -7,8 +7,9 @@ export interface IncomingService {
   readonly session: SessionHandle;
   readonly name: string;
   readonly protocol: "tcp" | "udp";
-  accept(): QuicStream;
-  refuse(code: string, reason: string): void;
+  /** @throws when the peer has given up meanwhile. */
+  accept(): Promise<QuicStream>;
+  refuse(code: string, reason: string): Promise<void>;
 }
 
 export interface EndpointOptions {

@@ -16,7 +16,7 @@ interface Side {
 
 function side(): Side {
   const data = new DataPath();
-  const pairs = { direct: data.learn(0, DIRECT), relay: data.learn(0, RELAY) };
+  const pairs = { direct: data.learn(0, DIRECT).pair, relay: data.learn(0, RELAY).pair };
   return { data, pairs, connection: null, stream: null };
 }
 
@@ -83,7 +83,7 @@ class Wires {
 
   #deliver(to: Side, from: SocketAddress, data: Uint8Array): void {
     if (this.cut && from === DIRECT) return;
-    const pair = to.data.learn(0, from);
+    const { pair } = to.data.learn(0, from);
     if (to === this.connector && !to.connection) {
       const route = this.#server.route(data);
       if (route.kind !== "initial") return;
@@ -138,3 +138,13 @@ for (const direction of ["download", "upload"] as const) {
     t.ok(await wires.run(() => writeAll(sender.stream) > 0, 5_000));
   });
 }
+
+test("routes are bounded, and none that has a slot is forgotten for another", (t) => {
+  const { data, pairs } = side();
+  data.slots.bind(pairs.relay, []);
+  const evicted: (string | null)[] = [];
+  for (let port = 1; port <= 1_000; port++) evicted.push(data.learn(0, SocketAddress.of("192.0.2.99", port)).evicted);
+  t.ok(data.route(pairs.relay));
+  t.equal(data.route(pairs.direct), null);
+  t.equal(evicted.filter((pair) => pair !== null).length, 1_000 + 2 - 200);
+});

@@ -27,8 +27,8 @@ async function network(t: T, changes: Partial<EndpointOptions> = {}): Promise<Ne
     bind: { ip: "127.0.0.3", port: 0 },
     admit: (peerId) => peerId === agentIdentity.peerId,
     onService: (request) => {
-      if (request.name === "echo") echo(request.accept());
-      else request.refuse("service-unknown", `there is no service "${request.name}" here`);
+      if (request.name === "echo") void request.accept().then(echo);
+      else void request.refuse("service-unknown", `there is no service "${request.name}" here`);
     },
     ...changes,
   });
@@ -87,6 +87,26 @@ test("an agent that is not allowed is told so before any packet is sent to it", 
     code: "not-allowed",
     message: new RegExp(`--allow ${agent.peerId}`),
   });
+});
+
+test("a service opens at once while another stream of the session sends all it can", async (t) => {
+  const { agent } = await network(t);
+  const session = await agent.connect({ target: "office", service: "echo", waitMs: 5_000 });
+  const busy = await session.openService("echo");
+  const chunk = new Uint8Array(65_536);
+  const pour = (): void => {
+    try {
+      while (busy.write(chunk) > 0);
+    } catch {
+      // the session was closed at the end of the test
+    }
+  };
+  busy.onWritable = pour;
+  busy.onReadable = () => {
+    while (typeof busy.read(chunk) === "number");
+  };
+  pour();
+  for (let i = 0; i < 20; i++) t.equal(await exchange(await session.openService("echo"), `number ${i}`), `number ${i}`);
 });
 
 test("an unknown name is asked for again until the wait is over", async (t) => {

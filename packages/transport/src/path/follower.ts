@@ -23,7 +23,7 @@ type State =
   /** The active path is silent: complain until something is heard. */
   | {
       readonly name: "complaining";
-      readonly active: KnownPair;
+      active: KnownPair;
       readonly since: Millis;
       reportAt: Millis;
       suspended: boolean;
@@ -105,7 +105,7 @@ export class FollowerPolicy {
   }
 
   handleAnswer(now: Millis, pair: PathPair, rttMs: Millis): void {
-    const known = this.#pairs.add(now, pair);
+    const known = this.#know(now, pair);
     known.answeredAt = now;
     known.rtt.add(rttMs);
     this.#peerGone = false;
@@ -118,8 +118,18 @@ export class FollowerPolicy {
     if (state.name === "complaining" && state.active === known) this.#recover(now, state);
   }
 
-  handlePairLost(pair: PairId): void {
-    this.#pairs.delete(pair);
+  /** ICE gave the pair up. The active one stays until the peer moves: it has to prove itself, or is complained about. */
+  handlePairLost(now: Millis, pair: PairId): void {
+    if (this.activePair !== pair) this.#pairs.delete(pair);
+    else if (this.#state.name === "steady") this.#state.liveness.demandProof(now);
+  }
+
+  #know(now: Millis, pair: PathPair): KnownPair {
+    const known = this.#pairs.add(now, pair);
+    const state = this.#state;
+    if ((state.name === "steady" || state.name === "complaining") && state.active.pair.id === pair.id)
+      state.active = known;
+    return known;
   }
 
   /** A QUIC packet came in on `pair`. */

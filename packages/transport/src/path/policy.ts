@@ -14,7 +14,7 @@ import {
 } from "./actions.ts";
 import { type KnownPair, KnownPairs, type PathPair } from "./known-pairs.ts";
 import { ACTIVE_FOR_MS, Liveness } from "./liveness.ts";
-import { LEAVE_DIRECT_AFTER_MS, shouldUseDirect } from "./preference.ts";
+import { ENTER_DIRECT_SLACK_MS, LEAVE_DIRECT_AFTER_MS, shouldUseDirect } from "./preference.ts";
 import type { SlotIndex, SlotTable } from "./slots.ts";
 import { SwitchGap } from "./switch-gap.ts";
 
@@ -153,7 +153,7 @@ export class PathPolicy {
 
   /** A check on the pair succeeded; `rttMs` is its round trip. */
   handleAnswer(now: Millis, pair: PathPair, rttMs: Millis): void {
-    const known = this.#pairs.add(now, pair);
+    const known = this.#know(now, pair);
     known.answeredAt = now;
     known.rtt.add(rttMs);
     this.#peerGone = false;
@@ -168,6 +168,15 @@ export class PathPolicy {
       return;
     }
     this.#evaluate(now);
+  }
+
+  /** The active pair stays the object that carries it, also when ICE comes to see it as of another kind. */
+  #know(now: Millis, pair: PathPair): KnownPair {
+    const known = this.#pairs.add(now, pair);
+    if (this.#state.name === "steady" && this.#state.active.pair.id === pair.id && this.#state.active !== known) {
+      this.#state = { ...this.#state, active: known };
+    }
+    return known;
   }
 
   /** ICE gave the pair up: consent expired, its socket or allocation is gone. */
@@ -219,6 +228,11 @@ export class PathPolicy {
     this.#pairs.get(this.#state.trial.pair)?.fail(now);
     this.#state.trial = null;
     this.#evaluate(now);
+  }
+
+  /** QUIC would not move to the pair that was chosen last. */
+  handleMigrateFailed(now: Millis): void {
+    this.#leave(now, "QUIC could not move to the path", now);
   }
 
   /** The peer hears nothing on the active path (PathReport). It is believed only after checks of ours went unanswered. */
@@ -314,6 +328,10 @@ export class PathPolicy {
       if (direct && shouldUseDirect("relay", direct.rtt.minMs, state.active.rtt.minMs)) this.#try(now, direct, "move");
       return;
     }
+    if (direct && direct !== state.active && isWorthMoving(direct, state.active)) {
+      this.#try(now, direct, "move");
+      return;
+    }
     if (!relay) return;
     if (this.#options.slots.slotOf(relay.pair.id) === null) {
       this.#try(now, relay, "standby");
@@ -383,8 +401,10 @@ export class PathPolicy {
     this.#migrations++;
     this.#pendingChange = { from, to: to.pair.kind, reason };
     this.#gap.start(now, to.pair.id);
-    if (to.pair.kind === "direct") this.#punch = null;
-    else this.#schedulePunch(now);
+    if (to.pair.kind === "direct") {
+      this.#punch = null;
+      this.#punchBackoff.reset();
+    } else this.#schedulePunch(now);
   }
 
   #steady(now: Millis, active: KnownPair): Extract<State, { name: "steady" }> {
@@ -476,6 +496,14 @@ export class PathPolicy {
     this.#reason = `no direct path: ${this.#options.explainNoDirect()}`;
     this.#actions.push({ type: "punch-failed", reason: this.#reason });
   }
+}
+
+/** From one direct pair to another only for a round trip that is better beyond doubt. */
+function isWorthMoving(to: KnownPair, from: KnownPair): boolean {
+  const [toMs, fromMs] = [to.rtt.minMs, from.rtt.minMs];
+  return (
+    to.pair.priority > from.pair.priority && toMs !== null && fromMs !== null && toMs + ENTER_DIRECT_SLACK_MS < fromMs
+  );
 }
 
 const formatMs = (ms: Millis | null): string => (ms === null ? "an unknown time" : `${ms.toFixed(1)} ms`);

@@ -7,7 +7,7 @@ export const RACE_AFTER_MS = 300;
 type State =
   /** No relay to be had so far: the first valid pair starts. */
   | { readonly name: "waiting"; direct: PairId | null }
-  | { readonly name: "relay"; readonly pair: PairId; readonly startedAt: Millis; heard: boolean; direct: PairId | null }
+  | { readonly name: "relay"; readonly pair: PairId; heardAt: Millis; direct: PairId | null }
   | { readonly name: "single"; readonly pair: PairId }
   | { readonly name: "racing"; readonly relay: PairId; readonly direct: PairId }
   | { readonly name: "done" };
@@ -23,7 +23,7 @@ export class HandshakeRace {
   /** The peer offered a relayed candidate: `pair` leads there. Not checked yet. */
   handleRelayPair(now: Millis, pair: PairId): void {
     if (this.#state.name !== "waiting") return;
-    this.#state = { name: "relay", pair, startedAt: now, heard: false, direct: this.#state.direct };
+    this.#state = { name: "relay", pair, heardAt: now, direct: this.#state.direct };
     this.#starts.push(pair);
   }
 
@@ -38,9 +38,9 @@ export class HandshakeRace {
     }
   }
 
-  /** Something came back from the handshake over `pair`. */
-  handleHeard(pair: PairId): void {
-    if (this.#state.name === "relay" && this.#state.pair === pair) this.#state.heard = true;
+  /** Something came back from the handshake over `pair`: the silence begins anew. */
+  handleHeard(now: Millis, pair: PairId): void {
+    if (this.#state.name === "relay" && this.#state.pair === pair) this.#state.heardAt = now;
   }
 
   /** A handshake completed: no more are started. */
@@ -50,7 +50,7 @@ export class HandshakeRace {
 
   handleTimeout(now: Millis): void {
     const state = this.#state;
-    if (state.name !== "relay" || state.heard || state.direct === null || now < state.startedAt + RACE_AFTER_MS) return;
+    if (state.name !== "relay" || state.direct === null || now < state.heardAt + RACE_AFTER_MS) return;
     this.#state = { name: "racing", relay: state.pair, direct: state.direct };
     this.#starts.push(state.direct);
   }
@@ -62,7 +62,7 @@ export class HandshakeRace {
 
   pollTimeout(): Deadline | null {
     const state = this.#state;
-    if (state.name !== "relay" || state.heard || state.direct === null) return null;
-    return { at: state.startedAt + RACE_AFTER_MS, reason: "silent handshake" };
+    if (state.name !== "relay" || state.direct === null) return null;
+    return { at: state.heardAt + RACE_AFTER_MS, reason: "silent handshake" };
   }
 }

@@ -14,6 +14,7 @@ import {
   type ErrorMessage,
   type IntermediateMessage,
   openServiceCodec,
+  type ServiceReply,
   serviceReplyCodec,
 } from "@adit/signaling";
 import { ServiceRefusedError, SessionError, type SessionErrorCode } from "../errors.ts";
@@ -23,7 +24,7 @@ import { PathPolicy } from "../path/policy.ts";
 import { HandshakeRace } from "../path/race.ts";
 import type { SlotIndex } from "../path/slots.ts";
 import type { SessionPath } from "../status.ts";
-import { readFirstFrame } from "./framed-stream.ts";
+import { readFirstFrame, writeFrame } from "./framed-stream.ts";
 import { CLOSE_CODE, type RestartMessage, Session, sessionTag } from "./session.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
 import { AGENT_TEXT } from "./version.ts";
@@ -31,6 +32,10 @@ import { AGENT_TEXT } from "./version.ts";
 /** An attempt that leads to nothing ends after this long. "connection attempt 5 s" */
 export const ATTEMPT_TIMEOUT_MS = 5_000;
 
+/** Of the connector's earlier generations, kept to know late messages by. */
+const MAX_GENERATIONS = 64;
+/** The connector's answer for a service, ms: it has 5 s to reach the service itself. */
+const OPEN_SERVICE_TIMEOUT_MS = 10_000;
 /** A connector that is not back yet is asked for again after this long. */
 const INTRODUCE_RETRY_MS = 2_000;
 
@@ -56,12 +61,16 @@ export class AgentSession extends Session {
   readonly #deadline: Millis;
   #connected: Connected | null = null;
   #answered = false;
+  /** The connector's generations so far, oldest first. */
+  readonly #generations: string[] = [];
   /** Our parameters of a restart that the peer has not answered yet. */
   #restarting: IceParameters | null = null;
   /** When to introduce the session to an intermediate that may not know it any more. */
   #introduceAt: Millis | null = null;
   /** A slot that is to be validated as soon as the connection is ready for another path. */
   #nextSlot: SlotIndex | null = null;
+  /** A slot to move to as soon as the peer has issued a connection ID for it. */
+  #nextMove: SlotIndex | null = null;
   #resolveUp: () => void = () => {};
   #rejectUp: (error: SessionError) => void = () => {};
 
@@ -149,9 +158,14 @@ export class AgentSession extends Session {
     }
   }
 
-  /** Signaling is back: the intermediate may be a new one, which forwards and relays nothing of a session that it does not know. */
-  handleSignalingUp(now: Millis): void {
-    if (this.isUp) this.#introduceAt = now;
+  /**
+   * The intermediate may be a new one, which forwards and relays nothing of a session that it does not know; or we come from
+   * another address now, which the connector's relay has to let in.
+   */
+  introduceAgain(now: Millis): void {
+    if (!this.isUp) return;
+    this.#introduceAt = now;
+    this.host.touch(this);
   }
 
   #introduce(): void {
@@ -161,6 +175,8 @@ export class AgentSession extends Session {
 
   #handleConnected(now: Millis, message: Connected): void {
     this.#introduceAt = null;
+    // What the intermediate says of a session that stands changes nothing any more.
+    if (this.isUp) return;
     const { expectedPeer } = this.#options;
     if (expectedPeer !== null && message.peerId !== expectedPeer) {
       const sentence = `the name leads to ${message.peerId}, and ${expectedPeer} was expected`;
@@ -172,6 +188,7 @@ export class AgentSession extends Session {
   #handleAnswerMessage(now: Millis, message: CandidateAnswer): void {
     if (this.#answered) return;
     this.#answered = true;
+    this.#generations.push(message.ice.ufrag);
     this.addRemote(now, message.ice, message.candidates);
     for (const candidate of message.candidates) this.#noticeRelay(now, candidate);
   }
@@ -184,10 +201,16 @@ export class AgentSession extends Session {
   /** The intermediate or the connector refuses. */
   #handleError(now: Millis, message: ErrorMessage): void {
     if (this.isUp) {
-      // Either side of signaling may have been started anew. The checks tell whether the connector was.
-      if (message.code === "unknown-session") this.#policy.handlePeerGone(now);
-      if (message.code === "unknown-session" || message.code === "not-found") {
-        this.#introduceAt = now + INTRODUCE_RETRY_MS;
+      switch (message.code) {
+        case "session-gone":
+          // The connector was started anew: a hint, the checks tell.
+          this.#policy.handlePeerGone(now);
+          break;
+        case "unknown-session":
+        case "not-found":
+          // The intermediate was started anew, or the connector is not back there yet.
+          this.#introduceAt = now + INTRODUCE_RETRY_MS;
+          break;
       }
       return;
     }
@@ -272,12 +295,17 @@ export class AgentSession extends Session {
     const slot = this.data.slots.bind(pair, this.keepPairs());
     if (slot === null) return;
     const { quic, config } = this.#options;
-    const connection = quic.connect(now, {
-      config,
-      ...this.data.addresses(slot),
-      expectedPeerId: this.#connected.peerId,
-      sourceIdSuffix: sessionTag(this.sessionId),
-    });
+    let connection: QuicConnection;
+    try {
+      connection = quic.connect(now, {
+        config,
+        ...this.data.addresses(slot),
+        expectedPeerId: this.#connected.peerId,
+        sourceIdSuffix: sessionTag(this.sessionId),
+      });
+    } catch (error) {
+      return this.end(now, "closed", (error as Error).message, CLOSE_CODE.done);
+    }
     connection.onWork = () => this.host.touch(this);
     this.host.claimConnection(connection, this);
     this.#racers.push({ connection, pair });
@@ -303,7 +331,7 @@ export class AgentSession extends Session {
 
   protected handleHeard(now: Millis, pair: PairId, connection: QuicConnection): void {
     if (connection === this.carrier) this.#policy.handleHeard(now, pair);
-    else this.#race.handleHeard(pair);
+    else this.#race.handleHeard(now, pair);
   }
 
   protected handleActivity(now: Millis, received: boolean): void {
@@ -316,8 +344,11 @@ export class AgentSession extends Session {
 
   /** The connector's answer to our restart. */
   protected handleRestart(now: Millis, message: RestartMessage): void {
-    if (!message.answer || this.#restarting === null) return;
+    // A late copy of an earlier answer is not the one that is waited for.
+    if (!message.answer || this.#restarting === null || this.#generations.includes(message.ice.ufrag)) return;
     this.#restarting = null;
+    this.#generations.push(message.ice.ufrag);
+    if (this.#generations.length > MAX_GENERATIONS) this.#generations.shift();
     this.addRemote(now, message.ice, message.candidates);
   }
 
@@ -345,6 +376,7 @@ export class AgentSession extends Session {
 
   protected pumpPolicy(now: Millis): boolean {
     let busy = false;
+    if (this.#nextMove !== null && this.carrier) this.#migrate(now, this.carrier, this.#nextMove);
     if (this.#nextSlot !== null && this.carrier) this.#validate(now, this.carrier, this.#nextSlot);
     for (let pair = this.#race.pollStart(); pair !== null; pair = this.#race.pollStart()) {
       this.#startHandshake(now, pair);
@@ -372,7 +404,7 @@ export class AgentSession extends Session {
       case "validate":
         return this.#validate(now, connection, action.slot);
       case "migrate":
-        return this.#migrate(connection, action.slot);
+        return this.#migrate(now, connection, action.slot);
       case "ping":
         if (connection.state === "established") connection.sendAckEliciting();
         return;
@@ -422,13 +454,19 @@ export class AgentSession extends Session {
     return at !== null && at > this.now ? { at, reason: "young connection" } : null;
   }
 
-  #migrate(connection: QuicConnection, slot: SlotIndex): void {
+  #migrate(now: Millis, connection: QuicConnection, slot: SlotIndex): void {
+    this.#nextMove = null;
     const { local, remote } = this.data.addresses(slot);
     try {
       connection.migrate(local, remote);
       connection.sendAckEliciting();
     } catch (error) {
+      if (error instanceof QuicError && error.code === "out-of-identifiers") {
+        this.#nextMove = slot;
+        return;
+      }
       this.host.log.warn("migrate-failed", { session: this.id, error: (error as Error).message });
+      this.#policy.handleMigrateFailed(now);
     }
   }
 
@@ -457,14 +495,28 @@ export class AgentSession extends Session {
     const connection = this.carrier;
     if (!this.isUp || !connection) throw new SessionError("closed", "the session is not up");
     const stream = connection.openStream();
-    const request = openServiceCodec.encodeFrame({ type: "open-service", name, protocol });
-    this.headBytes.sent += stream.write(request);
-    const reply = await readFirstFrame(stream, serviceReplyCodec, (bytes) => {
-      this.headBytes.received += bytes;
-    });
+    const timer = setTimeout(() => {
+      stream.reset(CLOSE_CODE.done);
+      stream.stopSending(CLOSE_CODE.done);
+    }, OPEN_SERVICE_TIMEOUT_MS);
+    const reply = await this.#askForService(stream, name, protocol).finally(() => clearTimeout(timer));
     if (reply.type === "accepted") return stream;
     stream.reset(CLOSE_CODE.refused);
     throw new ServiceRefusedError(reply.code, reply.reason);
+  }
+
+  async #askForService(stream: QuicStream, name: string, protocol: "tcp" | "udp"): Promise<ServiceReply> {
+    const request = openServiceCodec.encodeFrame({ type: "open-service", name, protocol });
+    this.headBytes.sent += request.length;
+    try {
+      await writeFrame(stream, request);
+      return await readFirstFrame(stream, serviceReplyCodec, (bytes) => {
+        this.headBytes.received += bytes;
+      });
+    } catch (cause) {
+      if (this.isOver) throw new SessionError("closed", "the session ended", { cause });
+      throw new SessionError("timeout", `the connector did not answer for the service ${name}`, { cause });
+    }
   }
 }
 
@@ -477,6 +529,7 @@ function refusalCode(wireCode: string): SessionErrorCode {
     case "timeout":
     case "unsupported-version":
       return wireCode;
+    case "session-gone":
     case "unknown-session":
     case "internal":
     case "too-many":

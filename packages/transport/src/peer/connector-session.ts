@@ -6,12 +6,13 @@ import {
   type CandidateOffer,
   type IntermediateMessage,
   openServiceCodec,
+  type ServiceReply,
   serviceReplyCodec,
 } from "@adit/signaling";
 import { type FollowerAction, FollowerPolicy } from "../path/follower.ts";
 import type { PathPair } from "../path/known-pairs.ts";
 import type { SessionPath } from "../status.ts";
-import { readFirstFrame } from "./framed-stream.ts";
+import { readFirstFrame, writeFrame } from "./framed-stream.ts";
 import { CLOSE_CODE, type RestartMessage, type ServiceStream, Session } from "./session.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
 import { AGENT_TEXT } from "./version.ts";
@@ -24,6 +25,11 @@ const PERMISSION_PATIENCE_MS = 300;
 const MAX_CONNECTIONS = 2;
 /** A stream that was opened has to say what it wants within this time. */
 const OPEN_SERVICE_TIMEOUT_MS = 5_000;
+
+/** ICE restarts that the agent may ask for, one in so long. */
+const RESTART_INTERVAL_MS = 1_000;
+/** Of the agent's earlier generations, kept to know late messages by. */
+const MAX_GENERATIONS = 64;
 
 export interface ConnectorSessionOptions {
   readonly peerId: PeerId;
@@ -38,7 +44,12 @@ export interface ConnectorSessionOptions {
 
 /** A session as the side sees it that is asked for, is controlled in ICE, is the QUIC server, and follows. */
 export class ConnectorSession extends Session {
+  /** Where the intermediate sees the agent's packets come from. */
+  peerObserved: SocketAddress;
   readonly #options: ConnectorSessionOptions;
+  /** The agent's generations so far, oldest first: a late copy of an old Restart begins nothing. */
+  readonly #generations: string[] = [];
+  #restartedAt = Number.NEGATIVE_INFINITY;
   readonly #policy = new FollowerPolicy();
   readonly #connections: { readonly connection: QuicConnection; readonly pair: PairId }[] = [];
   readonly #deadline: Millis;
@@ -48,6 +59,7 @@ export class ConnectorSession extends Session {
   constructor(now: Millis, host: SessionHost, id: bigint, options: ConnectorSessionOptions) {
     super(host, id, "controlled");
     this.#options = options;
+    this.peerObserved = options.peerObserved;
     this.#deadline = now + CONNECT_TIMEOUT_MS;
   }
 
@@ -81,10 +93,6 @@ export class ConnectorSession extends Session {
 
   get connections(): readonly QuicConnection[] {
     return this.#connections.map(({ connection }) => connection);
-  }
-
-  get peerObserved(): SocketAddress {
-    return this.#options.peerObserved;
   }
 
   // ---- signaling
@@ -142,7 +150,7 @@ export class ConnectorSession extends Session {
     from: SocketAddress,
     data: Uint8Array,
   ): void {
-    const pair = this.data.learn(socket, from);
+    const { pair } = this.data.learn(socket, from);
     const slot = this.data.slots.bind(pair, this.keepPairs());
     if (slot === null) return;
     const { local, remote } = this.data.addresses(slot);
@@ -231,15 +239,26 @@ export class ConnectorSession extends Session {
       .finally(() => clearTimeout(timer));
   }
 
-  acceptService(stream: QuicStream): QuicStream {
-    this.headBytes.sent += stream.write(serviceReplyCodec.encodeFrame({ type: "accepted" }));
+  /** The stream is the service's from then on. @throws the stream's errors, when the peer has given up. */
+  async acceptService(stream: QuicStream): Promise<QuicStream> {
+    await this.#reply(stream, { type: "accepted" });
     return stream;
   }
 
-  refuseService(stream: QuicStream, code: string, reason: string): void {
-    this.headBytes.sent += stream.write(serviceReplyCodec.encodeFrame({ type: "refused", code, reason }));
-    stream.finish();
-    stream.stopSending(CLOSE_CODE.refused);
+  async refuseService(stream: QuicStream, code: string, reason: string): Promise<void> {
+    try {
+      await this.#reply(stream, { type: "refused", code, reason });
+      stream.finish();
+      stream.stopSending(CLOSE_CODE.refused);
+    } catch {
+      // The peer has given up: nobody is left to be told.
+    }
+  }
+
+  async #reply(stream: QuicStream, reply: ServiceReply): Promise<void> {
+    const frame = serviceReplyCodec.encodeFrame(reply);
+    this.headBytes.sent += frame.length;
+    await writeFrame(stream, frame);
   }
 
   // ---- what the parts say
@@ -254,8 +273,8 @@ export class ConnectorSession extends Session {
     this.#policy.handleAnswer(now, pair, rttMs);
   }
 
-  protected handlePairLost(_now: Millis, pair: PairId): void {
-    this.#policy.handlePairLost(pair);
+  protected handlePairLost(now: Millis, pair: PairId): void {
+    this.#policy.handlePairLost(now, pair);
   }
 
   protected handleHeard(now: Millis, pair: PairId): void {
@@ -273,6 +292,12 @@ export class ConnectorSession extends Session {
   protected handleRestart(now: Millis, message: RestartMessage): void {
     if (message.answer) return;
     if (this.ice.remote?.ufrag !== message.ice.ufrag) {
+      if (this.#generations.includes(message.ice.ufrag)) return;
+      // Each restart lets the peer send us to as many addresses again: not as often as it likes. It asks again.
+      if (now < this.#restartedAt + RESTART_INTERVAL_MS) return;
+      this.#restartedAt = now;
+      if (this.ice.remote) this.#generations.push(this.ice.remote.ufrag);
+      if (this.#generations.length > MAX_GENERATIONS) this.#generations.shift();
       this.ice.restart(now);
       this.host.claimUfrags(this);
       this.addRemote(now, message.ice, message.candidates);

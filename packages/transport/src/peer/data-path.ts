@@ -15,7 +15,7 @@ export type DataPathDrop = "gate-closed" | "unproven-pair" | "no-slot" | "send-l
 
 /** Room for one QUIC packet; quiche is configured for less. */
 const PACKET_BYTES = 1500;
-/** Of routes; pairs are bounded by ICE to as many, and the oldest ones go first. */
+/** Of routes; the one used longest ago goes first, but none that has a slot. */
 const MAX_ROUTES = 200;
 
 /**
@@ -29,17 +29,20 @@ export class DataPath {
   readonly #routes = new Map<PairId, Route>();
   readonly #buffers = new PacketBuffers();
 
-  /** The pair that a datagram from `remote` on `socket` belongs to; remembered as the way back. */
-  learn(socket: SocketId, remote: SocketAddress): PairId {
+  /** The pair that `remote` on `socket` is, remembered as the way there; `evicted`: the pair that was forgotten for it. */
+  learn(socket: SocketId, remote: SocketAddress): { readonly pair: PairId; readonly evicted: PairId | null } {
     const pair = gateKey(socket, remote);
-    if (!this.#routes.has(pair)) {
-      if (this.#routes.size >= MAX_ROUTES) {
-        const oldest = this.#routes.keys().next();
-        if (!oldest.done) this.#routes.delete(oldest.value);
-      }
-      this.#routes.set(pair, { socket, remote });
+    const route = this.#routes.get(pair) ?? { socket, remote };
+    // Re-inserted, so that the map's order is the order of use.
+    this.#routes.delete(pair);
+    this.#routes.set(pair, route);
+    if (this.#routes.size <= MAX_ROUTES) return { pair, evicted: null };
+    for (const evicted of this.#routes.keys()) {
+      if (this.slots.slotOf(evicted) !== null) continue;
+      this.#routes.delete(evicted);
+      return { pair, evicted };
     }
-    return pair;
+    return { pair, evicted: null };
   }
 
   route(pair: PairId): Route | null {

@@ -1,12 +1,14 @@
-import { Counters, equalBytes, type Millis, type SocketAddress, type SocketId } from "@adit/core";
+import { Counters, type Millis, type SocketAddress, type SocketId, toHex } from "@adit/core";
 import { IceAgent, isStun, type PairId, pairId } from "@adit/ice";
-import type { InitialHeader, QuicConnection, QuicEndpoint } from "@adit/quic";
+import type { QuicConnection, QuicEndpoint } from "@adit/quic";
 import { ConnectorSession } from "./connector-session.ts";
 import { type Session, sessionTag } from "./session.ts";
 
 /** "Initials that overtake their check wait, at most 4 per session, 200 ms." */
 export const EARLY_PER_SESSION = 4;
 export const EARLY_FOR_MS = 200;
+/** Of the source connection ID, which ends in the session's tag. */
+const TAG_BYTES = 8;
 /** Of first packets that wait, for all sessions together. */
 const MAX_EARLY = 64;
 
@@ -22,6 +24,7 @@ export type DemuxDrop =
 
 interface Early {
   readonly at: Millis;
+  readonly session: ConnectorSession;
   readonly socket: SocketId;
   readonly from: SocketAddress;
   readonly data: Uint8Array;
@@ -29,13 +32,15 @@ interface Early {
 
 /**
  * Finds the session that a peer's datagram is for (RFC 7983 as updated by RFC 9443; what comes from the intermediate was taken
- * out before). STUN goes by username fragment or transaction, QUIC by connection ID, a first QUIC packet by the gate it came through.
+ * out before). STUN goes by username fragment or transaction, QUIC by connection ID, a first QUIC packet by the session that it names.
  */
 export class Demux {
   readonly drops = new Counters<DemuxDrop>();
   readonly #quic: QuicEndpoint;
   readonly #byUfrag = new Map<string, Session>();
   readonly #byPair = new Map<PairId, Set<Session>>();
+  /** By what the end of an agent's first source connection ID says. */
+  readonly #byTag = new Map<string, ConnectorSession>();
   readonly #byConnection = new WeakMap<QuicConnection, Session>();
   readonly #onRelayedPeer: (now: Millis, socket: SocketId, from: SocketAddress) => void;
   #early: Early[] = [];
@@ -44,6 +49,12 @@ export class Demux {
   constructor(quic: QuicEndpoint, onAuthenticated: (now: Millis, socket: SocketId, from: SocketAddress) => void) {
     this.#quic = quic;
     this.#onRelayedPeer = onAuthenticated;
+  }
+
+  /** First packets may ask for that session from now on. */
+  add(session: Session): void {
+    this.claimUfrags(session);
+    if (session instanceof ConnectorSession) this.#byTag.set(toHex(sessionTag(session.sessionId)), session);
   }
 
   /** The session answers to these username fragments now. */
@@ -61,11 +72,17 @@ export class Demux {
     else if (!sessions.has(session)) sessions.add(session);
   }
 
+  unclaimPair(pair: PairId, session: Session): void {
+    const sessions = this.#byPair.get(pair);
+    if (sessions?.delete(session) && sessions.size === 0) this.#byPair.delete(pair);
+  }
+
   claimConnection(connection: QuicConnection, session: Session): void {
     this.#byConnection.set(connection, session);
   }
 
   forget(session: Session): void {
+    this.#byTag.delete(toHex(sessionTag(session.sessionId)));
     for (const [ufrag, owner] of this.#byUfrag) if (owner === session) this.#byUfrag.delete(ufrag);
     for (const [pair, sessions] of this.#byPair) {
       if (sessions.delete(session) && sessions.size === 0) this.#byPair.delete(pair);
@@ -118,28 +135,21 @@ export class Demux {
         return session.handlePacket(now, route.connection, socket, from, data);
       }
       case "initial": {
-        const session = this.#acceptor(now, pairId(socket, from), route.header);
-        if (session) return session.accept(now, this.#quic, route.header, socket, from, data);
-        return this.#hold({ at: arrivedAt, socket, from, data });
+        const session = this.#byTag.get(toHex(route.header.sourceId.subarray(-TAG_BYTES)));
+        if (!session?.mayAccept) return this.drops.add("quic-from-stranger");
+        if (session.data.gates.isOpen(now, pairId(socket, from))) {
+          return session.accept(now, this.#quic, route.header, socket, from, data);
+        }
+        return this.#hold({ at: arrivedAt, session, socket, from, data });
       }
       case "drop":
         return this.drops.add("quic-from-stranger");
     }
   }
 
-  /** The session that the packet's source connection ID names, if its gate is open for that address. */
-  #acceptor(now: Millis, pair: PairId, header: InitialHeader): ConnectorSession | null {
-    for (const session of this.#byPair.get(pair) ?? []) {
-      if (!(session instanceof ConnectorSession) || !session.mayAccept) continue;
-      if (!equalBytes(header.sourceId.subarray(-8), sessionTag(session.sessionId))) continue;
-      if (session.data.gates.isOpen(now, pair)) return session;
-    }
-    return null;
-  }
-
   #hold(early: Early): void {
-    const sameSource = this.#early.filter((other) => other.from.equals(early.from)).length;
-    if (sameSource >= EARLY_PER_SESSION || this.#early.length >= MAX_EARLY) this.drops.add("early-overflow");
+    const ofSession = this.#early.filter(({ session }) => session === early.session).length;
+    if (ofSession >= EARLY_PER_SESSION || this.#early.length >= MAX_EARLY) this.drops.add("early-overflow");
     else this.#early.push(early);
   }
 }

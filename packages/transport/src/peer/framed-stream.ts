@@ -84,6 +84,29 @@ export class FramedStream<M> {
 }
 
 /**
+ * Writes a whole frame: a busy connection takes a stream's bytes piece by piece. The stream is nobody else's until it resolves.
+ * @throws the stream's own errors.
+ */
+export function writeFrame(stream: QuicStream, frame: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let rest = frame;
+    const write = (): void => {
+      try {
+        rest = rest.subarray(stream.write(rest));
+        if (rest.length > 0) return;
+        stream.onWritable = null;
+        resolve();
+      } catch (error) {
+        stream.onWritable = null;
+        reject(error);
+      }
+    };
+    stream.onWritable = write;
+    write();
+  });
+}
+
+/**
  * The first frame of a stream, read without taking a byte more: what follows belongs to somebody else. `onRead` hears of each
  * byte taken, at once.
  * @throws SignalingError on a bad frame; the stream's own errors; Error when it ends before the frame is whole.

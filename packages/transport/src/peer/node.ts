@@ -121,10 +121,9 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
         for (const session of this.#sessions.values()) session.removeLocalSocket(now, socket);
       },
       onPermission: (now, ip) => this.#handlePermission(now, ip),
-      onUp: (now) => {
+      onIntroduce: (now) => {
         for (const session of this.#sessions.values()) {
-          if (session instanceof AgentSession) session.handleSignalingUp(now);
-          this.touch(session);
+          if (session instanceof AgentSession) session.introduceAgain(now);
         }
       },
       onRegistered: (observed) => this.#logRegistered(observed),
@@ -219,7 +218,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   #addSession(session: Session): void {
     this.#sessions.set(session.sessionId, session);
     this.touch(session);
-    this.#demux.claimUfrags(session);
+    this.#demux.add(session);
   }
 
   // ---- SessionHost
@@ -246,6 +245,10 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
 
   learnRoute(pair: PairId, session: Session): void {
     this.#demux.claimPair(pair, session);
+  }
+
+  forgetRoute(pair: PairId, session: Session): void {
+    this.#demux.unclaimPair(pair, session);
   }
 
   claimConnection(connection: QuicConnection, session: Session): void {
@@ -298,6 +301,8 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     this.#touched.delete(session);
     this.#deadlines.delete(session);
     this.#demux.forget(session);
+    this.#presence.relay?.release(session.sessionId);
+    for (const connection of session.connections) this.#quic.forget(connection);
   }
 
   pollTimeout(): Deadline | null {
@@ -356,6 +361,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
 
   #handleCandidate(now: Millis, candidate: LocalCandidateInit, last: boolean): void {
     for (const session of this.#sessions.values()) {
+      if (session.isOver) continue;
       if (session instanceof ConnectorSession) {
         this.#presence.relay?.permit(now, session.peerObserved.ip, session.sessionId);
       }
@@ -382,7 +388,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     }
     // A session that we do not know: a peer that asks for a restart of it learns that it is gone; all else is ignored.
     if (message.type === "restart" && !message.answer) {
-      this.#refuse(message.sessionId, "unknown-session", "this side was started anew and does not know the session");
+      this.#refuse(message.sessionId, "session-gone", "this side was started anew and does not know the session");
     }
   }
 
@@ -394,8 +400,11 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     if (this.#options.role !== "connector") return;
     const known = this.#sessions.get(sessionId);
     if (known) {
-      // A new intermediate has learned of a session that goes on: its relay may let the agent in now.
-      if (known.peer.id === peerId) this.#presence.relay?.permit(now, peerObserved.ip, sessionId);
+      // A session that goes on was introduced again: to a new intermediate, or from a new address. Its relay may let the agent in now.
+      if (known instanceof ConnectorSession && !known.isOver && known.peer.id === peerId) {
+        known.peerObserved = peerObserved;
+        this.#presence.relay?.permit(now, peerObserved.ip, sessionId);
+      }
       return;
     }
     const admit = this.#options.admit ?? (() => false);
@@ -420,7 +429,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
 
   #handleService(session: ConnectorSession, { stream, name, protocol }: ServiceStream): void {
     const { onService } = this.#options;
-    if (!onService) return session.refuseService(stream, "service-unknown", "this connector offers no services");
+    if (!onService) return void session.refuseService(stream, "service-unknown", "this connector offers no services");
     onService({
       session,
       name,

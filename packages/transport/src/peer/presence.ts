@@ -22,8 +22,8 @@ export interface PresenceOptions extends Omit<SignalingLinkOptions, "onEvent" | 
   readonly onRelayLost: (now: Millis, socket: SocketId) => void;
   /** The relay answered about an IP address: let in, or not. */
   readonly onPermission: (now: Millis, ip: string) => void;
-  /** Signaling is up, for the first time or again. */
-  readonly onUp: (now: Millis) => void;
+  /** The intermediate may be a new one, or sees us come from another address: sessions have to be introduced again. */
+  readonly onIntroduce: (now: Millis) => void;
   readonly onRegistered: (observed: SocketAddress) => void;
   /** For good. */
   readonly onStopped: (error: SessionError) => void;
@@ -40,6 +40,8 @@ export class Presence {
   readonly #link: SignalingLink;
   readonly #waiters = new Set<Waiter>();
   #relay: Relay | null = null;
+  /** One that was replaced, until it has given its allocation back. */
+  #leavingRelay: Relay | null = null;
   #observed: SocketAddress | null = null;
   #stopped: SessionError | null = null;
 
@@ -108,14 +110,17 @@ export class Presence {
   handleTimeout(now: Millis): void {
     this.#link.handleTimeout(now);
     this.#relay?.handleTimeout(now);
+    this.#leavingRelay?.handleTimeout(now);
+    if (this.#leavingRelay?.isSilent) this.#leavingRelay = null;
   }
 
   pollTimeout(now: Millis): Deadline | null {
-    return earliest(this.#link.pollTimeout(now), this.#relay?.pollTimeout() ?? null);
+    const relays = earliest(this.#relay?.pollTimeout() ?? null, this.#leavingRelay?.pollTimeout() ?? null);
+    return earliest(this.#link.pollTimeout(now), relays);
   }
 
   pollTransmit(): Transmit | null {
-    return this.#link.pollTransmit() ?? this.#relay?.pollTransmit() ?? null;
+    return this.#link.pollTransmit() ?? this.#relay?.pollTransmit() ?? this.#leavingRelay?.pollTransmit() ?? null;
   }
 
   pump(now: Millis): void {
@@ -136,13 +141,12 @@ export class Presence {
   }
 
   #handleEvent(now: Millis, event: SignalingClientEvent): void {
-    const { log, role, onMessage, onCandidate } = this.#options;
+    const { log, role, onMessage } = this.#options;
     switch (event.type) {
       case "up":
-        this.#observed = event.observed;
         log.debug("signaling-up", { observed: event.observed, intermediate: event.intermediateId });
         this.#useTurn(now, event.turn);
-        this.#options.onUp(now);
+        this.#observe(now, event.observed);
         if (role === "agent") this.#registered(event.observed);
         return;
       case "registered":
@@ -154,9 +158,7 @@ export class Presence {
       case "turn":
         return this.#useTurn(now, event.turn);
       case "observed":
-        this.#observed = event.observed;
-        for (const candidate of this.candidates()) onCandidate(now, candidate, false);
-        return;
+        return this.#observe(now, event.observed);
       case "rtt":
         return;
       case "message":
@@ -167,6 +169,12 @@ export class Presence {
       case "stopped":
         return this.#stop(stoppedCode(event.code), event.message);
     }
+  }
+
+  #observe(now: Millis, observed: SocketAddress): void {
+    this.#observed = observed;
+    for (const candidate of this.candidates()) this.#options.onCandidate(now, candidate, false);
+    this.#options.onIntroduce(now);
   }
 
   #registered(observed: SocketAddress): void {
@@ -197,6 +205,7 @@ export class Presence {
     if (this.#relay) {
       onRelayLost(now, this.#relay.id);
       this.#relay.close(now);
+      this.#leavingRelay = this.#relay;
       this.#relay = null;
     }
     if (!turn || !server || !socket) return;

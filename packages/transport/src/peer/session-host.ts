@@ -20,6 +20,8 @@ export interface SessionHost {
   probeInfrastructure(now: Millis): void;
   /** A datagram of this session may come from there. */
   learnRoute(pair: PairId, session: Session): void;
+  /** Nothing of the session comes from there any more. */
+  forgetRoute(pair: PairId, session: Session): void;
   /** Packets for that connection are this session's. */
   claimConnection(connection: QuicConnection, session: Session): void;
   /** The session's username fragments changed. */

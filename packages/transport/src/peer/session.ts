@@ -18,6 +18,7 @@ import {
 import type { QuicConnection, QuicStream } from "@adit/quic";
 import type { ControlMessage, IntermediateMessage, PunchingResult } from "@adit/signaling";
 import { SessionError, type SessionErrorCode } from "../errors.ts";
+import { gateKey } from "../path/gates.ts";
 import type { PathPair } from "../path/known-pairs.ts";
 import type { SessionPath, SessionStatus } from "../status.ts";
 import { Control } from "./control.ts";
@@ -37,8 +38,10 @@ type Phase =
 
 /** "Ta 50 ms (5 ms between agents that both allow it)": the peer's ice-options say whether it does. */
 const TA_MS = 5;
-/** How long a closed session stays to send its CONNECTION_CLOSE again to a peer that missed it, ms. */
+/** How long a closed session stays at least, to send its CONNECTION_CLOSE again to a peer that missed it, ms. */
 const LINGER_MS = 500;
+/** And at most, while QUIC drains: three probe timeouts (RFC 9000 §10.2), which are long on a long path. */
+const MAX_LINGER_MS = 10_000;
 /** Application close codes of `adit-peer/1` (docs/protocol.md). */
 export const CLOSE_CODE = { done: 0, refused: 1, protocol: 2, superseded: 3 } as const;
 /** A pump goes round at most this often before it lets others have a turn. */
@@ -143,8 +146,11 @@ export abstract class Session {
 
   /** A QUIC packet of one of this session's connections. */
   handlePacket(now: Millis, connection: QuicConnection, socket: SocketId, from: SocketAddress, data: Uint8Array): void {
+    // A stranger's packets, whatever connection they name, leave no trace.
+    const pair = gateKey(socket, from);
+    if (!this.data.gates.isOpen(now, pair)) return this.data.drops.add("gate-closed");
     this.host.touch(this);
-    const pair = this.#learn(socket, from);
+    this.#learn(socket, from);
     const handed = this.data.receive(now, connection, pair, data, {
       first: connection.state === "handshaking",
       keep: this.keepPairs(),
@@ -169,7 +175,9 @@ export abstract class Session {
   // ---- time
 
   handleTimeout(now: Millis): void {
-    if (this.#phase.name === "closing" && now >= this.#phase.until) this.#phase = { name: "closed" };
+    if (this.#phase.name === "closing" && now >= this.#phase.until) {
+      if (this.connections.length === 0 || now >= this.#phase.until + MAX_LINGER_MS) this.#phase = { name: "closed" };
+    }
     this.ice.handleTimeout(now);
     for (const connection of this.connections) {
       const due = connection.pollTimeout(now);
@@ -185,7 +193,11 @@ export abstract class Session {
   }
 
   pollTimeout(now: Millis): Deadline | null {
-    let next: Deadline | null = this.#phase.name === "closing" ? { at: this.#phase.until, reason: "linger" } : null;
+    let next: Deadline | null = null;
+    if (this.#phase.name === "closing") {
+      const draining = now >= this.#phase.until && this.connections.length > 0;
+      next = { at: this.#phase.until + (draining ? MAX_LINGER_MS : 0), reason: "linger" };
+    }
     for (const connection of this.connections) next = earliest(next, connection.pollTimeout(now));
     if (this.isOver) return next;
     if (this.#boostAt !== null) next = earliest(next, { at: this.#boostAt, reason: "start punching" });
@@ -280,7 +292,9 @@ export abstract class Session {
   /** Over the control stream, and where that has none or its path may be dead, through the intermediate too. */
   protected sendControl(message: Extract<ControlMessage, { type: "candidate" | "restart" | "path-report" }>): void {
     const sent = this.control.send(message);
-    const urgent = message.type !== "candidate";
+    const active = this.activePair === null ? null : this.ice.pair(this.activePair);
+    // A new relay is news where the old one, and with it the active path, may be gone.
+    const urgent = message.type !== "candidate" || message.candidate?.type === "relay" || !active?.valid;
     if (!sent || urgent) this.host.signal({ ...message, sessionId: this.sessionId });
   }
 
@@ -426,8 +440,9 @@ export abstract class Session {
   }
 
   #learn(socket: SocketId, remote: SocketAddress): PairId {
-    const pair = this.data.learn(socket, remote);
+    const { pair, evicted } = this.data.learn(socket, remote);
     this.host.learnRoute(pair, this);
+    if (evicted !== null) this.host.forgetRoute(evicted, this);
     return pair;
   }
 

@@ -195,10 +195,12 @@ test("the handshake starts on the relay at once, and races over a direct pair on
   const heard = new HandshakeRace();
   heard.handleRelayPair(0, "relay");
   heard.pollStart();
-  heard.handleHeard("relay");
   heard.handleValidPair(20, "direct", "direct");
-  heard.handleTimeout(1_000);
-  t.equal(heard.pollStart(), null);
+  heard.handleHeard(250, "relay");
+  heard.handleTimeout(549);
+  t.equal(heard.pollStart(), null, "it answers");
+  heard.handleTimeout(550);
+  t.equal(heard.pollStart(), "direct", "and then no more");
 });
 
 test("without a relay the first valid pair starts, and a relay that comes later does not", (t) => {

@@ -272,3 +272,35 @@ test("500 new direct pairs in a row use four slots and never take the relay's", 
     last = next;
   }
 });
+
+test("a connector whose active pair was lost and came back is at peace with it", (t) => {
+  const { world, direct } = settled();
+  world.download(20_000);
+  world.runUntil(3_000);
+  world.connector.handlePairLost(world.now, "direct");
+  world.runUntil(20_000);
+  t.equal(world.count("connector", "report"), 0);
+  t.equal(world.connector.path, "direct");
+  t.equal(direct.up, true);
+});
+
+test("an idle connector whose pair expired complains, and suspends the session when nobody answers", (t) => {
+  const { world, relay, direct } = settled();
+  world.runUntil(10_000);
+  for (const wire of [relay, direct]) wire.up = wire.down = false;
+  world.connector.handlePairLost(world.now, "direct");
+  world.runUntil(45_000);
+  t.equal(world.connector.path, "suspended");
+});
+
+test("a direct path gives way to a direct one that is quicker beyond doubt, and not to one that is a little quicker", (t) => {
+  const { world } = settled(1, 50, 30);
+  const near = world.wire("near", "direct", 27, 200n);
+  world.download(20_000);
+  world.valid(near);
+  world.runUntil(5_000);
+  t.equal(world.agent.activePair, "direct");
+  near.rttMs = 2;
+  world.runUntil(20_000);
+  t.equal(world.agent.activePair, "near");
+});

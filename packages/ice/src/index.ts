@@ -1,13 +1,21 @@
 export { IceAgent } from "./agent.ts";
 export type { IceAgentOptions, IceDropReason, IceEvent, IceReceipt, LocalCandidateInit } from "./agent-types.ts";
 export { type Candidate, type CandidateType, candidatePriority, type LocalCandidate } from "./candidate.ts";
+export { IceDemux } from "./demux.ts";
 export { createIceConnection, IceConnection, type IceConnectionOptions } from "./driver/connection.ts";
 export { IceConnectionError, type IceConnectionErrorCode } from "./driver/errors.ts";
-export { GatheringAgent, type GatheringAgentOptions, type GatheringEvent } from "./driver/gathering-agent.ts";
+export type { TurnServer } from "./driver/gatherer.ts";
+export {
+  GatheringAgent,
+  type GatheringAgentOptions,
+  type GatheringEvent,
+  type Traffic,
+} from "./driver/gathering-agent.ts";
 
-export type { IceRole, PairFailure, PairId, PairInfo, PairStateName } from "./pair.ts";
+export type { IceRole, NominationReason, PairFailure, PairId, PairInfo, PairStateName } from "./pair.ts";
 export { pairId } from "./pair.ts";
 export { generateParameters, type IceParameters, isValidParameters } from "./parameters.ts";
+export { type CandidateRules, type ExternalAddress, IceRuleError } from "./rules.ts";
 export {
   type CandidateAttribute,
   candidateOf,
@@ -97,7 +105,7 @@ export {
 } from "./turn/channel-data.ts";
 export { TurnClient } from "./turn/client.ts";
 export type { TurnDrop, TurnEvent, TurnState } from "./turn/events.ts";
-export type { RelayedData, TurnClientOptions } from "./turn/options.ts";
+export type { RelayedData, TurnClientOptions, TurnTransport } from "./turn/options.ts";
 export {
   frameForStream,
   MAX_STREAM_MESSAGE_BYTES,
@@ -105,3 +113,9 @@ export {
   type StreamFault,
   streamBytes,
 } from "./turn/stream-framing.ts";
+export {
+  connectStunStream,
+  type StunStream,
+  StunStreamError,
+  type StunStreamOptions,
+} from "./turn/stun-stream.ts";

@@ -11,10 +11,16 @@ import { PolicyFile } from "./policy-file.ts";
 import { RelayAddressError } from "./relay-address.ts";
 import { Intermediate } from "./server.ts";
 import { intermediateMetrics, intermediateStatus, type Listener } from "./status.ts";
+import { StunListenError } from "./stun-listeners.ts";
+import { readTlsFiles } from "./tls-files.ts";
 
 export interface IntermediateValues {
   readonly listen: SocketAddress;
   readonly stun: SocketAddress;
+  readonly stunTls: SocketAddress | undefined;
+  readonly tlsCert: string | undefined;
+  readonly tlsKey: string | undefined;
+  readonly alternateAddress: string | undefined;
   readonly externalIp: string | undefined;
   readonly relayPorts: { readonly first: number; readonly last: number };
   readonly admin: SocketAddress;
@@ -66,6 +72,8 @@ async function serve(values: IntermediateValues, opened: Opened, context: Contex
     const listeners: Listener[] = [
       { service: "signaling", address: server.signalingAddress.key },
       { service: "stun", address: server.stunAddress.key },
+      { service: "stun-tcp", address: server.stun.tcpAddress.key },
+      ...(server.stun.tlsAddress ? [{ service: "stun-tls", address: server.stun.tlsAddress.key }] : []),
     ];
     const health = new Health(server, names);
     admin = await startAdmin(values.admin, {
@@ -109,11 +117,13 @@ function watchNames(names: NameStore, server: Intermediate, log: Logger): void {
 }
 
 async function start(values: IntermediateValues, opened: Opened, log: Logger): Promise<Intermediate> {
-  const { allow, turnUser, admin, policy: _path, drain: _drain, ...rest } = values;
+  const { allow, turnUser, admin, tlsCert, tlsKey, policy: _path, drain: _drain, ...rest } = values;
+  const tlsCertificate = readTlsFiles(tlsCert, tlsKey);
   const { identity, policy, names } = opened;
   try {
     return await Intermediate.start({
       ...rest,
+      tlsCertificate,
       identity,
       allow: allow.length === 0 || allow.includes("any") ? undefined : new Set(allow),
       turnUsers: turnUser,
@@ -123,7 +133,7 @@ async function start(values: IntermediateValues, opened: Opened, log: Logger): P
       log,
     });
   } catch (error) {
-    if (error instanceof UdpBindError || error instanceof RelayAddressError) {
+    if (error instanceof UdpBindError || error instanceof RelayAddressError || error instanceof StunListenError) {
       throw new ExitError("usage", error.message, { cause: error });
     }
     throw error;

@@ -24,7 +24,13 @@ import { intermediateStatusInWords } from "./status.ts";
 
 const options = {
   listen: value(socketAddress, { help: "where signaling (QUIC over UDP) listens", default: "0.0.0.0:4433" }),
-  stun: value(socketAddress, { help: "where STUN and TURN (UDP) listen", default: "0.0.0.0:3478" }),
+  stun: value(socketAddress, { help: "where STUN and TURN listen, UDP and TCP", default: "0.0.0.0:3478" }),
+  stunTls: value(socketAddress, { help: "where STUN and TURN over TLS listen, such as 0.0.0.0:5349" }),
+  tlsCert: value(text, {
+    help: "PEM file with the TLS certificate chain (default: self-signed from the identity key)",
+  }),
+  tlsKey: value(text, { help: "PEM file with its key" }),
+  alternateAddress: value(ipAddress, { help: "a second IP of this host, for NAT behaviour discovery (RFC 5780)" }),
   externalIp: value(ipAddress, { help: "the public IP, where it is not the one that is listened on (1:1 NAT)" }),
   relayPorts: value(portRange, {
     help: "UDP ports for relayed addresses; open them in the firewall",
@@ -59,6 +65,10 @@ export function makeProgram(): Program<typeof options> {
     uses: [
       "listen",
       "stun",
+      "stunTls",
+      "tlsCert",
+      "tlsKey",
+      "alternateAddress",
       "externalIp",
       "relayPorts",
       "admin",

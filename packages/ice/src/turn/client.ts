@@ -89,7 +89,9 @@ export class TurnClient {
     this.#random = o.random;
     this.#log = o.log ?? nullLogger;
     const credentials = checkedCredentials({ username: o.username, password: o.password });
-    this.#requests = new TurnRequests({ credentials, realm: o.realm ?? null, random: o.random, dropped: this.dropped });
+    const reliable = (o.transport ?? "udp") !== "udp";
+    const { random, realm = null } = o;
+    this.#requests = new TurnRequests({ credentials, realm, random, reliable, dropped: this.dropped });
     this.#leases = new Leases(this.#requests, (event) => this.#emit(event));
   }
 

@@ -4,8 +4,16 @@ import { opaqueString } from "../stun/integrity.ts";
 import type { LongTermCredentials } from "../stun/long-term.ts";
 import { STUN_LIMITS } from "../stun/tables.ts";
 
+/** How the client reaches the relay; what the relay sends to peers is UDP in any case. */
+export type TurnTransport = "udp" | "tcp" | "tls";
+
 export interface TurnClientOptions {
   readonly server: SocketAddress;
+  /**
+   * "udp" unless given. Over a stream requests are sent once (RFC 8489 §6.2.2), and who owns the stream frames what goes in and
+   * cuts what comes out ({@link connectStunStream} does).
+   */
+  readonly transport?: TurnTransport;
   /** The UDP socket to send from. */
   readonly socket: SocketId;
   /** How others name the allocation: FIRST_RELAY_ID or above. */

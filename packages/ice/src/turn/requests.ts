@@ -43,6 +43,13 @@ const MAX_ATTEMPTS = 5;
 /** A release matters less than leaving: 0, 500 and 1500 ms, given up at 2500 ms. */
 const RELEASE_TIMING = { maxRequests: 3, lastWaitFactor: 2 } as const;
 
+/**
+ * RFC 8489 §6.2.2: "Reliability of STUN over TCP and TLS-over-TCP is handled by TCP itself, and there are no retransmissions at the
+ * STUN protocol level", and Ti, after which a request has failed, is 39.5 s. The release as above.
+ */
+const RELIABLE_TIMING = { maxRequests: 1, rtoMs: 500, lastWaitFactor: 79 } as const;
+const RELIABLE_RELEASE_TIMING = { maxRequests: 1, rtoMs: 500, lastWaitFactor: 5 } as const;
+
 /** Requests at once. What asks for more than one at a time keeps well below it by itself. */
 const MAX_IN_FLIGHT = 64;
 
@@ -56,6 +63,7 @@ export class TurnRequests {
   readonly #transactions = new StunTransactions<Context>(MAX_IN_FLIGHT);
   readonly #random: Random;
   readonly #realm: string | null;
+  readonly #reliable: boolean;
   readonly #dropped: Counters<TurnDrop>;
   #latest: LongTermCredentials;
   /** The relay holds an allocation to the user name that made it, so its credentials go on being used until they are refused. */
@@ -67,11 +75,14 @@ export class TurnRequests {
     credentials: LongTermCredentials;
     realm: string | null;
     random: Random;
+    /** Whether what is sent arrives, or the connection ends. */
+    reliable: boolean;
     dropped: Counters<TurnDrop>;
   }) {
     this.#latest = o.credentials;
     this.#realm = o.realm;
     this.#random = o.random;
+    this.#reliable = o.reliable;
     this.#dropped = o.dropped;
   }
 
@@ -106,6 +117,7 @@ export class TurnRequests {
 
   /** Sends the requests of a kind once more, unless that was done in the last `quietMs`. */
   hurry(now: Millis, kind: TurnOperation["kind"], quietMs: Millis): void {
+    if (this.#reliable) return;
     for (const pending of this.#transactions) {
       if (pending.context.operation.kind !== kind) continue;
       if (now - pending.transaction.lastSentAt >= quietMs) this.#transactions.resend(now, pending);
@@ -203,7 +215,14 @@ export class TurnRequests {
     const auth = this.#currentAuth();
     const builder = writeRequest(operation, this.#random.bytes(12));
     const request = auth ? auth.sign(builder) : builder.build();
-    const timing = operation.kind === "release" ? RELEASE_TIMING : undefined;
+    const timing =
+      operation.kind === "release"
+        ? this.#reliable
+          ? RELIABLE_RELEASE_TIMING
+          : RELEASE_TIMING
+        : this.#reliable
+          ? RELIABLE_TIMING
+          : undefined;
     this.#transactions.start(now, request, { operation, auth, attempt }, timing);
   }
 

@@ -7,6 +7,7 @@ import { Generation, Generations } from "./generation.ts";
 import { Outbox } from "./outbox.ts";
 import type { CandidatePair, IceRole, PairFailure } from "./pair.ts";
 import { DEFAULT_TA_MS, generateParameters, MIN_TA_MS, taOption } from "./parameters.ts";
+import { Rules } from "./rules.ts";
 import { Transactions } from "./transactions.ts";
 
 /** The ice-option by which both sides must say that they know how to renominate. */
@@ -17,6 +18,7 @@ export class AgentState {
   readonly random: Random;
   readonly log: Logger;
   readonly policy: "all" | "relay";
+  readonly rules: Rules;
   readonly ownTaMs: Millis;
   readonly tieBreaker: bigint;
   readonly candidates = new CandidateStore();
@@ -31,6 +33,7 @@ export class AgentState {
     this.role = options.role;
     this.log = options.log ?? nullLogger;
     this.policy = options.policy ?? "all";
+    this.rules = new Rules(options.rules);
     this.ownTaMs = Math.max(MIN_TA_MS, options.taMs ?? DEFAULT_TA_MS);
     this.tieBreaker = options.tieBreaker ?? randomU64(options.random);
     this.checklist = new Checklist(options.maxPairs);
@@ -44,7 +47,8 @@ export class AgentState {
   }
 
   isAnnounced(candidate: LocalCandidate): boolean {
-    return candidate.type !== "prflx" && (this.policy === "all" || candidate.type === "relay");
+    if (candidate.type === "prflx" || !this.rules.isAnnounced(candidate.type)) return false;
+    return this.policy === "all" || candidate.type === "relay";
   }
 
   /** The pair of a socket and a remote candidate, made or improved; null when they do not pair, by policy or by the bound. */

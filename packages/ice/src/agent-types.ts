@@ -1,6 +1,7 @@
 import type { Logger, Millis, Random, SocketAddress, SocketId } from "@adit/core";
 import type { CandidateType, LocalCandidate } from "./candidate.ts";
 import type { IceRole, PairFailure, PairId, PairInfo } from "./pair.ts";
+import type { CandidateRules } from "./rules.ts";
 
 export interface IceAgentOptions {
   readonly role: IceRole;
@@ -13,6 +14,8 @@ export interface IceAgentOptions {
   readonly policy?: "all" | "relay";
   /** Bound on pairs; the lowest priorities give way. 100 by default (RFC 8445 §6.1.2.5). */
   readonly maxPairs?: number;
+  /** Filters and NAT rules. */
+  readonly rules?: CandidateRules;
   readonly log?: Logger;
 }
 

@@ -108,14 +108,21 @@ export class IceAgent {
 
   /** Null: nothing to announce (a duplicate, the bound is reached, or `policy` keeps it secret; in that case it still makes pairs). */
   addLocalCandidate(now: Millis, init: LocalCandidateInit): LocalCandidate | null {
-    if (this.#phase.kind === "closed") return null;
+    const { rules } = this.#state;
+    if (this.#phase.kind === "closed" || !rules.admits(init.address)) return null;
+    const [first, ...rest] = rules.expand(init).map((one) => this.#addLocal(one));
+    const announced = first ?? rest.find((one) => one !== null) ?? null;
+    this.#progress(now);
+    return announced;
+  }
+
+  #addLocal(init: LocalCandidateInit): LocalCandidate | null {
     const candidate = this.#state.candidates.addLocal(init);
     if (!candidate) return null;
     this.#localEnded = false;
     for (const remote of this.#state.candidates.remotes) this.#state.formPair(candidate.socket, remote);
     const announced = this.#state.isAnnounced(candidate);
     if (announced) this.#state.outbox.event({ type: "local-candidate", candidate });
-    this.#progress(now);
     return announced ? candidate : null;
   }
 
@@ -157,10 +164,11 @@ export class IceAgent {
     return true;
   }
 
-  /** False: unusable, known already, or the bound is reached. May come before the parameters. */
+  /** False: unusable, filtered, known already, or the bound is reached. May come before the parameters. */
   addRemoteCandidate(now: Millis, candidate: Candidate): boolean {
-    const { candidates } = this.#state;
-    if (this.#phase.kind === "closed" || !candidates.addRemote(candidate)) return false;
+    const { candidates, rules } = this.#state;
+    if (this.#phase.kind === "closed" || !rules.admits(candidate.address)) return false;
+    if (!candidates.addRemote(candidate)) return false;
     for (const socket of candidates.sockets) this.#state.formPair(socket, candidate);
     this.#progress(now);
     return true;

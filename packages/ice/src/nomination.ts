@@ -1,5 +1,5 @@
 import type { Millis } from "@adit/core";
-import type { CandidatePair } from "./pair.ts";
+import type { CandidatePair, NominationReason } from "./pair.ts";
 
 /** The controlling side's nomination in one generation (RFC 8445 §8.1.1, regular nomination). */
 export type Nomination =
@@ -29,6 +29,15 @@ export function chooseNominee(valid: Iterable<CandidatePair>): CandidatePair | n
     if (best === null || isBetter(pair, best)) best = pair;
   }
   return best;
+}
+
+/** Why {@link chooseNominee} chose `chosen` among `valid`. */
+export function whyChosen(chosen: CandidatePair, valid: Iterable<CandidatePair>): NominationReason {
+  const others = [...valid].filter((pair) => pair !== chosen);
+  if (others.length === 0) return "only-valid";
+  const rivals = others.filter((pair) => pair.direct === chosen.direct);
+  if (rivals.some((pair) => pair.priority > chosen.priority)) return "faster";
+  return rivals.length === 0 && chosen.direct ? "direct" : "highest-priority";
 }
 
 /** `pair`'s priority is not higher than `best`'s. */

@@ -2,8 +2,15 @@ import type { Millis } from "@adit/core";
 import type { AgentState } from "./agent-state.ts";
 import type { CheckRunner } from "./check-runner.ts";
 import type { Nominate } from "./checks.ts";
-import { chooseNominee, deservesRenomination, type Nomination, settleMs, supersedesNomination } from "./nomination.ts";
-import type { CandidatePair } from "./pair.ts";
+import {
+  chooseNominee,
+  deservesRenomination,
+  type Nomination,
+  settleMs,
+  supersedesNomination,
+  whyChosen,
+} from "./nomination.ts";
+import type { CandidatePair, NominationReason } from "./pair.ts";
 
 /** Nominates (controlling) or follows nominations (controlled): RFC 8445 §8.1. */
 export class Nominator {
@@ -45,7 +52,7 @@ export class Nominator {
   /** A check with USE-CANDIDATE of ours was answered. */
   succeeded(pair: CandidatePair, nominate: Nominate): void {
     this.#nomination = { kind: "nominated", pair };
-    this.#select(pair, nominate.value);
+    this.#select(pair, nominate.value, whyChosen(pair, this.#state.validPairs));
   }
 
   /** It was not, or the pair is not valid any more: another is nominated. */
@@ -57,7 +64,7 @@ export class Nominator {
   accept(pair: CandidatePair, nominate: Nominate): void {
     const next = { pair, value: this.#state.renominates ? nominate.value : null };
     const isCurrent = this.#selected?.pair.consent?.generation === this.#state.generations.current;
-    if (supersedesNomination(isCurrent ? this.#selected : null, next)) this.#select(pair, next.value);
+    if (supersedesNomination(isCurrent ? this.#selected : null, next)) this.#select(pair, next.value, "peer");
   }
 
   removed(pair: CandidatePair): void {
@@ -87,13 +94,13 @@ export class Nominator {
     return { pair: best, at: best.consent.since + patience };
   }
 
-  #select(pair: CandidatePair, value: number | null): void {
+  #select(pair: CandidatePair, value: number | null, because: NominationReason): void {
     const again = this.#selected?.pair === pair && pair.nominated && this.#completed;
-    for (const other of this.#state.checklist) if (other.nominated) other.setNominated(false);
-    pair.setNominated(true);
+    for (const other of this.#state.checklist) if (other.nominated) other.setNominated(null);
+    pair.setNominated(because);
     this.#selected = { pair, value };
     if (again) return;
-    this.#state.log.debug("ice-nominated", { pair: pair.id });
+    this.#state.log.debug("ice-nominated", { pair: pair.id, because });
     this.#state.outbox.event({ type: "nominated", pair: pair.info });
     if (this.#completed) return;
     this.#completed = true;

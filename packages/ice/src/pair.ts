@@ -12,6 +12,12 @@ export type IceRole = "controlling" | "controlled";
 /** Why a check of a pair failed for good. */
 export type PairFailure = "timeout" | "consent-expired" | "error-response" | "abandoned";
 
+/**
+ * Why a pair was nominated: the other side did it (`peer`), nothing else worked (`only-valid`), everything else was relayed
+ * (`direct`), its round trip was clearly shorter than that of a pair with a higher priority (`faster`), or its priority.
+ */
+export type NominationReason = "peer" | "only-valid" | "direct" | "faster" | "highest-priority";
+
 /** RFC 8445 §6.1.2.6. A pair of an earlier generation that still carries data goes through these again in the new one. */
 export type PairState =
   | { readonly kind: "frozen" }
@@ -40,7 +46,12 @@ export interface PairInfo {
   readonly rttMs: number | null;
   readonly requestsSent: number;
   readonly responsesReceived: number;
+  /** Authentic checks of the peer's that came by it, probes and consent too. */
+  readonly requestsReceived: number;
+  /** Why its check failed: nobody answered (`timeout`), somebody refused (`error-response`), ... */
   readonly failure: PairFailure | null;
+  /** Why it was nominated; null when it is not. */
+  readonly nominatedBecause: NominationReason | null;
   /** When consent ends unless it is renewed; null when not valid. */
   readonly consentUntil: Millis | null;
 }
@@ -69,7 +80,8 @@ export class CandidatePair {
   #state: PairState = { kind: "frozen" };
   #consent: Consent | null = null;
   #mapped: LocalCandidate | null = null;
-  #nominated = false;
+  #nominatedBecause: NominationReason | null = null;
+  #requestsReceived = 0;
   #info: PairInfo | null = null;
   #rttMs: number | null = null;
   #requestsSent = 0;
@@ -112,7 +124,7 @@ export class CandidatePair {
   }
 
   get nominated(): boolean {
-    return this.#nominated;
+    return this.#nominatedBecause !== null;
   }
 
   get rttMs(): number | null {
@@ -146,8 +158,8 @@ export class CandidatePair {
     this.#info = null;
   }
 
-  setNominated(nominated: boolean): void {
-    this.#nominated = nominated;
+  setNominated(because: NominationReason | null): void {
+    this.#nominatedBecause = because;
     this.#info = null;
   }
 
@@ -160,6 +172,11 @@ export class CandidatePair {
   noteRequest(): void {
     this.#requestsSent++;
     if (!this.valid) this.unanswered++;
+    this.#info = null;
+  }
+
+  noteRequestReceived(): void {
+    this.#requestsReceived++;
     this.#info = null;
   }
 
@@ -183,11 +200,13 @@ export class CandidatePair {
       priority: this.#priority,
       state: this.#state.kind,
       valid: this.valid,
-      nominated: this.#nominated,
+      nominated: this.nominated,
       direct: this.direct,
       rttMs: this.#rttMs,
       requestsSent: this.#requestsSent,
       responsesReceived: this.#responsesReceived,
+      requestsReceived: this.#requestsReceived,
+      nominatedBecause: this.#nominatedBecause,
       failure: this.#state.kind === "failed" ? this.#state.reason : null,
       consentUntil: this.#consent?.expiresAt ?? null,
     };

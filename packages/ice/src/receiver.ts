@@ -81,6 +81,7 @@ export class Receiver {
       return dropped(reading.reason);
     }
     if (generation !== generations.current) {
+      checklist.get(pairId(socket, from))?.noteRequestReceived();
       answer(encodeSuccess(message, from, key));
       return { kind: "request", pair: known() };
     }
@@ -99,9 +100,10 @@ export class Receiver {
     return { kind: "request", pair: this.#actOnCheck(now, socket, from, content)?.id ?? null };
   }
 
-  /** With policy `relay` only relays are to learn our own address: a check that came around them is not answered. */
+  /** The rules hold for who asks, too. With policy `relay` only relays are to learn our own address: a check that came around them is not answered. */
   #mayAnswer(socket: SocketId, from: SocketAddress): boolean {
-    const { policy, candidates } = this.#state;
+    const { policy, candidates, rules } = this.#state;
+    if (!rules.admits(from)) return false;
     return policy === "all" || isRelaySocket(socket) || candidates.remote(from)?.type === "relay";
   }
 
@@ -110,6 +112,7 @@ export class Receiver {
     const remote = this.#state.candidates.learnRemote(from, content.priority);
     const pair = remote && this.#state.formPair(socket, remote);
     if (!pair) return null;
+    pair.noteRequestReceived();
     const nominate = this.#state.role === "controlled" ? content.nominate : null;
     if (pair.state.kind === "succeeded") {
       if (nominate) this.#nominator.accept(pair, nominate);

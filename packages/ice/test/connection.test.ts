@@ -5,6 +5,7 @@ import { isBun, type T, test } from "@adit/harness";
 import type { Candidate } from "../src/candidate.ts";
 import { createIceConnection, type IceConnection, type IceConnectionOptions } from "../src/driver/connection.ts";
 import { DatagramQueue, MAX_QUEUED_DATAGRAMS } from "../src/driver/datagram-queue.ts";
+import { hostAddresses, type Interfaces } from "../src/driver/host-addresses.ts";
 import { LoopbackRelay } from "./loopback-relay.ts";
 
 const loopback = { bind: ["127.0.0.1"] };
@@ -162,6 +163,39 @@ test("datagrams that nobody reads are bounded and counted", async (t) => {
   queue.end(new Error("over"));
   for (let i = 0; i < MAX_QUEUED_DATAGRAMS; i++) t.equal((await queue.next()).value?.[0], i & 0xff);
   await t.rejects(queue.next(), /over/);
+});
+
+test("statistics say what each pair did, and why the chosen one was chosen", async (t) => {
+  const [a, b] = await connect(t);
+  await Promise.all([a.connected(), b.connected()]);
+  await exchange(t, a, b);
+  while (!a.path?.nominated || !b.path?.nominated) await new Promise((resolve) => setTimeout(resolve, 5));
+  const [ours, theirs] = [t.must(a.stats[0]), t.must(b.stats[0])];
+  t.same([ours.nominatedBecause, theirs.nominatedBecause], ["only-valid", "peer"]);
+  t.same([ours.sentDatagrams, ours.receivedDatagrams, theirs.sentDatagrams], [20, 20, 20]);
+  t.equal(ours.sentBytes, 10 * "ping 0".length + 10 * "ping 10".length);
+  t.equal(ours.receivedBytes, theirs.sentBytes);
+  t.ok(ours.requestsSent >= 1 && ours.requestsReceived >= 1 && ours.responsesReceived >= 1);
+  t.ok(t.must(ours.rttMs) >= 0);
+});
+
+test("an interface that goes takes its candidates, and its return brings them back", async (t) => {
+  const [ip] = hostAddresses();
+  if (!ip) return; // a machine without a network has nothing to lose
+  const there = { eth0: [{ address: ip }] };
+  let interfaces: Interfaces = there;
+  const connection = await createIceConnection({ role: "controlling", readInterfaces: () => interfaces });
+  t.teardown(() => connection.close());
+  const ips = () => connection.localCandidates.map(({ address }) => address.ip);
+  t.same(ips(), [ip]);
+  const until = async (count: number) => {
+    while (ips().length !== count) await new Promise((resolve) => setTimeout(resolve, 50));
+  };
+  interfaces = {};
+  await until(0);
+  interfaces = there;
+  await until(1);
+  t.same(ips(), [ip]);
 });
 
 test("the README's example runs as it stands", async (t) => {

@@ -6,7 +6,7 @@ import { GatheringAgent, type GatheringEvent } from "../src/driver/gathering-age
 import { StunBuilder } from "../src/stun/builder.ts";
 import { decodeStun } from "../src/stun/message.ts";
 import { STUN_ATTRIBUTE } from "../src/stun/tables.ts";
-import { address, makeCheck, OURS, PEER, PEER_PARAMETERS, STRANGER } from "./kit.ts";
+import { address, makeCheck, OURS, PEER, PEER_PARAMETERS, remoteHost, STRANGER } from "./kit.ts";
 
 const SERVER = address("192.0.2.1", 3478);
 const DEAD = address("192.0.2.2", 3478);
@@ -35,7 +35,7 @@ function make(...stunServers: SocketAddress[]) {
     drain(now);
   };
   const times = (type: GatheringEvent["type"]) => events.filter(({ event }) => event.type === type).map(({ at }) => at);
-  return { machine, sent, run, answer, times };
+  return { machine, sent, run, drain, answer, times };
 }
 
 test("a dead server costs the others nothing, and ends gathering 5 s later", (t) => {
@@ -78,4 +78,40 @@ test("data is taken from where an authentic check came from, and sent to nobody 
   t.equal(machine.wrap(utf8("hello")), null);
   machine.close(4);
   t.equal(machine.handleDatagram(5, 0, PEER, utf8("hello")), null, "nor after close");
+});
+
+test("a network that comes up brings candidates, one that goes takes its pairs, and what works is not touched", (t) => {
+  const { machine, run, drain, times } = make();
+  machine.agent.setRemoteParameters(0, PEER_PARAMETERS);
+  machine.addRemoteCandidate(0, remoteHost(PEER));
+  run(0);
+  const before = t.must(machine.agent.pairs()[0]);
+  machine.addSocket(1_000, 1, address("198.51.100.9", 9));
+  drain(1_000);
+  t.same(times("local-candidate"), [0, 1_000]);
+  t.same(
+    machine.agent.pairs().map(({ socket }) => socket),
+    [0, 1],
+  );
+  t.equal(machine.agent.pair(before.id)?.state, before.state, "its check goes on");
+  machine.removeSocket(2_000, 1);
+  drain(2_000);
+  t.same(
+    machine.agent.pairs().map(({ id }) => id),
+    [before.id],
+  );
+  t.same(times("pair-failed"), [2_000]);
+  t.equal(machine.agent.localCandidates.length, 1);
+});
+
+test("queries from a socket that is gone are not sent any more, and gathering ends all the same", (t) => {
+  const { machine, sent, run, times } = make(SERVER);
+  run(100);
+  machine.removeSocket(200, 0);
+  run(60_000);
+  t.same(
+    sent.map(({ at }) => at),
+    [0],
+  );
+  t.same(times("gathered"), [GATHERING_LIMIT_MS]);
 });

@@ -5,7 +5,7 @@ import { candidatePriority } from "../src/candidate.ts";
 import { CandidateStore } from "../src/candidate-store.ts";
 import { freshConsent } from "../src/consent.ts";
 import { Generation } from "../src/generation.ts";
-import { chooseNominee, deservesRenomination, settleMs, supersedesNomination } from "../src/nomination.ts";
+import { chooseNominee, deservesRenomination, settleMs, supersedesNomination, whyChosen } from "../src/nomination.ts";
 import { CandidatePair } from "../src/pair.ts";
 import { address, agreed, remoteHost, Side, signal } from "./kit.ts";
 
@@ -34,6 +34,21 @@ test("the nominee is direct, then of the highest priority, unless another is cle
   t.equal(chooseNominee([close, high, relay]), high);
   t.equal(chooseNominee([fast, close, high]), fast);
   t.equal(chooseNominee([unknown, high]), high);
+});
+
+test("the reason for a choice is told", (t) => {
+  const high = pair({ priority: 300, rttMs: 100 });
+  const low = pair({ priority: 200, rttMs: 95 });
+  const fast = pair({ priority: 100, rttMs: 20 });
+  const relay = pair({ priority: 400, rttMs: 1, relay: true });
+  for (const [valid, because] of [
+    [[relay], "only-valid"],
+    [[relay, fast], "direct"],
+    [[relay, low, high], "highest-priority"],
+    [[relay, fast, high], "faster"],
+  ] as const) {
+    t.equal(whyChosen(t.must(chooseNominee(valid)), valid), because);
+  }
 });
 
 test("direct pairs settle within 200 ms, a relayed one gives direct ones a second", (t) => {

@@ -14,11 +14,14 @@ import {
 import type { Candidate } from "../candidate.ts";
 import type { IceRole, PairInfo } from "../pair.ts";
 import type { IceParameters } from "../parameters.ts";
+import { type CandidateRules, Rules } from "../rules.ts";
 import { DatagramQueue } from "./datagram-queue.ts";
 import { IceConnectionError } from "./errors.ts";
 import type { TurnServer } from "./gatherer.ts";
-import { GatheringAgent } from "./gathering-agent.ts";
-import { bindUdp, interfaceIps, MAX_SOCKETS, type Udp } from "./udp.ts";
+import { GatheringAgent, NO_TRAFFIC, type Traffic } from "./gathering-agent.ts";
+import { hostAddresses, type Interfaces, MAX_SOCKETS } from "./host-addresses.ts";
+import { type NetworkChange, NetworkWatch, WATCH_INTERVAL_MS } from "./network-watch.ts";
+import { bindUdp, type Udp } from "./udp.ts";
 
 export interface IceConnectionOptions {
   readonly role: IceRole;
@@ -33,8 +36,19 @@ export interface IceConnectionOptions {
     readonly password: string;
   }[];
   readonly policy?: "all" | "relay";
+  /** Filters by family, type and address range, and NAT 1:1 rules. */
+  readonly rules?: CandidateRules;
+  /** Which interfaces are used when `bind` is not given; all by default. */
+  readonly interfaces?: (name: string) => boolean;
   /** The least time between new checks, ms: 50 by default; in force is the greater of both sides'. */
   readonly taMs?: number;
+  /**
+   * Looks for interfaces that come and go, and for sleep, every second: without `bind` by default, as what is bound by name stays bound.
+   * New candidates are announced to {@link IceConnection.onCandidate}, also after the null that ended the first ones.
+   */
+  readonly watchNetwork?: boolean;
+  /** What the interfaces are read with; `os.networkInterfaces` by default. */
+  readonly readInterfaces?: () => Interfaces;
   /** Closes the connection. */
   readonly signal?: AbortSignal;
   readonly clock?: Clock;
@@ -44,7 +58,7 @@ export interface IceConnectionOptions {
 
 /**
  * Binds and begins to gather.
- * @throws IceConnectionError `bind-failed`, `bad-server`, `closed`; AddressError `bad-address` for what `bind` cannot mean.
+ * @throws IceConnectionError `bind-failed`, `bad-server`, `closed`; IceRuleError `bad-rule`; AddressError `bad-address` for what `bind` cannot mean.
  */
 export async function createIceConnection(options: IceConnectionOptions): Promise<IceConnection> {
   const log = options.log ?? nullLogger;
@@ -52,10 +66,11 @@ export async function createIceConnection(options: IceConnectionOptions): Promis
   const turnServers = await Promise.all(
     (options.turnServers ?? []).map(async (server) => ({ ...server, address: await resolveServer(server.address) })),
   );
+  new Rules(options.rules); // whoever cannot be understood is told before anything is open
   const sockets = new Map<SocketId, Udp>();
   const receiver: { current: IceConnection | null } = { current: null };
   try {
-    for (const [id, { ip, port }] of bindAddresses(options.bind).entries()) {
+    for (const [id, { ip, port }] of bindAddresses(options).entries()) {
       const receive = (data: Uint8Array, from: SocketAddress) => receiver.current?.handleDatagram(id, from, data);
       sockets.set(id, await bindUdp(ip, port, receive, log));
     }
@@ -82,8 +97,10 @@ const MAX_UNHEARD_CANDIDATES = 128;
  */
 export class IceConnection implements AsyncIterable<Uint8Array> {
   readonly #machine: GatheringAgent;
-  readonly #sockets: ReadonlyMap<SocketId, Udp>;
+  readonly #sockets: Map<SocketId, Udp>;
+  #nextSocket: SocketId;
   readonly #clock: Clock;
+  readonly #log: Logger;
   readonly #received = new DatagramQueue();
   readonly #signal: AbortSignal | null;
   readonly #onAbort = (): void => void this.close();
@@ -91,17 +108,20 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
   #onCandidate: ((candidate: Candidate | null) => void) | null = null;
   #waiters: { resolve(pair: PairInfo): void; reject(error: Error): void }[] = [];
   #timer: ReturnType<typeof setTimeout> | null = null;
+  #watchTimer: ReturnType<typeof setInterval> | null = null;
   #state: State = { kind: "open" };
 
   /** @internal Made by {@link createIceConnection}. */
   constructor(
     options: IceConnectionOptions,
-    sockets: ReadonlyMap<SocketId, Udp>,
+    sockets: Map<SocketId, Udp>,
     stunServers: readonly SocketAddress[],
     turnServers: readonly TurnServer[],
   ) {
-    const { role, policy, taMs, random = systemRandom, log = nullLogger } = options;
+    const { role, policy, rules, taMs, random = systemRandom, log = nullLogger } = options;
     this.#sockets = sockets;
+    this.#nextSocket = sockets.size;
+    this.#log = log;
     this.#clock = options.clock ?? monotonicClock;
     this.#machine = new GatheringAgent(this.#clock.now(), {
       role,
@@ -111,10 +131,12 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
       stunServers,
       turnServers,
       ...(policy === undefined ? {} : { policy }),
+      ...(rules === undefined ? {} : { rules }),
       ...(taMs === undefined ? {} : { taMs }),
     });
     this.#signal = options.signal ?? null;
     this.#signal?.addEventListener("abort", this.#onAbort, { once: true });
+    if (options.watchNetwork ?? options.bind === undefined) this.#watch(options);
     this.#turn();
   }
 
@@ -167,6 +189,19 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
     const accepted = this.#machine.addRemoteCandidate(this.#clock.now(), candidate);
     this.#turn();
     return accepted;
+  }
+
+  /** Every pair: its state, round trip and requests, why it failed or was nominated, and what it carried. */
+  get stats(): readonly (PairInfo & Traffic)[] {
+    const { agent, traffic } = this.#machine;
+    return agent.pairs().map((pair) => ({ ...NO_TRAFFIC, ...traffic.get(pair.id), ...pair }));
+  }
+
+  /** Asks every path and relay at once whether it still stands, for who knows that the network changed or the machine slept. */
+  probe(): void {
+    if (this.#state.kind !== "open") return;
+    this.#machine.probe(this.#clock.now());
+    this.#turn();
   }
 
   /** Resolves once there is a {@link path}. @throws IceConnectionError `failed`, `closed`. */
@@ -249,6 +284,42 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
     }
   }
 
+  #watch({ interfaces, readInterfaces }: IceConnectionOptions): void {
+    const read = () => hostAddresses(readInterfaces?.(), interfaces);
+    const watch = new NetworkWatch(this.#clock.now(), Date.now(), read());
+    this.#watchTimer = setInterval(() => {
+      const change = watch.look(this.#clock.now(), Date.now(), read());
+      if (change) void this.#adapt(change);
+    }, WATCH_INTERVAL_MS);
+    this.#watchTimer.unref();
+  }
+
+  /** Paths that work are left alone. */
+  async #adapt({ added, removed, slept }: NetworkChange): Promise<void> {
+    this.#log.debug("ice-network-changed", { added: added.join(" "), removed: removed.join(" "), slept });
+    for (const [id, socket] of this.#sockets) {
+      if (!removed.includes(socket.address.ip)) continue;
+      this.#sockets.delete(id);
+      this.#machine.removeSocket(this.#clock.now(), id);
+      void socket.close();
+    }
+    for (const ip of added.slice(0, Math.max(0, MAX_SOCKETS - this.#sockets.size))) {
+      const id = this.#nextSocket++;
+      const receive = (data: Uint8Array, from: SocketAddress) => this.handleDatagram(id, from, data);
+      try {
+        const socket = await bindUdp(ip, 0, receive, this.#log);
+        if (this.#state.kind !== "open") return void (await socket.close());
+        this.#sockets.set(id, socket);
+        this.#machine.addSocket(this.#clock.now(), id, socket.address);
+      } catch (error) {
+        // An address that is tentative, or gone again.
+        this.#log.debug("ice-bind-failed", { ip, message: error instanceof Error ? error.message : String(error) });
+      }
+    }
+    if (this.#state.kind === "open") this.#machine.probe(this.#clock.now());
+    this.#turn();
+  }
+
   #announce(candidate: Candidate | null): void {
     if (this.#onCandidate) this.#onCandidate(candidate);
     else if (this.#unheard.length < MAX_UNHEARD_CANDIDATES) this.#unheard.push(candidate);
@@ -267,6 +338,8 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
   async #shutDown(): Promise<void> {
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;
+    if (this.#watchTimer) clearInterval(this.#watchTimer);
+    this.#watchTimer = null;
     this.#signal?.removeEventListener("abort", this.#onAbort);
     this.#machine.close(this.#clock.now());
     const leaving: Promise<void>[] = [];
@@ -279,8 +352,8 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
   }
 }
 
-function bindAddresses(bind: readonly string[] | undefined): { readonly ip: string; readonly port: number }[] {
-  const wanted = bind ?? interfaceIps();
+function bindAddresses(options: IceConnectionOptions): { readonly ip: string; readonly port: number }[] {
+  const wanted = options.bind ?? hostAddresses(options.readInterfaces?.(), options.interfaces);
   const texts = wanted.length > 0 ? wanted : ["127.0.0.1"];
   return texts.slice(0, MAX_SOCKETS).map((text) => {
     if (parseIp(text)) return { ip: text, port: 0 };

@@ -36,6 +36,19 @@ export type GathererEvent =
   /** Every server has answered or been given up. */
   | { readonly type: "done" };
 
+export interface GathererServers {
+  readonly stunServers: readonly SocketAddress[];
+  readonly turnServers: readonly TurnServer[];
+  readonly random: Random;
+  readonly log: Logger;
+}
+
+interface Turn {
+  readonly client: TurnClient;
+  readonly base: SocketAddress;
+  settled: boolean;
+}
+
 interface Query {
   readonly socket: SocketId;
   readonly base: SocketAddress;
@@ -44,47 +57,56 @@ interface Query {
 
 /** Server-reflexive and relayed candidates (RFC 8445 §5.1.1.2) for some sockets; keeps the allocations, which act as sockets. Sans-IO. */
 export class Gatherer {
-  readonly #random: Random;
   readonly #queries: StunTransactions<Query>;
-  readonly #turns: { readonly client: TurnClient; readonly base: SocketAddress; settled: boolean }[] = [];
+  readonly #servers: GathererServers;
+  /** By the socket that each allocation acts as. As many as sockets and servers make, 16 each in the driver. */
+  readonly #turns = new Map<SocketId, Turn>();
+  #nextRelay: SocketId = FIRST_RELAY_ID;
+  /** Sockets that went while queries from them were under way. */
+  readonly #gone = new Set<SocketId>();
   readonly #events: GathererEvent[] = [];
   #endsAt: Millis | null = null;
 
-  constructor(o: {
-    readonly sockets: ReadonlyMap<SocketId, SocketAddress>;
-    readonly stunServers: readonly SocketAddress[];
-    readonly turnServers: readonly TurnServer[];
-    readonly random: Random;
-    readonly log: Logger;
-    readonly now: Millis;
-  }) {
-    this.#random = o.random;
+  constructor(o: GathererServers & { readonly sockets: ReadonlyMap<SocketId, SocketAddress>; readonly now: Millis }) {
+    this.#servers = o;
     this.#queries = new StunTransactions();
-    for (const [socket, base] of o.sockets) {
-      for (const server of o.stunServers) {
-        if (server.family === base.family) this.#ask(o.now, { socket, base, server });
-      }
-      for (const { address: server, username, password } of o.turnServers) {
-        if (server.family !== base.family) continue;
-        const relaySocket = FIRST_RELAY_ID + this.#turns.length;
-        const { random, log } = o;
-        const client = new TurnClient({ server, socket, relaySocket, username, password, random, log });
-        client.start(o.now);
-        this.#turns.push({ client, base, settled: false });
-      }
-    }
+    for (const [socket, base] of o.sockets) this.#gather(o.now, socket, base);
     this.#endsAt = o.now + GATHERING_LIMIT_MS;
     this.#settle(o.now);
   }
 
+  /** A network has come up: the servers are asked from there, too. */
+  addSocket(now: Millis, socket: SocketId, base: SocketAddress): void {
+    this.#gone.delete(socket);
+    this.#gather(now, socket, base);
+    this.#endsAt ??= now + GATHERING_LIMIT_MS;
+    this.#settle(now);
+  }
+
+  /** A network is gone, with what was got through it; the relays find out by themselves. */
+  removeSocket(now: Millis, socket: SocketId): void {
+    if (this.#queries.size > 0) this.#gone.add(socket);
+    for (const [relaySocket, { client }] of this.#turns) {
+      if (client.socket !== socket) continue;
+      this.#turns.delete(relaySocket);
+      this.#events.push({ type: "socket-lost", socket: relaySocket });
+    }
+    this.#settle(now);
+  }
+
+  /** Whatever is held is asked for at once: the machine slept, or the network behind a socket changed. */
+  probe(now: Millis): void {
+    for (const { client } of this.#turns.values()) client.probe(now);
+  }
+
   /** The allocation that a relay socket names. */
   allocation(relaySocket: SocketId): TurnClient | null {
-    return this.#turns[relaySocket - FIRST_RELAY_ID]?.client ?? null;
+    return this.#turns.get(relaySocket)?.client ?? null;
   }
 
   /** Lets a peer's address reach every allocation. */
   permit(now: Millis, peer: SocketAddress): void {
-    for (const { client } of this.#turns) client.addPermission(now, peer.ip);
+    for (const { client } of this.#turns.values()) client.addPermission(now, peer.ip);
   }
 
   /**
@@ -105,7 +127,7 @@ export class Gatherer {
       } {
     if (this.#handleAnswer(now, socket, from, data)) return { kind: "consumed" };
     let fromServer = false;
-    for (const { client } of this.#turns) {
+    for (const { client } of this.#turns.values()) {
       if (client.socket !== socket || !client.server.equals(from)) continue;
       fromServer = true;
       const relayed = client.handleDatagram(now, data);
@@ -118,21 +140,23 @@ export class Gatherer {
 
   handleTimeout(now: Millis): void {
     this.#queries.handleTimeout(now);
-    for (const { client } of this.#turns) client.handleTimeout(now);
+    for (const { client } of this.#turns.values()) client.handleTimeout(now);
     this.#drainTurns();
     this.#settle(now);
   }
 
   pollTimeout(): Deadline | null {
     let deadline = this.#queries.pollTimeout();
-    for (const { client } of this.#turns) deadline = earliest(deadline, client.pollTimeout());
+    for (const { client } of this.#turns.values()) deadline = earliest(deadline, client.pollTimeout());
     return this.#endsAt === null ? deadline : earliest(deadline, { at: this.#endsAt, reason: "gathering-limit" });
   }
 
   pollTransmit(): Transmit | null {
-    const query = this.#queries.pollTransmit();
-    if (query) return { data: query.request, socket: query.context.socket, to: query.context.server };
-    for (const { client } of this.#turns) {
+    for (let query = this.#queries.pollTransmit(); query; query = this.#queries.pollTransmit()) {
+      const { socket, server } = query.context;
+      if (!this.#gone.has(socket)) return { data: query.request, socket, to: server };
+    }
+    for (const { client } of this.#turns.values()) {
       const transmit = client.pollTransmit();
       if (transmit) return transmit;
     }
@@ -148,11 +172,25 @@ export class Gatherer {
     this.#queries.clear();
     this.#events.length = 0;
     this.#endsAt = null;
-    for (const { client } of this.#turns) client.close(now);
+    for (const { client } of this.#turns.values()) client.close(now);
+  }
+
+  #gather(now: Millis, socket: SocketId, base: SocketAddress): void {
+    const { stunServers, turnServers, random, log } = this.#servers;
+    for (const server of stunServers) {
+      if (server.family === base.family) this.#ask(now, { socket, base, server });
+    }
+    for (const { address: server, username, password } of turnServers) {
+      if (server.family !== base.family) continue;
+      const relaySocket = this.#nextRelay++;
+      const client = new TurnClient({ server, socket, relaySocket, username, password, random, log });
+      client.start(now);
+      this.#turns.set(relaySocket, { client, base, settled: false });
+    }
   }
 
   #ask(now: Millis, query: Query): void {
-    const request = new StunBuilder("request", STUN_METHOD.BINDING, this.#random.bytes(12));
+    const request = new StunBuilder("request", STUN_METHOD.BINDING, this.#servers.random.bytes(12));
     this.#queries.start(now, request.build({ fingerprint: true }), query);
   }
 
@@ -177,7 +215,7 @@ export class Gatherer {
   }
 
   #drainTurns(): void {
-    for (const turn of this.#turns) {
+    for (const turn of this.#turns.values()) {
       const { client, base } = turn;
       const { server, socket, relaySocket } = client;
       for (let event = client.pollEvent(); event; event = client.pollEvent()) {
@@ -199,8 +237,9 @@ export class Gatherer {
   }
 
   #settle(now: Millis): void {
+    if (this.#queries.size === 0) this.#gone.clear();
     if (this.#endsAt === null) return;
-    const all = this.#queries.size === 0 && this.#turns.every(({ settled }) => settled);
+    const all = this.#queries.size === 0 && [...this.#turns.values()].every(({ settled }) => settled);
     if (!all && now < this.#endsAt) return;
     this.#endsAt = null;
     this.#events.push({ type: "done" });

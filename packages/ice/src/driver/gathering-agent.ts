@@ -25,6 +25,19 @@ export interface GatheringAgentOptions extends IceAgentOptions {
 /** What an {@link IceAgent} says, and the end of gathering: no more local candidates for now. */
 export type GatheringEvent = IceEvent | { readonly type: "gathered" };
 
+/** Application data of one pair. */
+export interface Traffic {
+  readonly sentBytes: number;
+  readonly sentDatagrams: number;
+  readonly receivedBytes: number;
+  readonly receivedDatagrams: number;
+}
+
+export const NO_TRAFFIC: Traffic = { sentBytes: 0, sentDatagrams: 0, receivedBytes: 0, receivedDatagrams: 0 };
+
+/** Pairs whose traffic is remembered, those that are gone too; beyond it the oldest is forgotten. */
+const MAX_COUNTED_PAIRS = 256;
+
 /**
  * An agent with what it gathers: host, server-reflexive and relayed candidates, the allocations, and the data of one session.
  * Sans-IO like its parts; whoever drives it sees real sockets only, since what belongs to a relay is wrapped and unwrapped here.
@@ -34,6 +47,7 @@ export class GatheringAgent {
   readonly #gatherer: Gatherer;
   /** Paths from which an authentic check came: data is taken from them before our own check is answered. One entry a pair at most. */
   readonly #heard = new Set<PairId>();
+  readonly #traffic = new Map<PairId, Traffic>();
   /** `unsaid`: the end of gathering waits to be fetched. */
   #gathering: "under-way" | "unsaid" | "over" = "under-way";
 
@@ -64,10 +78,37 @@ export class GatheringAgent {
     return accepted;
   }
 
+  /** A network has come up. What works is not touched; the peer is told of new candidates as they are found. */
+  addSocket(now: Millis, socket: SocketId, address: SocketAddress): void {
+    this.agent.addLocalCandidate(now, { type: "host", address, socket });
+    this.#gatherer.addSocket(now, socket, address);
+    this.#takeGathered(now);
+  }
+
+  /** A network is gone: its candidates and pairs go, also those of allocations that were made through it. */
+  removeSocket(now: Millis, socket: SocketId): void {
+    this.agent.removeLocalSocket(now, socket);
+    this.#gatherer.removeSocket(now, socket);
+    this.#takeGathered(now);
+  }
+
+  /** The machine slept, or the network may have changed unseen: every valid pair and every allocation is asked for at once. */
+  probe(now: Millis): void {
+    for (const { valid, id } of this.agent.pairs()) if (valid) this.agent.probe(now, id);
+    this.#gatherer.probe(now);
+  }
+
+  /** What each pair carried, by pair; those that carried nothing are left out. */
+  get traffic(): ReadonlyMap<PairId, Traffic> {
+    return this.#traffic;
+  }
+
   /** The datagram that carries `data` over {@link path}; null when there is none. */
   wrap(data: Uint8Array): Transmit | null {
     const { path } = this;
-    return path && this.#outer({ data, socket: path.socket, to: path.remote.address });
+    const out = path && this.#outer({ data, socket: path.socket, to: path.remote.address });
+    if (out) this.#count(path.id, { sentBytes: data.length, sentDatagrams: 1 });
+    return out;
   }
 
   /** Returns what is the application's, a view on `data`; null when there is nothing for it. */
@@ -131,7 +172,25 @@ export class GatheringAgent {
       return null;
     }
     const pair = this.agent.pairByPath(socket, from);
-    return pair && (pair.valid || this.#heard.has(pair.id)) ? data : null;
+    if (!pair || !(pair.valid || this.#heard.has(pair.id))) return null;
+    this.#count(pair.id, { receivedBytes: data.length, receivedDatagrams: 1 });
+    return data;
+  }
+
+  #count(id: PairId, more: Partial<Traffic>): void {
+    const now = this.#traffic.get(id) ?? NO_TRAFFIC;
+    if (now === NO_TRAFFIC && this.#traffic.size >= MAX_COUNTED_PAIRS) {
+      for (const oldest of this.#traffic.keys()) {
+        this.#traffic.delete(oldest);
+        break;
+      }
+    }
+    this.#traffic.set(id, {
+      sentBytes: now.sentBytes + (more.sentBytes ?? 0),
+      sentDatagrams: now.sentDatagrams + (more.sentDatagrams ?? 0),
+      receivedBytes: now.receivedBytes + (more.receivedBytes ?? 0),
+      receivedDatagrams: now.receivedDatagrams + (more.receivedDatagrams ?? 0),
+    });
   }
 
   /** As it leaves a real socket; null when its allocation is gone. */

@@ -1,10 +1,6 @@
 import { createSocket } from "node:dgram";
-import { networkInterfaces } from "node:os";
-import { classifyIp, type Logger, parseIp, SocketAddress } from "@adit/core";
+import { type Logger, parseIp, SocketAddress } from "@adit/core";
 import { IceConnectionError } from "./errors.ts";
-
-/** More interface addresses than this are left alone. */
-export const MAX_SOCKETS = 16;
 
 export interface Udp {
   readonly address: SocketAddress;
@@ -51,15 +47,3 @@ export function bindUdp(
 }
 
 const stripZone = (ip: string): string => ip.split("%", 1)[0] ?? ip;
-
-/** The addresses of this machine that others may reach: no loopback, no IPv6 link-local (whose zone a candidate cannot carry). */
-export function interfaceIps(): string[] {
-  const ips = Object.values(networkInterfaces())
-    .flatMap((addresses) => addresses ?? [])
-    .map(({ address }) => address)
-    .filter((ip) => {
-      const is = parseIp(ip) ? classifyIp(ip) : "loopback";
-      return is !== "loopback" && !(is === "link-local" && ip.includes(":"));
-    });
-  return [...new Set(ips)].slice(0, MAX_SOCKETS);
-}

@@ -97,6 +97,8 @@ export {
   channelPayload,
   isChannelData,
   isChannelNumber,
+  isLegacyChannelData,
+  isLegacyChannelNumber,
   MAX_CHANNEL_NUMBER,
   MIN_CHANNEL_NUMBER,
   parseChannelData,

@@ -142,7 +142,8 @@ export class StreamListener implements UdpSocket {
   }
 
   send(batch: readonly Outgoing[], from = 0): number {
-    // One write per client and batch: each write is a system call, and over TLS a record of its own.
+    // Over TCP one write per client and batch: each is a system call. Over TLS a record for each message, because there are clients
+    // (turnutils_uclient) that take what a record brings for one message and lose the others.
     const byClient = new Map<Connection, Uint8Array[]>();
     for (let i = from; i < batch.length; i++) {
       const { data, to } = batch[i] as Outgoing;
@@ -156,7 +157,8 @@ export class StreamListener implements UdpSocket {
       else byClient.set(connection, [data]);
     }
     for (const [{ stream }, messages] of byClient) {
-      stream?.write(frameForStream(messages));
+      if (this.#options.tls) for (const message of messages) stream?.write(frameForStream([message]));
+      else stream?.write(frameForStream(messages));
       this.#sent += messages.length;
     }
     return batch.length;

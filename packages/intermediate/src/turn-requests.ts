@@ -8,7 +8,7 @@ import {
   getU32,
   getXorAddress,
   hasAttribute,
-  isChannelNumber,
+  isLegacyChannelNumber,
   STUN_ATTRIBUTE,
   STUN_ERROR,
   STUN_METHOD,
@@ -225,7 +225,7 @@ export class TurnRequests {
   #channelBind(now: Millis, request: StunMessage, allocation: Allocation): Answer {
     const number = getChannelNumber(request);
     const peer = getXorAddress(request, STUN_ATTRIBUTE.XOR_PEER_ADDRESS);
-    if (number === null || !isChannelNumber(number) || !peer) return STUN_ERROR.BAD_REQUEST;
+    if (number === null || !isLegacyChannelNumber(number) || !peer) return STUN_ERROR.BAD_REQUEST;
     if (peer.family !== this.#options.family) return STUN_ERROR.PEER_ADDRESS_FAMILY_MISMATCH;
     const { policy, log } = this.#options;
     const denial = policy.denyPeer(allocation.owner, peer);

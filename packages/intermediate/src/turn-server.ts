@@ -4,6 +4,8 @@
  * stream cuts it into messages, and pads what goes back.
  *
  * Deviations from the RFC, each on purpose:
+ * - Channel numbers up to 0x7FFF are accepted. RFC 8656 §12 ends at 0x4FFF, so that ChannelData can be told from QUIC and RTP by its
+ *   first byte (RFC 7983); this port carries neither, and clients of RFC 5766, coturn's own among them, draw from all of 0x4000-0x7FFF.
  * - 441 compares the holder of the credentials, not the text of the user name: `expiry:id` changes when credentials are renewed.
  * - Expired credentials still refresh what stands. No new allocation is made with them.
  * - Ports are not reserved (EVEN-PORT with the R bit, RESERVATION-TOKEN: 508). RTP/RTCP port pairs are a thing of the past.
@@ -27,7 +29,7 @@ import {
   decodeStun,
   getBytes,
   getXorAddress,
-  isChannelData,
+  isLegacyChannelData,
   STUN_ATTRIBUTE,
   STUN_METHOD,
   StunBuilder,
@@ -134,7 +136,7 @@ export class TurnServer {
 
   /** A message from a client, to `socket` or, without one, to the first. `data` is kept until it is sent on. */
   handleDatagram(now: Millis, from: SocketAddress, data: Uint8Array, socket: SocketId = this.#socket): void {
-    if (isChannelData(data)) return this.#handleChannelData(now, socket, from, data);
+    if (isLegacyChannelData(data)) return this.#handleChannelData(now, socket, from, data);
     const message = decodeStun(data);
     if (!message) return this.counters.add("malformed");
     if (message.fingerprintOffset >= 0 && !verifyFingerprint(message)) return this.counters.add("bad-fingerprint");

@@ -157,7 +157,7 @@ test("a number stands for one peer and a peer has one number, until the binding 
 
 const badBinds: readonly (readonly [string, number, (builder: StunBuilder) => unknown])[] = [
   ["channel 0x3FFF", 400, (b) => b.channelNumber(0x3fff).xorAddress(STUN_ATTRIBUTE.XOR_PEER_ADDRESS, PEER)],
-  ["channel 0x5000", 400, (b) => b.channelNumber(0x5000).xorAddress(STUN_ATTRIBUTE.XOR_PEER_ADDRESS, PEER)],
+  ["channel 0x8000", 400, (b) => b.channelNumber(0x8000).xorAddress(STUN_ATTRIBUTE.XOR_PEER_ADDRESS, PEER)],
   ["no channel number", 400, (b) => b.xorAddress(STUN_ATTRIBUTE.XOR_PEER_ADDRESS, PEER)],
   ["no peer", 400, (b) => b.channelNumber(0x4000)],
   ["a malformed peer", 400, (b) => b.channelNumber(0x4000).add(STUN_ATTRIBUTE.XOR_PEER_ADDRESS, new Uint8Array(5))],
@@ -352,4 +352,26 @@ test("10,000 damaged datagrams: nothing is thrown, nothing allocated, and the st
   }
   t.equal(kit.server.stats.allocations, 1, `seed ${seed}`);
   t.equal(kit.datagram(CLIENT, wrapChannelData(0x4001, HELLO)).length, 1);
+});
+
+test("a client of RFC 5766 may have any channel from 0x4000 to 0x7fff, both ways", (t) => {
+  const kit = new RelayKit();
+  kit.allocate(alice());
+  for (const [number, port] of [
+    [0x5000, 7001],
+    [0x7fff, 7002],
+  ] as const) {
+    const peer = PEER.withPort(port);
+    t.equal(outcome(kit.bind(alice(), number, peer)), "success");
+    const out = kit.datagram(CLIENT, wrapChannelData(number, Uint8Array.of(1, 2, 3)));
+    t.same(
+      out.map(({ to, data }) => [to.key, [...data]]),
+      [[peer.key, [1, 2, 3]]],
+    );
+    const back = kit.fromPeer(1, peer, Uint8Array.of(4));
+    t.same(
+      back.map(({ to, data }) => [to.key, [...data]]),
+      [[CLIENT.key, [...wrapChannelData(number, Uint8Array.of(4))]]],
+    );
+  }
 });

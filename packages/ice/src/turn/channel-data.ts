@@ -10,6 +10,21 @@ export const MAX_CHANNEL_NUMBER = 0x4fff;
 
 export const isChannelNumber = (value: number): boolean => value >= MIN_CHANNEL_NUMBER && value <= MAX_CHANNEL_NUMBER;
 
+/** RFC 5766 §11 allowed clients 0x4000 through 0x7FFF; such are still about. We choose none above {@link MAX_CHANNEL_NUMBER}. */
+export const MAX_LEGACY_CHANNEL_NUMBER = 0x7fff;
+
+export const isLegacyChannelNumber = (value: number): boolean =>
+  value >= MIN_CHANNEL_NUMBER && value <= MAX_LEGACY_CHANNEL_NUMBER;
+
+/** As {@link isChannelData} in RFC 5766's range. For a server whose port carries nothing that this could be confused with. */
+export function isLegacyChannelData(data: Uint8Array): boolean {
+  return (
+    data.length >= CHANNEL_DATA_HEADER_BYTES &&
+    ((data[0] as number) & 0xc0) === 0x40 &&
+    payloadLength(data) <= data.length - CHANNEL_DATA_HEADER_BYTES
+  );
+}
+
 /** Whether a datagram has the form of ChannelData: a channel number in range and a length that the datagram holds. */
 export function isChannelData(data: Uint8Array): boolean {
   return (

@@ -5,6 +5,7 @@
 import {
   Counters,
   type Deadline,
+  earliest,
   type Logger,
   type Millis,
   nullLogger,
@@ -19,6 +20,7 @@ import type { DriverComponent } from "@adit/transport";
 import type { AccessPolicy } from "./access-policy.ts";
 import { Accounts } from "./accounts.ts";
 import type { Credentials } from "./credentials.ts";
+import { Deadlines } from "./deadlines.ts";
 import { type HandshakeDrop, HandshakeGate } from "./handshake-gate.ts";
 import { IpLimits } from "./ip-limits.ts";
 import type { NameStore } from "./names/name-store.ts";
@@ -38,9 +40,6 @@ const MAX_LOOSE_PACKETS = 1_024;
 
 /** QUIC's own end for a connection that is silent. Signaling pings every 25 s at the latest and notices sooner. */
 const IDLE_TIMEOUT_MS = 60_000;
-
-/** Looking at all clients' deadlines costs; signaling does not mind a timer that is this late. */
-const TIMER_GRANULARITY_MS = 10;
 
 const MAX_PACKET_BYTES = 1500;
 
@@ -92,8 +91,7 @@ export class SignalingServer implements DriverComponent {
   #retriesSent = 0;
   #resetsSent = 0;
   #lastId: ConnectionId = 0;
-  #nextDeadline: Millis = Number.POSITIVE_INFINITY;
-  #sweptAt: Millis = Number.NEGATIVE_INFINITY;
+  readonly #deadlines = new Deadlines<SignalingClientConnection>();
   /** The latest time that the driver told. */
   #now: Millis = 0;
   /** For the next packet. */
@@ -185,21 +183,17 @@ export class SignalingServer implements DriverComponent {
 
   handleTimeout(now: Millis): void {
     this.rendezvous.handleTimeout(now);
-    if (now < this.#nextDeadline || now < this.#sweptAt + TIMER_GRANULARITY_MS) return;
-    this.#sweptAt = now;
-    this.#nextDeadline = Number.POSITIVE_INFINITY;
-    for (const client of this.#clients.values()) {
+    for (const client of this.#deadlines.take(now)) {
       const due = client.pollTimeout(now);
       if (due && due.at <= now) this.#timeout(now, client);
-      else if (due) this.#nextDeadline = Math.min(this.#nextDeadline, due.at);
+      else this.#deadlines.set(client, due?.at ?? null);
     }
   }
 
   pollTimeout(): Deadline | null {
-    const own = Math.max(this.#nextDeadline, this.#sweptAt + TIMER_GRANULARITY_MS);
     const sessions = this.rendezvous.pollTimeout();
-    if (sessions && sessions.at < own) return sessions;
-    return own === Number.POSITIVE_INFINITY ? null : { at: own, reason: "signaling clients" };
+    const next = this.#deadlines.next;
+    return earliest(sessions, next === null ? null : { at: next, reason: "signaling clients" });
   }
 
   /** Works until no client has anything left to be done but sending. */
@@ -225,8 +219,8 @@ export class SignalingServer implements DriverComponent {
         return { data, socket: this.#options.socket, to: SocketAddress.of(packet.remote.host, packet.remote.port) };
       }
       this.#sending.delete(client);
-      const deadline = client.pollTimeout(this.#now);
-      if (deadline) this.#nextDeadline = Math.min(this.#nextDeadline, deadline.at);
+      // One that was forgotten in this turn has sent its last.
+      if (this.#clients.has(client.id)) this.#deadlines.set(client, client.pollTimeout(this.#now)?.at ?? null);
     }
     return null;
   }
@@ -429,6 +423,7 @@ export class SignalingServer implements DriverComponent {
   }
 
   #forget(client: SignalingClientConnection): void {
+    this.#deadlines.set(client, null);
     this.#clients.delete(client.id);
     this.#byQuic.delete(client.quic);
     this.#gate.gone(client.origin);

@@ -19,7 +19,10 @@ export interface DriverComponent {
   handleTimeout(now: Millis): void;
   /** The next deadline. After {@link handleTimeout} it must lie ahead. */
   pollTimeout(): Deadline | null;
-  /** The next datagram. Its bytes must stay as they are until {@link flushed} (or for good, where there is none). */
+  /**
+   * The next datagram. Its bytes must stay as they are until {@link flushed}: that comes when {@link SEND_BATCH} datagrams were polled
+   * since the last one, at the latest.
+   */
   pollTransmit(): Transmit | null;
   /** Takes events from what is below and acts on them; called in each round of a turn. */
   drain?(now: Millis): void;
@@ -58,8 +61,14 @@ export interface DriverOptions {
 /** What waits for a socket that takes no more. Newer datagrams are dropped and counted: QUIC and STUN resend, and slow down. */
 export const MAX_QUEUED_PER_SOCKET = 512;
 
+/**
+ * Datagrams handed to the sockets at once, all components together. Enough to make the call cheap; more would only let the bytes leave
+ * the processor's cache, and let the receiver wait, while the rest is being made.
+ */
+export const SEND_BATCH = 64;
+
 /** Datagrams sent in one turn; what is left goes out in the next, after receiving. */
-export const MAX_TRANSMITS_PER_TURN = 2048;
+export const MAX_TRANSMITS_PER_TURN = 512;
 
 /** Rounds of timeout and drain in one turn: enough for work to travel through all layers and back. */
 const MAX_ROUNDS_PER_TURN = 16;
@@ -81,7 +90,7 @@ interface SocketEntry {
 
 /**
  * One loop for a program's UDP: receive a batch, hand it down, let the components work until nothing moves, send what they
- * want sent in one batch per socket, and arm one timer for the earliest deadline.
+ * want sent in batches per socket, and arm one timer for the earliest deadline.
  */
 export class Driver {
   readonly drops = new Counters<DriverDrop>();
@@ -253,7 +262,8 @@ export class Driver {
         for (let transmit = component.pollTransmit(); transmit; transmit = component.pollTransmit()) {
           this.#enqueue(transmit);
           moved = true;
-          if (--budget === 0) {
+          if (--budget % SEND_BATCH === 0) this.#send();
+          if (budget === 0) {
             this.#again = true;
             return;
           }

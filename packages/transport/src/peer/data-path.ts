@@ -11,6 +11,11 @@ interface Route {
   readonly remote: SocketAddress;
 }
 
+interface Learned {
+  readonly pair: PairId;
+  readonly evicted: PairId | null;
+}
+
 export type DataPathDrop = "gate-closed" | "unproven-pair" | "no-slot" | "send-limit" | "unbound-slot";
 
 /** Room for one QUIC packet; quiche is configured for less. */
@@ -27,10 +32,20 @@ export class DataPath {
   readonly slots = new SlotTable();
   readonly drops = new Counters<DataPathDrop>();
   readonly #routes = new Map<PairId, Route>();
-  readonly #buffers = new PacketBuffers();
+  /** Datagrams come in runs from one source: what {@link learn} said last is right for most of them. */
+  #learned: { readonly socket: SocketId; readonly remote: SocketAddress; readonly known: Learned } | null = null;
+  readonly #buffers = new PacketBuffers(PACKET_BYTES);
 
   /** The pair that `remote` on `socket` is, remembered as the way there; `evicted`: the pair that was forgotten for it. */
-  learn(socket: SocketId, remote: SocketAddress): { readonly pair: PairId; readonly evicted: PairId | null } {
+  learn(socket: SocketId, remote: SocketAddress): Learned {
+    const last = this.#learned;
+    if (last && last.socket === socket && last.remote === remote) return last.known;
+    const learned = this.#learn(socket, remote);
+    this.#learned = { socket, remote, known: { pair: learned.pair, evicted: null } };
+    return learned;
+  }
+
+  #learn(socket: SocketId, remote: SocketAddress): Learned {
     const pair = gateKey(socket, remote);
     const route = this.#routes.get(pair) ?? { socket, remote };
     // Re-inserted, so that the map's order is the order of use.
@@ -76,7 +91,7 @@ export class DataPath {
   /** The connection's next packet as a datagram; null when it has none. Those that may not leave are dropped: QUIC repeats them. */
   transmit(now: Millis, connection: QuicConnection): Transmit | null {
     for (;;) {
-      const sent = connection.send(this.#buffers.next(PACKET_BYTES));
+      const sent = connection.send(this.#buffers.next());
       if (!sent) return null;
       const slot = this.slots.slotAt(sent.remote);
       const pair = slot === null ? null : this.slots.pairOf(slot);

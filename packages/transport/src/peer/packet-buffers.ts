@@ -1,23 +1,43 @@
-const SLAB_BYTES = 64 * 1024;
+import { SEND_BATCH } from "../driver.ts";
 
-/** Room for outgoing packets, cut from slabs: one allocation for some forty packets. What was handed out is never used again. */
+interface Slot {
+  readonly room: Uint8Array;
+  /** The packet in it. A bulk transfer's packets are all as long, so it is mostly the same view again. */
+  packet: Uint8Array;
+}
+
+/**
+ * Room for outgoing packets. What was handed out is used again after {@link SEND_BATCH} further ones: by then the driver has sent or
+ * copied it. So a transfer allocates nothing per packet, and its packets stay in the processor's cache.
+ */
 export class PacketBuffers {
-  #slab = new Uint8Array(0);
-  #used = 0;
+  readonly #sizeBytes: number;
+  readonly #slots: Slot[] = [];
+  #next = 0;
 
-  /** At least `size` bytes to write a packet into; call {@link commit} with how many were used. */
-  next(size: number): Uint8Array {
-    if (this.#used + size > this.#slab.length) {
-      this.#slab = new Uint8Array(SLAB_BYTES);
-      this.#used = 0;
-    }
-    return this.#slab.subarray(this.#used, this.#used + size);
+  constructor(sizeBytes: number) {
+    this.#sizeBytes = sizeBytes;
+  }
+
+  /** Room to write a packet into; call {@link commit} with how many bytes were used, or nothing if none were. */
+  next(): Uint8Array {
+    return this.#slot().room;
   }
 
   /** The packet itself: the first `length` bytes of the last {@link next}. */
   commit(length: number): Uint8Array {
-    const packet = this.#slab.subarray(this.#used, this.#used + length);
-    this.#used += length;
-    return packet;
+    const slot = this.#slot();
+    if (slot.packet.length !== length) slot.packet = slot.room.subarray(0, length);
+    this.#next = (this.#next + 1) % SEND_BATCH;
+    return slot.packet;
+  }
+
+  #slot(): Slot {
+    const known = this.#slots[this.#next];
+    if (known) return known;
+    const room = new Uint8Array(this.#sizeBytes);
+    const slot = { room, packet: room };
+    this.#slots.push(slot);
+    return slot;
   }
 }

@@ -58,7 +58,7 @@ interface Line {
 export class SignalingLink {
   readonly client: SignalingClient;
   readonly #options: SignalingLinkOptions;
-  readonly #buffers = new PacketBuffers();
+  readonly #buffers = new PacketBuffers(PACKET_BYTES);
   readonly #readBuffer = new Uint8Array(READ_BYTES);
   #line: Line | null = null;
   /** A line that said goodbye and has its last packets to send. */
@@ -131,7 +131,7 @@ export class SignalingLink {
   }
 
   #packet({ connection, socket, remote }: Line): Transmit | null {
-    const sent = connection.send(this.#buffers.next(PACKET_BYTES));
+    const sent = connection.send(this.#buffers.next());
     return sent && { data: this.#buffers.commit(sent.length), socket, to: remote };
   }
 

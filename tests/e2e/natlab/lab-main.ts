@@ -1,10 +1,13 @@
-/** Inside a lab's namespaces: does one job a line from stdin, and prints one line for each result. */
+/**
+ * Inside a lab's namespaces: does one job a line from stdin, and prints one line for each result. When stdin closes, because
+ * the work is done or because whoever gave it is gone, this process ends, and with it everything in its namespaces.
+ */
 import { createInterface } from "node:readline";
 import { type Job, jobs } from "./jobs.ts";
 
-for await (const line of createInterface({ input: process.stdin })) {
-  const job = JSON.parse(line) as Job;
-  const say = (message: object) => process.stdout.write(`${JSON.stringify(message)}\n`);
+const say = (message: object) => process.stdout.write(`${JSON.stringify(message)}\n`);
+
+async function work(job: Job): Promise<void> {
   try {
     await jobs[job.kind](job as never, (result: object) => say({ result }));
     say({ done: true });
@@ -12,4 +15,10 @@ for await (const line of createInterface({ input: process.stdin })) {
     say({ failed: error instanceof Error ? error.message : String(error) });
   }
 }
-process.exit(0);
+
+let working = Promise.resolve();
+createInterface({ input: process.stdin })
+  .on("line", (line) => {
+    working = working.then(() => work(JSON.parse(line) as Job));
+  })
+  .on("close", () => process.exit(0));

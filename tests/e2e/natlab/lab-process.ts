@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import type { Job } from "./jobs.ts";
 
-/** One lab in namespaces of its own, for one job. Everything in it ends with it. */
+/** One lab in namespaces of its own, for one job. Everything in it ends with it, and it ends with us. */
 export class LabProcess {
   readonly #child: ChildProcess;
 
@@ -23,9 +23,12 @@ export class LabProcess {
     createInterface({ input: stdout }).on("line", (line) => {
       const said = JSON.parse(line) as { result?: unknown; failed?: string };
       if (said.result !== undefined) results.push(said.result);
-      else failure = said.failed ?? null;
+      else {
+        failure = said.failed ?? null;
+        stdin.end();
+      }
     });
-    stdin.end(`${JSON.stringify(job)}\n`);
+    stdin.write(`${JSON.stringify(job)}\n`);
     await once(this.#child, "close");
     return { results, failure };
   }

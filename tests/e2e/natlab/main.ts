@@ -1,5 +1,5 @@
 /** npm run natlab: hands the work to labs beside each other, judges what comes back, and prints it. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { htmlPage } from "./html.ts";
 import type { Job } from "./jobs.ts";
@@ -26,7 +26,7 @@ oracle of packages/sim. Exit status 1 when something is not as it has to be.
   --size BYTES             of the transfer in a scenario (default 200000000)
   --labs N                 labs beside each other (default 2)
   --html FILE              where the page is written (docs/nat-matrix.html for a complete matrix; else nowhere)
-  --json FILE              the raw figures
+  --json FILE              the raw figures, written again after each pair. If the file is there, what went well in it is not run again
 `;
 
 const KINDS = ["eim-eif", "eim-adf", "eim-apdf", "apdm-eif", "apdm-adf", "apdm-apdf"];
@@ -136,12 +136,16 @@ async function main(): Promise<void> {
     return;
   }
   const { jobs, complete } = plan();
-  const waiting = [...jobs];
+  recall();
+  const waiting = jobs.filter(
+    (job) => !(job.kind === "pair" && cells.some((cell) => same(cell, job) && cell.runs >= job.runs)),
+  );
   const labs = Array.from({ length: Math.min(jobs.length, Math.max(1, whole("labs", given.labs, 2))) }, async () => {
     for (let job = waiting.shift(); job; job = waiting.shift()) {
       const lab = new LabProcess(); // one job a lab: what one leaves behind is no concern of the next
       const { results, failure } = await lab.do(job);
       finished(job, results, failure);
+      save();
     }
   });
   await Promise.all(labs);
@@ -152,9 +156,19 @@ async function main(): Promise<void> {
   const page = given.html ?? (complete ? `${import.meta.dir}/../../../docs/nat-matrix.html` : null);
   const version = JSON.parse(readFileSync(`${import.meta.dir}/../../../package.json`, "utf8")).version as string;
   if (page) writeFileSync(page, htmlPage(cells, KINDS, version));
-  if (given.json) writeFileSync(given.json, JSON.stringify({ cells, scenarios, problems }, null, 1));
   console.log(`\n${problems.length === 0 ? "everything is as it has to be" : `${problems.length} problems`}`);
   if (problems.length > 0) process.exitCode = 1;
+}
+
+function save(): void {
+  if (given.json) writeFileSync(given.json, JSON.stringify({ cells, scenarios, problems }, null, 1));
+}
+
+/** The good cells of an earlier run that was not finished. */
+function recall(): void {
+  if (!given.json || !existsSync(given.json)) return;
+  const earlier = JSON.parse(readFileSync(given.json, "utf8")) as { cells: PairCell[] };
+  cells.push(...earlier.cells.filter((cell) => cell.problems.length === 0));
 }
 
 const same = (a: { agent: string; connector: string; rttMs: number }, b: typeof a) =>

@@ -14,7 +14,7 @@ export type NatPorts = "preserving" | "hashed" | "random" | "sequential";
 export interface NatKindOfLab {
   readonly mapping: Exclude<NatMapping, "ADM">;
   readonly filtering: NatFiltering;
-  /** EIM: preserving, or hashed (some other port, always the same). APDM: random, or sequential. */
+  /** EIM: preserving, or hashed (some other port, the same until a reboot). APDM: random, or sequential. */
   readonly ports: NatPorts;
 }
 
@@ -59,7 +59,7 @@ ${FILTER[nat.filtering]}
   chain input { type filter hook input priority filter; policy drop; }
   chain translate {
     type nat hook postrouting priority srcnat; policy accept;
-    oifname "${WAN}" ip protocol udp ${TRANSLATION[nat.ports](nat.externalIp)}
+    oifname "${WAN}" ip protocol udp ${TRANSLATION[nat.ports](nat)}
   }
   chain remember {
     type filter hook postrouting priority srcnat + 10; policy accept;
@@ -79,13 +79,14 @@ const FILTER: Record<NatFiltering, string> = {
   APDF: "    udp dport . ip saddr . udp sport != @sent_to drop",
 };
 
-const TRANSLATION: Record<NatPorts, (externalIp: string) => string> = {
-  preserving: (ip) => `snat to ${ip}`,
-  hashed: (ip) => `snat to ${ip} : jhash ip saddr . udp sport mod 60000 seed 0x4787 offset 4000`,
+const TRANSLATION: Record<NatPorts, (nat: NatSetting) => string> = {
+  preserving: ({ externalIp }) => `snat to ${externalIp}`,
+  hashed: ({ externalIp, generation }) =>
+    `snat to ${externalIp} : jhash ip saddr . udp sport mod 60000 seed ${generation} offset 4000`,
   random: () => "masquerade random,fully-random",
   // By way of a map, because a number from numgen itself has the machine's byte order, not the port's.
-  sequential: (ip) =>
-    `snat to ${ip} : numgen inc mod ${SEQUENCE} map { ${Array.from({ length: SEQUENCE }, (_, i) => `${i} : ${20_000 + i}`).join(", ")} }`,
+  sequential: ({ externalIp }) =>
+    `snat to ${externalIp} : numgen inc mod ${SEQUENCE} map { ${Array.from({ length: SEQUENCE }, (_, i) => `${i} : ${20_000 + i}`).join(", ")} }`,
 };
 
 /** Sequential ports start over after so many. */

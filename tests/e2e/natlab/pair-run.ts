@@ -19,9 +19,9 @@ const DECIDED_MS = 7000;
 
 export async function runPair(world: World): Promise<PairRun> {
   world.rebootNats();
-  await world.startConnector();
-  const agent = world.startAgent();
   try {
+    await world.startConnector();
+    const agent = world.startAgent();
     const { host, port } = LOCAL;
     const { connectedMs, firstByteMs } = await world.lab
       .station("agent")
@@ -45,10 +45,8 @@ export async function runPair(world: World): Promise<PairRun> {
     };
   } catch (error) {
     const { message } = error as Error;
-    throw new Error(
-      `${message} (${new Date(epochMs()).toISOString()})\n${agent.tail}\n${world.connector?.tail}\n${world.intermediate?.tail}`,
-    );
+    throw new Error(`${message} (${new Date(epochMs()).toISOString()})\n${world.tails}`);
   } finally {
-    await Promise.all([agent.stop(), world.connector?.stop()]);
+    await Promise.all([world.agent?.stop(), world.connector?.stop()]);
   }
 }

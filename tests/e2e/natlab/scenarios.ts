@@ -25,6 +25,8 @@ export interface ScenarioRun {
 }
 
 interface Scenario {
+  /** The longest silence that is allowed at the median; none: it is measured only. */
+  readonly aimMs?: number;
   readonly world?: Partial<WorldOptions>;
   /** Does the change, and returns when the network is whole again (which may be at once). */
   change(world: World): Promise<void> | void;
@@ -104,13 +106,13 @@ export async function runScenarios(job: ScenarioJob, say: (result: object) => vo
   for (let run = 0; run < job.runs; run++) {
     const idle = scenario === "idle";
     const world = await World.begin({
-      agent: "eim-apdf",
-      connector: "eim-adf",
+      agent: "eim-apdf-hashed", // so that a reboot brings other ports
+      connector: "eim-adf-hashed",
       rttMs: job.rttMs,
       fileBytes: Math.min(job.sizeBytes, idle ? 1 : (scenario.maxBytes ?? job.sizeBytes)),
       rateBytesPerS: RATE_BYTES_PER_S,
       ...(idle ? { bindingTimeoutS: BINDING_TIMEOUT_S } : scenario.world),
-      ...(!idle && scenario.secondUplink ? { secondUplink: "eim-apdf" } : {}),
+      ...(!idle && scenario.secondUplink ? { secondUplink: "eim-apdf-hashed" } : {}),
     });
     try {
       await world.startConnector();
@@ -121,7 +123,7 @@ export async function runScenarios(job: ScenarioJob, say: (result: object) => vo
       say(idle ? await stayIdle(world) : await transfer(world, scenario, agent));
     } catch (error) {
       say({
-        error: `${(error as Error).message}\n${world.agent?.tail}\n${world.connector?.tail}\n${world.intermediate?.tail}`,
+        error: `${(error as Error).message}\n${world.tails}`,
       });
     } finally {
       await world.end();

@@ -178,6 +178,11 @@ export class World {
     return status.sessions[0] ?? null;
   }
 
+  /** What the three said last, for failures. */
+  get tails(): string {
+    return [this.agent, this.connector, this.intermediate].map((program) => program?.tail ?? "").join("\n");
+  }
+
   /** Both NATs forget everything: what one run mapped does not help the next. */
   rebootNats(): void {
     for (const nat of [...this.agentSide.nats, ...this.connectorSide.nats]) nat.reboot();

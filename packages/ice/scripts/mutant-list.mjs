@@ -291,6 +291,14 @@ export const MUTANTS = [
     title: "a pair that is valid and not nominated",
   },
   {
+    rule: "a path that falls silent is told of early",
+    file: "src/check-runner.ts",
+    find: "if (consent.unanswered === 1)",
+    replace: "if (consent.unanswered === 5)",
+    test: "consent.test.ts",
+    title: "a consent check that is not answered is told of",
+  },
+  {
     rule: "a late answer does not bring consent back",
     file: "src/agent.ts",
     find: "      transactions.deleteWhere((one) => one.pair === pair && one.generation === generation);\n",

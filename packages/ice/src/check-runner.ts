@@ -135,12 +135,19 @@ export class CheckRunner {
 
   /** RFC 7675 §5.1: each valid pair by itself, requests without repetition, at jittered intervals. */
   #renewConsents(now: Millis): void {
-    const { checklist, generations, random } = this.#state;
+    const { checklist, generations, outbox, random } = this.#state;
     for (const pair of checklist) {
       const { consent } = pair;
       if (!consent || consent.nextCheckAt > now) continue;
-      pair.setConsent({ ...consent, nextCheckAt: nextConsentCheck(now, random) });
-      if (generations.isRenewable(consent.generation)) this.send(now, pair, "consent", consent.generation, null);
+      if (consent.unanswered === 1) outbox.event({ type: "pair-degraded", pair: pair.info });
+      const { unanswered } = consent;
+      const renewable = generations.isRenewable(consent.generation);
+      pair.setConsent({
+        ...consent,
+        nextCheckAt: nextConsentCheck(now, random),
+        unanswered: renewable ? unanswered + 1 : unanswered,
+      });
+      if (renewable) this.send(now, pair, "consent", consent.generation, null);
     }
   }
 

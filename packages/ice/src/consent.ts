@@ -13,6 +13,8 @@ export interface Consent {
   readonly since: Millis;
   readonly expiresAt: Millis;
   readonly nextCheckAt: Millis;
+  /** Consent checks since the last answer. */
+  readonly unanswered: number;
 }
 
 /** Consent as an authenticated answer at `now` gives or renews it. */
@@ -27,6 +29,7 @@ export const freshConsent = (
   expiresAt: now + CONSENT_TIMEOUT_MS,
   // Any answer renews it, but the schedule stays: a pair that is probed often is not checked less at random times.
   nextCheckAt: renewed?.nextCheckAt ?? nextConsentCheck(now, random),
+  unanswered: 0,
 });
 
 /** RFC 7675 §5.1: "each interval MUST be randomized from between 0.8 and 1.2 times the basic period", so that checks do not synchronize. */

@@ -76,6 +76,27 @@ test("consent ends 30 s after the last answer, and nothing is sent on the pair a
   t.match(t.must(a.is("failed")[0]).reason, /consent-expired: 1/);
 });
 
+test("a consent check that is not answered is told of long before consent ends, once for each silence", (t) => {
+  const { network, a, b } = makePair();
+  signal(a, b);
+  t.ok(network.clock.runUntilDone(() => agreed(a, b), 1_000));
+  network.clock.advance(60_000);
+  t.equal(a.is("pair-degraded").length, 0);
+  for (let silence = 1; silence <= 2; silence++) {
+    const cutAt = network.clock.now();
+    const cut = network.blockBoth(a.host.ips[0] ?? "", b.host.ips[0] ?? "");
+    network.clock.advance(20_000);
+    const told = a.is("pair-degraded");
+    t.equal(told.length, silence);
+    const afterMs = (told[silence - 1]?.at ?? 0) - cutAt;
+    t.ok(afterMs > 4_000 && afterMs <= 12_000, `${afterMs} ms`);
+    cut.remove();
+    network.clock.advance(20_000);
+    t.equal(a.is("pair-degraded").length, silence);
+    t.equal(a.has("pair-expired"), false);
+  }
+});
+
 test("after consent ended a restart brings the path back", (t) => {
   const { network, a, b } = makePair();
   signal(a, b);

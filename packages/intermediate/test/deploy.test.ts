@@ -1,0 +1,46 @@
+/** What deploy/ says is what the program does. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "@adit/harness";
+import { readConfigFile } from "@adit/program";
+import { readPolicyFile } from "../src/access-policy.ts";
+import { makeProgram } from "../src/program.ts";
+
+/** The repository, seen from test/ and from dist/test/. */
+const root = join(import.meta.dirname, import.meta.dirname.includes("dist") ? "../../../.." : "../../..");
+const text = (path: string): string => readFileSync(join(root, path), "utf8");
+
+const metricsIn = (source: string): Set<string> => new Set(source.match(/\b(adit|process)_[a-z_]+\b/g) ?? []);
+
+test("the dashboard and the alerts ask for metrics that there are, and the dashboard is JSON", async (t) => {
+  const served = metricsIn(text("packages/intermediate/src/status.ts"));
+  const dashboard = text("deploy/grafana/adit-intermediate.json");
+  t.ok(JSON.parse(dashboard).panels.length > 10);
+  for (const path of ["deploy/grafana/adit-intermediate.json", "deploy/prometheus/alerts.yml"]) {
+    const asked = metricsIn(text(path));
+    t.ok(asked.size > 8, path);
+    for (const metric of asked) t.ok(served.has(metric), `${path} asks for ${metric}`);
+  }
+});
+
+test("the configuration and the policy in deploy/ are taken", async (t) => {
+  t.ok(readPolicyFile(join(root, "deploy/policy.toml")).limits.relayBytesPerSecond === 12_500_000);
+  const config = join(root, "deploy/intermediate.toml");
+  t.equal(makeProgram().parse(["--config", config], readConfigFile).kind, "run");
+});
+
+test("every reason for a refusal stands in docs/operations.md, and every limit of the policy file", async (t) => {
+  const operations = text("docs/operations.md");
+  const sources = ["registrar", "rendezvous", "accounts", "handshake-gate", "allocation-table"]
+    .map((file) => text(`packages/intermediate/src/${file}.ts`))
+    .join("\n");
+  const reasons = new Set<string>();
+  for (const [, union] of sources.matchAll(/export type \w*(?:Refusal|Drop) =([^;]*);/g)) {
+    for (const [, reason] of (union ?? "").matchAll(/"([a-z-]+)"/g)) if (reason) reasons.add(reason);
+  }
+  t.ok(reasons.size > 15);
+  for (const reason of reasons) t.ok(operations.includes(`\`${reason}\``), `the reason ${reason} is explained`);
+  const limits = [...text("packages/intermediate/src/access-policy.ts").matchAll(/^ {2}"([a-z-]+)": amount/gm)];
+  t.ok(limits.length > 5);
+  for (const [, limit] of limits) t.ok(operations.includes(`\`${limit}\``), `the limit ${limit} is explained`);
+});

@@ -12,6 +12,8 @@ export {
   type Traffic,
 } from "./driver/gathering-agent.ts";
 
+export { type LocalSocket, NatDiscovery, type NatDiscoveryOptions } from "./nat/discovery.ts";
+export type { FilteringBehavior, MappingBehavior, NatReport } from "./nat/report.ts";
 export type { IceRole, NominationReason, PairFailure, PairId, PairInfo, PairStateName } from "./pair.ts";
 export { pairId } from "./pair.ts";
 export { generateParameters, type IceParameters, isValidParameters } from "./parameters.ts";

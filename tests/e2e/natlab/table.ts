@@ -15,6 +15,7 @@ export function pairTable(cells: readonly PairCell[]): string {
       "candidates",
       "first byte p50/p95 ms",
       "direct p50/p95 ms",
+      "relay first",
       "",
     ],
     cells.map((cell) => [
@@ -27,6 +28,7 @@ export function pairTable(cells: readonly PairCell[]): string {
       cell.types,
       ms(cell.firstByte),
       ms(cell.direct),
+      `${cell.relayFirst}/${cell.runs}`,
       cell.problems.length === 0 ? "ok" : "NOT OK",
     ]),
   );

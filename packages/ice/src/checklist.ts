@@ -5,6 +5,12 @@ import { CandidatePair, type IceRole, type PairId, pairId } from "./pair.ts";
 /** RFC 8445 §6.1.2.5: "the agent MUST limit the total number of connectivity checks ... A default limit of 100". */
 export const DEFAULT_MAX_PAIRS = 100;
 
+/**
+ * After so many triggered checks in a row an ordinary one has its turn. Two NATs that show a new address for each answer make the
+ * agents trigger each other without end, and the pair that works, perhaps the relay's, must not wait for that.
+ */
+export const MAX_TRIGGERED_IN_A_ROW = 4;
+
 const isUnresolved = (pair: CandidatePair): boolean =>
   pair.state.kind === "frozen" || pair.state.kind === "waiting" || pair.state.kind === "in-progress";
 
@@ -15,6 +21,7 @@ export class Checklist {
   readonly #pairs = new Map<PairId, CandidatePair>();
   /** Triggered checks, first in first out (§6.1.4.1). A pair stands in it once, so it is bounded by the pairs. */
   readonly #triggered = new Set<CandidatePair>();
+  #triggeredInARow = 0;
   readonly #maxPairs: number;
 
   constructor(maxPairs: number = DEFAULT_MAX_PAIRS) {
@@ -83,11 +90,23 @@ export class Checklist {
 
   /** Takes the pair to check in this Ta slot: triggered first, then the best Waiting one, then a Frozen one (§6.1.4.2). */
   next(): CandidatePair | null {
+    const isOrdinarysTurn = this.#triggered.size === 0 || this.#triggeredInARow >= MAX_TRIGGERED_IN_A_ROW;
+    const ordinary = isOrdinarysTurn ? this.#nextOrdinary() : null;
+    if (ordinary) {
+      this.#triggeredInARow = 0;
+      return ordinary;
+    }
     for (const pair of this.#triggered) {
       this.#triggered.delete(pair);
+      this.#triggeredInARow++;
       return pair;
     }
-    return this.#relayFirst() ?? this.#best((pair) => pair.state.kind === "waiting") ?? this.#thawable();
+    return null;
+  }
+
+  #nextOrdinary(): CandidatePair | null {
+    const waiting = (pair: CandidatePair) => pair.state.kind === "waiting" && !this.#triggered.has(pair);
+    return this.#relayFirst() ?? this.#best(waiting) ?? this.#thawable();
   }
 
   /** A success thaws what shares its foundation (§7.2.5.3.3). */
@@ -182,7 +201,8 @@ export class Checklist {
       if (!waits) started++;
     }
     if (started === 0) return null;
-    return this.#best((pair) => isRelayed(pair) && (pair.state.kind === "waiting" || pair.state.kind === "frozen"));
+    const isNew = ({ state }: CandidatePair) => state.kind === "waiting" || state.kind === "frozen";
+    return this.#best((pair) => isRelayed(pair) && isNew(pair) && !this.#triggered.has(pair));
   }
 
   /** Who gives way to keep the bound: the lowest priority that neither carries data nor is under way, but not the last relayed one. */

@@ -1,7 +1,7 @@
 import { test } from "@adit/harness";
 import { type Candidate, candidatePriority, type LocalCandidate } from "../src/candidate.ts";
 import { CandidateStore } from "../src/candidate-store.ts";
-import { Checklist, checkRtoMs } from "../src/checklist.ts";
+import { Checklist, checkRtoMs, MAX_TRIGGERED_IN_A_ROW } from "../src/checklist.ts";
 import { type CandidatePair, pairPriority } from "../src/pair.ts";
 import { address, remoteHost } from "./kit.ts";
 
@@ -100,6 +100,22 @@ test("triggered checks come first, in their order, each once (§6.1.4.1)", (t) =
   t.equal(start(list.next()), one);
   t.equal(start(list.next()), two);
   t.equal(start(list.next()), three);
+  t.equal(list.next(), null);
+});
+
+test("an ordinary check has its turn, however many are triggered", (t) => {
+  const list = new Checklist();
+  const [a] = locals("10.0.0.1");
+  const noisy = form(list, a, remote(1, 900, "1"));
+  const quiet = form(list, a, remote(2, 100, "2"));
+  const turns: CandidatePair[] = [];
+  for (let i = 0; i < MAX_TRIGGERED_IN_A_ROW + 2; i++) {
+    list.trigger(noisy); // the peer's check came before ours was answered, as ever
+    turns.push(start(list.next()));
+  }
+  t.equal(turns.indexOf(quiet), MAX_TRIGGERED_IN_A_ROW);
+  t.equal(turns.filter((pair) => pair === quiet).length, 1);
+  t.equal(turns.at(-1), noisy, "the one that waited meanwhile comes after it");
   t.equal(list.next(), null);
 });
 

@@ -166,6 +166,18 @@ export class QuicEndpoint {
     return statelessReset(random, statelessResetToken(resetKey, id), data.length);
   }
 
+  /** A server's connection ID that a client sends to from the handshake on, by which {@link resetOf} ends the connection later. */
+  firstIdOf(connection: QuicConnection): Uint8Array | null {
+    return this.#members.get(connection)?.firstId ?? null;
+  }
+
+  /** A stateless reset for a connection of a former process with the same `resetKey`; null without one, or when the ID is in use. */
+  resetOf(firstId: Uint8Array): Uint8Array | null {
+    const { resetKey, random } = this.#options;
+    if (!resetKey || this.#ids.find(firstId, 0)) return null;
+    return statelessReset(random, statelessResetToken(resetKey, firstId));
+  }
+
   /** Takes the connection that `header` offers; the datagram goes to its `recv`. Null, and counted, at `maxConnections`. */
   accept(
     now: number,
@@ -245,7 +257,7 @@ export class QuicEndpoint {
     });
     this.#ids.add(id, connection);
     if (originalId) this.#ids.addOriginal(originalId, connection);
-    this.#members.set(connection, { ids: new Map([[toHex(id), id]]), originalId });
+    this.#members.set(connection, { firstId: id, ids: new Map([[toHex(id), id]]), originalId });
     return connection;
   }
 
@@ -286,6 +298,7 @@ export class QuicEndpoint {
 }
 
 interface Member {
+  readonly firstId: Uint8Array;
   readonly ids: Map<string, Uint8Array>;
   originalId: Uint8Array | null;
 }

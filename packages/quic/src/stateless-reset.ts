@@ -22,7 +22,7 @@ export function statelessResetToken(key: Uint8Array, connectionId: Uint8Array): 
  * A reset in answer to a packet of `length` bytes; null when that was too short. It is always shorter than the packet, so that two
  * endpoints which both know nothing do not answer each other for ever (§10.3.3), and nothing is amplified.
  */
-export function statelessReset(random: Random, token: Uint8Array, length: number): Uint8Array | null {
+export function statelessReset(random: Random, token: Uint8Array, length = RESET_BYTES + 1): Uint8Array | null {
   const size = Math.min(length - 1, RESET_BYTES);
   if (size < MIN_RESET_BYTES) return null;
   const noise = random.bytes(size - TOKEN_BYTES);

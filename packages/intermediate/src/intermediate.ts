@@ -5,6 +5,7 @@ import { classifyIp, type Logger, type SocketAddress } from "@adit/core";
 import { type AdminServer, type Context, ExitError, sentenceOf, startAdmin } from "@adit/program";
 import type { Identity } from "@adit/quic";
 import { UdpBindError } from "@adit/transport";
+import { FORMER_CLIENTS_FILE, FormerClientsFile } from "./former-clients.ts";
 import { Health } from "./health.ts";
 import { type NameStore, NameStoreError } from "./names/name-store.ts";
 import { PolicyFile } from "./policy-file.ts";
@@ -36,6 +37,9 @@ export interface IntermediateValues {
   readonly drain: number;
 }
 
+/** How often the clients are written down, to be told should the program crash. */
+const CLIENTS_WRITE_MS = 2_000;
+
 /** How often names are looked at for what the `names` command has changed. */
 const NAMES_CHECK_MS = 1_000;
 
@@ -65,7 +69,10 @@ async function serve(values: IntermediateValues, opened: Opened, context: Contex
   const reload = (): void => {
     policy.reload();
   };
+  const clients = new FormerClientsFile(join(context.stateDir, FORMER_CLIENTS_FILE));
+  server.signaling.tellFormer(server.clock.now(), clients.read());
   const watch = setInterval(() => watchNames(names, server, log), NAMES_CHECK_MS);
+  const remember = setInterval(() => void clients.write(server.signaling.clients()), CLIENTS_WRITE_MS);
   process.on("SIGHUP", reload);
   let admin: AdminServer | null = null;
   try {
@@ -91,8 +98,10 @@ async function serve(values: IntermediateValues, opened: Opened, context: Contex
     health.close();
   } finally {
     clearInterval(watch);
+    clearInterval(remember);
     process.off("SIGHUP", reload);
     server.close();
+    await clients.remove();
     await admin?.close();
   }
 }

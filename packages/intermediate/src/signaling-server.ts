@@ -21,6 +21,7 @@ import type { AccessPolicy } from "./access-policy.ts";
 import { Accounts } from "./accounts.ts";
 import type { Credentials } from "./credentials.ts";
 import { Deadlines } from "./deadlines.ts";
+import type { FormerClient } from "./former-clients.ts";
 import { type HandshakeDrop, HandshakeGate } from "./handshake-gate.ts";
 import { IpLimits } from "./ip-limits.ts";
 import type { NameStore } from "./names/name-store.ts";
@@ -34,6 +35,10 @@ const MAX_CONNECTIONS = 20_000;
 
 /** Stateless resets a second: RFC 9000 §10.3 wants them limited. */
 const RESETS_PER_SECOND = 1_000;
+
+/** Former clients told at a time: all of them come back, and a handshake costs half a millisecond. */
+const FORMER_AT_ONCE = 20;
+const FORMER_INTERVAL_MS = 50;
 
 /** Packets of no connection (Retry, reset) that wait for the driver; past it they are dropped, and the client's next one asks again. */
 const MAX_LOOSE_PACKETS = 1_024;
@@ -87,6 +92,9 @@ export class SignalingServer implements DriverComponent {
   readonly #gate: HandshakeGate;
   readonly #resets = new TokenBucket();
   readonly #loose: Transmit[] = [];
+  /** Not told yet; bounded by the file they come from. */
+  readonly #former: FormerClient[] = [];
+  #nextFormerAt: Millis = 0;
   #draining = false;
   #retriesSent = 0;
   #resetsSent = 0;
@@ -183,6 +191,7 @@ export class SignalingServer implements DriverComponent {
 
   handleTimeout(now: Millis): void {
     this.rendezvous.handleTimeout(now);
+    if (this.#former.length > 0 && now >= this.#nextFormerAt) this.#tellNextFormer(now);
     for (const client of this.#deadlines.take(now)) {
       const due = client.pollTimeout(now);
       if (due && due.at <= now) this.#timeout(now, client);
@@ -193,7 +202,8 @@ export class SignalingServer implements DriverComponent {
   pollTimeout(): Deadline | null {
     const sessions = this.rendezvous.pollTimeout();
     const next = this.#deadlines.next;
-    return earliest(sessions, next === null ? null : { at: next, reason: "signaling clients" });
+    const former = this.#former.length > 0 ? { at: this.#nextFormerAt, reason: "former clients" } : null;
+    return earliest(earliest(sessions, former), next === null ? null : { at: next, reason: "signaling clients" });
   }
 
   /** Works until no client has anything left to be done but sending. */
@@ -223,6 +233,21 @@ export class SignalingServer implements DriverComponent {
       if (this.#clients.has(client.id)) this.#deadlines.set(client, client.pollTimeout(this.#now)?.at ?? null);
     }
     return null;
+  }
+
+  /** Who could be told of a crash. */
+  *clients(): Iterable<FormerClient> {
+    for (const client of this.#clients.values()) {
+      const connectionId = client.signaling && this.quic.firstIdOf(client.quic);
+      if (connectionId && client.signaling) yield { connectionId, address: client.signaling.observed };
+    }
+  }
+
+  /** Clients of a former life of this program, which ended without a word: they are told, some hundreds a second. */
+  tellFormer(now: Millis, clients: readonly FormerClient[]): void {
+    this.#former.push(...clients);
+    this.#tellNextFormer(now);
+    this.#options.wake();
   }
 
   /** Names were released or transferred by an operator. */
@@ -265,6 +290,16 @@ export class SignalingServer implements DriverComponent {
   #sendLoose(to: SocketAddress, data: Uint8Array): void {
     if (this.#loose.length >= MAX_LOOSE_PACKETS) return this.drops.add("loose-packets");
     this.#loose.push({ data, socket: this.#options.socket, to });
+  }
+
+  #tellNextFormer(now: Millis): void {
+    for (const { connectionId, address } of this.#former.splice(0, FORMER_AT_ONCE)) {
+      const reset = this.quic.resetOf(connectionId);
+      if (!reset) continue;
+      this.#resetsSent++;
+      this.#sendLoose(address, reset);
+    }
+    this.#nextFormerAt = now + FORMER_INTERVAL_MS;
   }
 
   #touch(client: SignalingClientConnection): void {

@@ -15,6 +15,16 @@ test("two agents on the open internet connect within a few round trips and nomin
   t.equal(a.agent.nominated?.rttMs, 20);
 });
 
+test("with 50 ms one way, data may flow as soon as it can at best, and both have one nominated pair within two round trips of that", (t) => {
+  const { network, a, b } = makePair({ link: { latencyMs: 25 } }); // two wires a way
+  signal(a, b, 50);
+  const best = 50 + 100; // signaling, and the round trip of a check
+  t.ok(network.clock.runUntilDone(() => a.valid.length > 0 && b.valid.length > 0, 1_000));
+  t.equal(network.clock.now(), best);
+  t.ok(network.clock.runUntilDone(() => agreed(a, b), 1_000));
+  t.ok(network.clock.now() <= best + 2 * 100, `${network.clock.now()} ms`);
+});
+
 test("300 seeds of loss, reordering and duplication: both sides agree on a valid pair", (t) => {
   let slowest = 0;
   for (let seed = 1; seed <= 300; seed++) {

@@ -24,24 +24,14 @@ import { Deadlines } from "./deadlines.ts";
 import type { FormerClient } from "./former-clients.ts";
 import { type HandshakeDrop, HandshakeGate } from "./handshake-gate.ts";
 import { IpLimits } from "./ip-limits.ts";
+import { LoosePackets } from "./loose-packets.ts";
 import type { NameStore } from "./names/name-store.ts";
 import { Rendezvous } from "./rendezvous.ts";
 import type { ConnectionId } from "./session-table.ts";
 import { SignalingClientConnection } from "./signaling-client.ts";
-import { TokenBucket } from "./token-bucket.ts";
 
 /** What the gate lets in, and those that are on their way out. */
 const MAX_CONNECTIONS = 20_000;
-
-/** Stateless resets a second: RFC 9000 §10.3 wants them limited. */
-const RESETS_PER_SECOND = 1_000;
-
-/** Former clients told at a time: all of them come back, and a handshake costs half a millisecond. */
-const FORMER_AT_ONCE = 20;
-const FORMER_INTERVAL_MS = 50;
-
-/** Packets of no connection (Retry, reset) that wait for the driver; past it they are dropped, and the client's next one asks again. */
-const MAX_LOOSE_PACKETS = 1_024;
 
 /** QUIC's own end for a connection that is silent. Signaling pings every 25 s at the latest and notices sooner. */
 const IDLE_TIMEOUT_MS = 60_000;
@@ -74,7 +64,7 @@ export interface SignalingServerOptions {
   readonly log?: Logger;
 }
 
-export type SignalingDrop = HandshakeDrop | "loose-packets";
+export type SignalingDrop = HandshakeDrop;
 
 export class SignalingServer implements DriverComponent {
   readonly rendezvous: Rendezvous;
@@ -90,14 +80,8 @@ export class SignalingServer implements DriverComponent {
   readonly #sending = new Set<SignalingClientConnection>();
   readonly #accounts: Accounts;
   readonly #gate: HandshakeGate;
-  readonly #resets = new TokenBucket();
-  readonly #loose: Transmit[] = [];
-  /** Not told yet; bounded by the file they come from. */
-  readonly #former: FormerClient[] = [];
-  #nextFormerAt: Millis = 0;
+  readonly #loose: LoosePackets;
   #draining = false;
-  #retriesSent = 0;
-  #resetsSent = 0;
   #lastId: ConnectionId = 0;
   readonly #deadlines = new Deadlines<SignalingClientConnection>();
   /** The latest time that the driver told. */
@@ -129,6 +113,7 @@ export class SignalingServer implements DriverComponent {
       log,
       ...(resetKey && { resetKey }),
     });
+    this.#loose = new LoosePackets(this.quic, options.socket);
     this.rendezvous = new Rendezvous({
       onSessionsChanged: () => options.onSessionsChanged(),
       names,
@@ -139,6 +124,11 @@ export class SignalingServer implements DriverComponent {
     });
   }
 
+  /** Retries and resets that found their queue full. */
+  get looseDrops(): Counters<"loose-packets"> {
+    return this.#loose.drops;
+  }
+
   /** Handshakes under way. */
   get handshakeCount(): number {
     return this.#gate.handshakes;
@@ -146,12 +136,12 @@ export class SignalingServer implements DriverComponent {
 
   /** Retry packets sent since start: clients that had to prove their address first. */
   get retriesSent(): number {
-    return this.#retriesSent;
+    return this.#loose.retriesSent;
   }
 
   /** Stateless resets sent since start: packets of connections that this process knows nothing of. */
   get resetsSent(): number {
-    return this.#resetsSent;
+    return this.#loose.resetsSent;
   }
 
   get clientCount(): number {
@@ -161,7 +151,7 @@ export class SignalingServer implements DriverComponent {
   handleDatagram(now: Millis, from: SocketAddress, data: Uint8Array): void {
     const route = this.quic.route(data);
     if (route.kind === "drop") {
-      if (route.reason === "unknown-connection") this.#reset(now, from, data);
+      if (route.reason === "unknown-connection") this.#loose.reset(now, from, data);
       return;
     }
     const remote = { host: from.ip, port: from.port };
@@ -173,10 +163,7 @@ export class SignalingServer implements DriverComponent {
       return;
     }
     const verdict = this.#gate.decide(now, from, this.quic.hasProvedAddress(now, route.header, remote));
-    if (verdict === "retry") {
-      this.#retriesSent++;
-      return this.#sendLoose(from, this.quic.retry(now, route.header, remote));
-    }
+    if (verdict === "retry") return this.#loose.retry(now, route.header, from);
     if (verdict !== "accept") return this.drops.add(verdict);
     const quic = this.quic.accept(now, route.header, this.#local, remote);
     if (!quic) return;
@@ -191,7 +178,7 @@ export class SignalingServer implements DriverComponent {
 
   handleTimeout(now: Millis): void {
     this.rendezvous.handleTimeout(now);
-    if (this.#former.length > 0 && now >= this.#nextFormerAt) this.#tellNextFormer(now);
+    this.#loose.handleTimeout(now);
     for (const client of this.#deadlines.take(now)) {
       const due = client.pollTimeout(now);
       if (due && due.at <= now) this.#timeout(now, client);
@@ -202,7 +189,8 @@ export class SignalingServer implements DriverComponent {
   pollTimeout(): Deadline | null {
     const sessions = this.rendezvous.pollTimeout();
     const next = this.#deadlines.next;
-    const former = this.#former.length > 0 ? { at: this.#nextFormerAt, reason: "former clients" } : null;
+    const { nextAt } = this.#loose;
+    const former = nextAt === null ? null : { at: nextAt, reason: "former clients" };
     return earliest(earliest(sessions, former), next === null ? null : { at: next, reason: "signaling clients" });
   }
 
@@ -219,7 +207,7 @@ export class SignalingServer implements DriverComponent {
   }
 
   pollTransmit(): Transmit | null {
-    const loose = this.#loose.shift();
+    const loose = this.#loose.pollTransmit();
     if (loose) return loose;
     for (const client of this.#sending) {
       const packet = client.quic.send(this.#out);
@@ -245,8 +233,7 @@ export class SignalingServer implements DriverComponent {
 
   /** Clients of a former life of this program, which ended without a word: they are told, some hundreds a second. */
   tellFormer(now: Millis, clients: readonly FormerClient[]): void {
-    this.#former.push(...clients);
-    this.#tellNextFormer(now);
+    this.#loose.tellFormer(now, clients);
     this.#options.wake();
   }
 
@@ -277,29 +264,6 @@ export class SignalingServer implements DriverComponent {
       this.#touch(client);
     }
     this.drain(now);
-  }
-
-  /** A packet of a connection that is over, perhaps since before this program was started: its client is to learn it now. */
-  #reset(now: Millis, from: SocketAddress, data: Uint8Array): void {
-    const reset = this.quic.resetFor(data);
-    if (!reset || !this.#resets.take(now, 1, RESETS_PER_SECOND, RESETS_PER_SECOND)) return;
-    this.#resetsSent++;
-    this.#sendLoose(from, reset);
-  }
-
-  #sendLoose(to: SocketAddress, data: Uint8Array): void {
-    if (this.#loose.length >= MAX_LOOSE_PACKETS) return this.drops.add("loose-packets");
-    this.#loose.push({ data, socket: this.#options.socket, to });
-  }
-
-  #tellNextFormer(now: Millis): void {
-    for (const { connectionId, address } of this.#former.splice(0, FORMER_AT_ONCE)) {
-      const reset = this.quic.resetOf(connectionId);
-      if (!reset) continue;
-      this.#resetsSent++;
-      this.#sendLoose(address, reset);
-    }
-    this.#nextFormerAt = now + FORMER_INTERVAL_MS;
   }
 
   #touch(client: SignalingClientConnection): void {

@@ -95,6 +95,7 @@ export function intermediateMetrics(
       accounts.counters,
       turn.refusals,
       signaling.drops,
+      signaling.looseDrops,
     ]),
     byReason("adit_turn_dropped_total", "Datagrams that the STUN and TURN server dropped.", [turn.counters]),
     byReason("adit_quic_dropped_total", "QUIC datagrams dropped before any connection.", [quic.drops]),

@@ -8,7 +8,6 @@ const ms = (value: Spread | null) => (value ? `${Math.round(value.p50)} / ${Math
 export function htmlPage(cells: readonly PairCell[], kinds: readonly string[], version: string): string {
   const rtts = [...new Set(cells.map(({ rttMs }) => rttMs))];
   const rest = cells.filter(({ agent, connector }) => !kinds.includes(agent) || !kinds.includes(connector));
-  const runs = Math.max(...cells.map((cell) => cell.runs));
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -26,7 +25,7 @@ export function htmlPage(cells: readonly PairCell[], kinds: readonly string[], v
 </head>
 <body>
 <h1>NAT matrix</h1>
-<p>Adit ${quote(version)}. The three programs behind real NATs (Linux network namespaces and nftables), ${runs} sessions for each cell. Written by
+<p>Adit ${quote(version)}. The three programs behind real NATs (Linux network namespaces and nftables), as many sessions as each cell says. Written by
 <code>npm run natlab</code>; <a href="nat.md">nat.md</a> says how to read it. NATs by RFC 4787: mapping endpoint-independent (EIM) or
 address-and-port-dependent (APDM); filtering endpoint-independent (EIF), address-dependent (ADF) or address-and-port-dependent (APDF).
 All times in milliseconds, median / 95th percentile, counted from the moment when the agent's listener took the user's connection,
@@ -56,14 +55,14 @@ ${kinds
 
 function inMatrix(cell: PairCell | undefined): string {
   if (!cell) return "<td>not tried</td>";
-  return `<td class="${colour(cell)}"><b>${quote(cell.paths)}</b><small>${quote(cell.types)}</small><small>first byte ${ms(cell.firstByte)}</small>${
+  return `<td class="${colour(cell)}"><b>${quote(cell.paths)}</b>, ${cell.runs} sessions<small>${quote(cell.types)}</small><small>first byte ${ms(cell.firstByte)}</small>${
     cell.direct ? `<small>direct ${ms(cell.direct)}</small>` : ""
   }${wrong(cell)}</td>`;
 }
 
 function others(cells: readonly PairCell[]): string {
   const row = (cell: PairCell) =>
-    `<tr><td>${quote(cell.agent)}</td><td>${quote(cell.connector)}</td><td>${cell.rttMs}</td><td class="${colour(cell)}"><b>${quote(cell.paths)}</b>${wrong(
+    `<tr><td>${quote(cell.agent)}</td><td>${quote(cell.connector)}</td><td>${cell.rttMs}</td><td class="${colour(cell)}"><b>${quote(cell.paths)}</b>, ${cell.runs} sessions${wrong(
       cell,
     )}</td><td>${quote(cell.types)}</td><td>${ms(cell.firstByte)}</td><td>${ms(cell.direct)}</td></tr>`;
   return `<h2>More</h2>

@@ -43,7 +43,7 @@ const RATE_BYTES_PER_S = 20_000_000;
 const CHANGE_AT = 0.3;
 const OUTAGE_MS = 5000;
 const BINDING_TIMEOUT_S = 20;
-const IDLE_MS = 70_000;
+const IDLE_MS = 10 * BINDING_TIMEOUT_S * 1000;
 const DIRECT_MS = 10_000;
 /** Attempts at direct are spaced with a growing backoff. */
 const DIRECT_AGAIN_MS = 45_000;

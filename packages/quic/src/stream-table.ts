@@ -27,6 +27,10 @@ const LINGER_NUDGES = 3;
 /** More than this are not looked after: they cost memory until the connection ends. */
 const MAX_LINGERING = 4096;
 
+/** A FIN is said again after 250 ms, then 500 ms, 1, 2 ... 16 s later, until the stream is gone. */
+const FIN_FIRST_MS = 250;
+const FIN_REPEATS = 7;
+
 interface Lingering {
   nudgeAt: number;
   nudges: number;
@@ -49,6 +53,10 @@ export class StreamTable implements StreamHost {
   #ended: QuicStream[] = [];
   /** Streams that are over here, and that the native library may not forget by itself; see {@link StreamTable.#look}. */
   readonly #lingering = new Map<number, Lingering>();
+  /** Streams that were finished here, and whose FIN may not have arrived; see {@link StreamTable.#repeatFins}. As many as linger. */
+  readonly #finished = new Map<number, Lingering>();
+  /** Streams that are over in both directions, finished on this side: not told yet. */
+  #finishedStreams: { readonly id: number; readonly sentBytes: number }[] = [];
   #nextLocal = 0;
   /** Peer streams arrive in any order: the first index not seen, and the ones below it not seen. */
   #nextPeer = 0;
@@ -75,6 +83,7 @@ export class StreamTable implements StreamHost {
   get deadline(): number | null {
     let at = this.#scanAt;
     for (const { nudgeAt } of this.#lingering.values()) at = at === null ? nudgeAt : Math.min(at, nudgeAt);
+    for (const { nudgeAt } of this.#finished.values()) at = at === null ? nudgeAt : Math.min(at, nudgeAt);
     return at;
   }
 
@@ -117,6 +126,22 @@ export class StreamTable implements StreamHost {
     this.work();
   }
 
+  finished(stream: QuicStream): void {
+    if (this.#finished.size < MAX_LINGERING) {
+      this.#finished.set(stream.id, { nudgeAt: this.#now + FIN_FIRST_MS, nudges: 0 });
+    }
+  }
+
+  /** The next stream that is over here and whose FIN the peer may never get, with the bytes before it; null when there is none. */
+  takeFinished(): { readonly id: number; readonly sentBytes: number } | null {
+    return this.#finishedStreams.shift() ?? null;
+  }
+
+  /** The peer's side of the stream ends after so many bytes, as it says elsewhere. */
+  expectEnd(id: number, bytes: number): void {
+    this.#streams.get(id)?.expectEnd(bytes);
+  }
+
   blocked(stream: QuicStream): void {
     this.#blocked.delete(stream);
     this.#blocked.add(stream);
@@ -126,6 +151,8 @@ export class StreamTable implements StreamHost {
     if (!this.#streams.delete(stream.id)) return;
     this.#blocked.delete(stream);
     this.#ended.push(stream);
+    if (stream.isFinished && !this.closedError)
+      this.#finishedStreams.push({ id: stream.id, sentBytes: stream.sentBytes });
     if (stream.id % 4 === this.#localBits) this.#openedHere--;
     if (stream.mayLinger && this.#lingering.size < MAX_LINGERING) {
       this.#lingering.set(stream.id, { nudgeAt: this.#now + LINGER_FIRST_MS, nudges: 0 });
@@ -150,6 +177,7 @@ export class StreamTable implements StreamHost {
     this.pumpKicked();
     this.#pumpWriters(now, received);
     this.#pumpLingering(received);
+    this.#repeatFins();
     const ended = this.#ended;
     this.#ended = [];
     for (const stream of ended) stream.pumpClosed();
@@ -174,6 +202,8 @@ export class StreamTable implements StreamHost {
     this.#streams.clear();
     this.#blocked.clear();
     this.#lingering.clear();
+    this.#finished.clear();
+    this.#finishedStreams = [];
     this.#skippedPeer.clear();
     this.#scanAt = null;
     for (const stream of streams) stream.pumpClosed();
@@ -248,6 +278,26 @@ export class StreamTable implements StreamHost {
       if (parseNativeError(error).name === "InvalidStreamState") return false;
     }
     return true;
+  }
+
+  /**
+   * quiche 0.18 forgets a lost empty FIN when earlier bytes of the same stream were lost with it and the last ones were not: what it
+   * sends again ends before the FIN, and nothing is left to be sent. The reader would wait for ever. Saying FIN again puts it
+   * back. On a stream that is over in both directions it is too late: see {@link StreamTable.takeFinished}.
+   */
+  #repeatFins(): void {
+    for (const [id, fin] of this.#finished) {
+      if (fin.nudgeAt > this.#now) continue;
+      fin.nudges++;
+      fin.nudgeAt = this.#now + FIN_FIRST_MS * 2 ** fin.nudges;
+      try {
+        // Null: quiche has forgotten the stream.
+        if (this.native.streamSend(id, EMPTY, true) === null || fin.nudges >= FIN_REPEATS) this.#finished.delete(id);
+        else this.work();
+      } catch {
+        this.#finished.delete(id);
+      }
+    }
   }
 
   /** A second empty FIN, or RESET_STREAM, changes nothing for the peer, and its acknowledgement makes quiche look. */

@@ -18,6 +18,8 @@ export interface StreamHost {
   work(): void;
   /** A handler was set: look at this stream again, something may have come before. */
   kick(stream: QuicStream): void;
+  /** FIN was written. */
+  finished(stream: QuicStream): void;
   /** The last write was not taken whole. */
   blocked(stream: QuicStream): void;
   /** Application bytes were written (taken to be sent) or read. */
@@ -51,6 +53,8 @@ export class QuicStream {
   readonly #host: StreamHost;
   #sentBytes = 0;
   #receivedBytes = 0;
+  /** How many bytes the peer says it has written in all; null when it has not said. */
+  #endsAfter: number | null = null;
   #readSide: ReadSide = { is: "open" };
   #writeSide: WriteSide = { is: "open", blocked: false };
   /** `onReadable` was called and the reader has not yet come to the end of what there is. */
@@ -92,6 +96,10 @@ export class QuicStream {
     const result = this.#receive(into);
     if (result === null) {
       if (this.#host.closedError) throw this.#host.closedError;
+      if (this.#endsAfter !== null && this.#receivedBytes >= this.#endsAfter) {
+        this.#endRead({ is: "ended" });
+        return "end";
+      }
       this.#readableTold = false;
       return "blocked";
     }
@@ -125,6 +133,7 @@ export class QuicStream {
     this.#openWriteSide();
     this.#send(EMPTY, true);
     this.#host.work();
+    this.#host.finished(this);
     this.#endWrite({ is: "finished" });
   }
 
@@ -213,6 +222,19 @@ export class QuicStream {
   /** @internal Whether the read side ended in a way after which the native library may keep the stream. */
   get mayLinger(): boolean {
     return this.#readSide.is === "stopped" || this.#readSide.is === "reset";
+  }
+
+  /** @internal This side said FIN, and did not reset the stream. */
+  get isFinished(): boolean {
+    return this.#writeSide.is === "finished";
+  }
+
+  /** @internal The peer's last byte is the `bytes`th, whether its FIN comes or not. */
+  expectEnd(bytes: number): void {
+    if (this.#readSide.is !== "open") return;
+    this.#endsAfter = bytes;
+    this.#readableTold = false;
+    this.pumpReadable();
   }
 
   /** @internal Something can be read. */

@@ -51,6 +51,7 @@ export {
   type OpenService,
   PEER_ALPN,
   type ServiceReply,
+  type StreamEnd,
 } from "./peer-messages.ts";
 export {
   type SessionMessage,

@@ -13,6 +13,7 @@ export const controlCodec: Codec<ControlMessage> = enumCodec<ControlMessage>({
   ping: { tag: 4, fields: { id: u64 } },
   pong: { tag: 5, fields: { id: u64 } },
   goodbye: { tag: 6, fields: { reason: freeText } },
+  "stream-end": { tag: 7, fields: { streamId: u64, bytes: u64 } },
 });
 
 /** The first frame of a service stream: a struct, so no tag. */

@@ -7,6 +7,17 @@ export const PEER_ALPN = "adit-peer/1";
 /** First on the control stream, from both sides. The session is up for an agent only when the connector's has arrived. */
 export type ControlHello = Omit<Hello, "role">;
 
+/**
+ * A service stream is over on the sender's side, both ways, and `bytes` bytes were written to it before FIN. There are QUIC
+ * implementations that forget a stream whose bytes are acknowledged, and with it a last FIN that was lost; this one is not.
+ */
+export interface StreamEnd {
+  readonly type: "stream-end";
+  /** The QUIC stream ID. */
+  readonly streamId: bigint;
+  readonly bytes: bigint;
+}
+
 /** The signaling messages of the same names, without `sessionId`: the connection is the session. */
 export type ControlMessage =
   | ControlHello
@@ -15,7 +26,8 @@ export type ControlMessage =
   | Omit<PathReport, "sessionId">
   | Ping
   | Pong
-  | Goodbye;
+  | Goodbye
+  | StreamEnd;
 
 /** The first frame on a service stream, from whoever opened it; bytes of the service may follow at once. */
 export interface OpenService {

@@ -35,7 +35,7 @@ import { ConnectorSession } from "./connector-session.ts";
 import { Demux } from "./demux.ts";
 import type { BoundSocket } from "./own-candidates.ts";
 import { round } from "./pair-words.ts";
-import { Presence } from "./presence.ts";
+import { hostPort, Presence } from "./presence.ts";
 import type { ServiceStream, Session } from "./session.ts";
 import type { SessionHost } from "./session-host.ts";
 
@@ -171,7 +171,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     return {
       peerId: this.peerId,
       intermediate: {
-        address: remote?.key ?? (host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`),
+        address: remote?.key ?? hostPort(host, port),
         connected: client.isUp,
         rttMs: round(client.rttMs),
       },
@@ -193,9 +193,10 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
         return session;
       } catch (error) {
         const again = error instanceof SessionError && error.code === "not-found";
-        if (!again || this.#clock.now() + NOT_FOUND_RETRY_MS >= giveUpAt) throw error;
+        if (!again || this.#clock.now() >= giveUpAt) throw error;
       }
-      await new Promise((resolve) => setTimeout(resolve, NOT_FOUND_RETRY_MS));
+      const pauseMs = Math.min(NOT_FOUND_RETRY_MS, giveUpAt - this.#clock.now());
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
     }
   }
 

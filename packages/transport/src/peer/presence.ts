@@ -86,7 +86,10 @@ export class Presence {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const timeout = new Promise<never>((_, reject) => {
       const { host, port } = this.#options;
-      const error = new SessionError("intermediate-unreachable", `the intermediate ${host}:${port} does not answer`);
+      const error = new SessionError(
+        "intermediate-unreachable",
+        `the intermediate ${hostPort(host, port)} does not answer`,
+      );
       timer = setTimeout(() => reject(error), Math.max(0, timeoutMs));
     });
     try {
@@ -232,6 +235,10 @@ export class Presence {
     return this.#options.sockets.find((socket) => socket.address.family === family) ?? null;
   }
 }
+
+/** `HOST:PORT`, an IPv6 address in brackets. */
+export const hostPort = (host: string, port: number): string =>
+  host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 
 function stoppedCode(code: string): SessionErrorCode {
   return code === "not-allowed" || code === "unsupported-version" ? code : "closed";

@@ -214,12 +214,23 @@ export abstract class Session {
         busy = true;
       }
       for (const connection of [...this.connections]) this.handleConnectionEvents(now, connection);
+      this.#tellFinished();
       if (this.isOver) return;
       this.#noticeActivity(now);
       if (this.pumpPolicy(now)) busy = true;
       if (!busy) return;
     }
     this.host.touch(this);
+  }
+
+  /** Streams that are over here: their last FIN may get lost, the word of it does not. */
+  #tellFinished(): void {
+    const { carrier } = this;
+    if (!carrier) return;
+    for (let stream = carrier.takeFinished(); stream; stream = carrier.takeFinished()) {
+      const { id, sentBytes } = stream;
+      this.control.send({ type: "stream-end", streamId: BigInt(id), bytes: BigInt(sentBytes) });
+    }
   }
 
   // ---- candidates
@@ -314,6 +325,10 @@ export abstract class Session {
         return;
       case "pong":
         return this.#pings.handlePong(now, message.id);
+      case "stream-end":
+        // Larger numbers than a stream can have are nobody's stream.
+        this.carrier?.expectEnd(Number(message.streamId), Number(message.bytes));
+        return;
       case "goodbye":
         return this.end(now, "closed", message.reason, CLOSE_CODE.done);
     }

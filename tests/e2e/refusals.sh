@@ -60,6 +60,14 @@ equal "service port closed: the agent stays until it is told to end: exit status
 stop connector TERM
 wait_status "http://$intermediate_admin/status" 5000 registrations.length registrations.length=0 >/dev/null
 mv "$dir/connector" "$dir/connector-before"
+# The name belongs to the key that took it first, until the operator releases it.
+start usurper "$bin/adit-connector" --intermediate "$intermediate_address" --name office --expose "web=tcp://$service_address" \
+  --bind "$connector_ip" --admin "$connector_admin" --state-dir "$dir/connector" --log json
+tool wait --log "$dir/usurper.log" --where event=register-refused --where code=name-taken --timeout 10000 >/dev/null
+ok "changed key behind a name: the name stays with its first key"
+stop usurper TERM
+check "changed key behind a name: the operator releases it" \
+  "$bin/adit-intermediate" names release office --state-dir "$dir/intermediate"
 start_connector "$(agent_id)"
 # shellcheck disable=SC2046
 refused "changed key behind a name" 3 "office.*(key|changed|identity|PeerId)|(key|changed|identity).*office" \

@@ -59,7 +59,7 @@ export async function pingSession(
   for (let seq = 1; seq <= values.count; seq++) {
     if (seq > 1) await sleep(INTERVAL_MS);
     const answer = await session.ping().then(
-      (rttMs) => ({ rttMs, error: null }),
+      (rttMs) => ({ rttMs: Math.round(rttMs * 100) / 100, error: null }),
       (error: unknown) => ({ rttMs: null, error: sentenceOf(error) }),
     );
     const remote = session.status().remote?.key ?? null;

@@ -166,7 +166,7 @@ function announce(server: Intermediate, values: IntermediateValues, listeners: r
 
 const ON_ONE_MACHINE =
   "listening on loopback, but not relaying to loopback addresses: a relay must not be a way into its own host. To try Adit on one " +
-  "machine, start this with --allow-private-relay, the connector with --bind 127.0.0.2 and the agent with --bind 127.0.0.3";
+  "machine, start this with --allow-private-relay, the agent with --bind 127.0.0.2 and the connector with --bind 127.0.0.3";
 
 function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

@@ -88,7 +88,10 @@ export function addForgetCommand<O extends OptionTable>(program: Program<O>, exa
     argument: pinKey,
     run: async (_values, context, key) => {
       const pins = new Pins(context.stateDir, context.program);
-      if (pins.forget(key)) return undefined;
+      if (pins.forget(key)) {
+        context.print(`forgotten: the next key that ${key} leads to is pinned`);
+        return undefined;
+      }
       const known = pins.keys().join(", ") || "nothing";
       throw new ExitError("failure", `nothing is pinned for ${key} in ${pins.path}; pinned there: ${known}`);
     },

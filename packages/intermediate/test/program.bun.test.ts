@@ -3,7 +3,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { get } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { nullLogger } from "@adit/core";
 import { type T, test } from "@adit/harness";
+import { Identity } from "@adit/quic";
+import { startEndpoint } from "@adit/transport";
 
 const BIN = join(import.meta.dirname, "..", "bin", "adit-intermediate");
 
@@ -226,4 +229,34 @@ test("SIGHUP reads the policy anew; a file that is not right keeps the old one a
     return serve("--policy", join(dir, "policy.toml"))(dir);
   });
   t.equal(await bad.exit, 2, "at the start a bad file is an error");
+});
+
+test("SIGTERM with --drain: not ready, clients told to go, the relay kept for so long at most, then a clean end", async (t) => {
+  const run = new Run(t, serve("--drain", "1500ms", "--allow-private-relay"));
+  const admin = await run.listening("admin");
+  const port = Number((await run.listening("signaling")).split(":")[1]);
+  const connector = await startEndpoint({
+    identity: Identity.generate(),
+    role: "connector",
+    name: "office",
+    intermediate: { host: "127.0.0.1", port },
+    checkIntermediate: () => null,
+    bind: { ip: "127.0.0.2", port: 0 },
+    log: nullLogger,
+  });
+  t.teardown(() => connector.close("the test is over"));
+  await connector.waitRegistered();
+  const allocations = async () =>
+    Number(/^adit_turn_allocations (.*)$/m.exec((await fetchText(`http://${admin}/metrics`)).body)?.[1]);
+  for (let waited = 0; (await allocations()) === 0 && waited < 5_000; waited += 10) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  run.child.kill("SIGTERM");
+  await run.event("draining");
+  const health = await fetchText(`http://${admin}/healthz`);
+  t.equal(health.status, 503);
+  t.equal(JSON.parse(health.body).draining, true);
+  t.equal(await allocations(), 1, "the relay is there still");
+  t.equal(await run.exit, 0, run.err);
+  t.match(run.err, /"event":"drained","ended":"limit"|"ended":"limit".*"event":"drained"/);
 });

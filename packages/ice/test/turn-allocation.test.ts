@@ -326,3 +326,58 @@ test("a grant without a relayed address is a failure", (t) => {
   world.run(10);
   t.same(world.kinds, ["failed"]);
 });
+
+const ALTERNATE = SocketAddress.of("192.0.2.99", 3478);
+
+test("a client that may follow goes once where a 300 points, with the challenge of the new server (RFC 8489 §10)", (t) => {
+  for (const signed of [false, true]) {
+    const world = new TurnWorld({ followAlternate: true });
+    world.server.script = (request) => {
+      if (world.client.server.equals(ALTERNATE)) return null;
+      return signed && request.integrityOffset < 0 ? null : { error: 300, signed, alternate: ALTERNATE };
+    };
+    world.client.start(0);
+    world.run(10);
+    t.equal(world.client.state, "allocated", signed ? "signed" : "unsigned");
+    t.equal(world.client.server.key, ALTERNATE.key);
+    t.same(world.kinds, ["allocated"]);
+    world.client.addPermission(world.now, "198.51.100.5");
+    world.run(20);
+    t.ok(world.client.hasPermission("198.51.100.5"));
+    t.same([...world.sentTo], [RELAY.key, ALTERNATE.key]);
+  }
+});
+
+test("a second 300, one to the same server, and one to another family are failures that name the alternate", (t) => {
+  for (const [alternates, sentTo] of [
+    [
+      [ALTERNATE, SocketAddress.of("192.0.2.77", 3478)],
+      [RELAY.key, ALTERNATE.key],
+    ],
+    [[RELAY], [RELAY.key]],
+    [[SocketAddress.of("2001:db8::1", 3478)], [RELAY.key]],
+  ] as const) {
+    const world = new TurnWorld({ followAlternate: true });
+    let asked = 0;
+    world.server.script = () => ({ error: 300, alternate: alternates[asked++] as SocketAddress });
+    world.client.start(0);
+    world.run(10);
+    t.equal(world.client.state, "failed");
+    t.same([...world.sentTo], [...sentTo]);
+    const { event } = t.must(world.events[0]);
+    if (event.type !== "failed") return t.fail(event.type);
+    t.equal(t.must(event.alternateServer).key, alternates[alternates.length - 1]?.key);
+  }
+});
+
+test("over a stream requests are sent once and given up after 39.5 s (RFC 8489 §6.2.2)", (t) => {
+  const world = new TurnWorld({ transport: "tcp" });
+  world.server.script = () => "drop";
+  world.client.start(0);
+  world.run(60_000);
+  t.equal(world.server.seen.length, 1);
+  t.same(
+    world.events.map(({ at, event }) => [at, event.type]),
+    [[39_500, "failed"]],
+  );
+});

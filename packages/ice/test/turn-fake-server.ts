@@ -213,6 +213,8 @@ export class TurnWorld {
   /** The wire is cut. */
   cut = false;
   readonly events: { readonly at: Millis; readonly event: TurnEvent }[] = [];
+  /** Where the client sent anything. */
+  readonly sentTo = new Set<string>();
   readonly #wire: { readonly at: Millis; readonly deliver: () => void }[] = [];
 
   constructor(options: Partial<TurnClientOptions> = {}) {
@@ -273,7 +275,9 @@ export class TurnWorld {
 
   #drain(): void {
     for (let sent = this.client.pollTransmit(); sent; sent = this.client.pollTransmit()) {
-      if (!sent.to.equals(RELAY) || sent.socket !== 0) throw new Error(`sent to ${sent.to} from ${sent.socket}`);
+      this.sentTo.add(sent.to.key);
+      if (!sent.to.equals(this.client.server) || sent.socket !== 0)
+        throw new Error(`sent to ${sent.to} from ${sent.socket}`);
       if (!this.cut) this.#post(() => this.#serve(sent.data));
     }
     for (let event = this.client.pollEvent(); event; event = this.client.pollEvent()) {

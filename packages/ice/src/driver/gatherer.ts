@@ -183,7 +183,16 @@ export class Gatherer {
     for (const { address: server, username, password } of turnServers) {
       if (server.family !== base.family) continue;
       const relaySocket = this.#nextRelay++;
-      const client = new TurnClient({ server, socket, relaySocket, username, password, random, log });
+      const client = new TurnClient({
+        server,
+        socket,
+        relaySocket,
+        username,
+        password,
+        followAlternate: true,
+        random,
+        log,
+      });
       client.start(now);
       this.#turns.set(relaySocket, { client, base, settled: false });
     }

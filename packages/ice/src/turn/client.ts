@@ -62,11 +62,13 @@ const MAX_EVENTS = 4096;
  * Permissions and channels are wishes: they are kept refreshed until removed, and asked for again from a new allocation.
  */
 export class TurnClient {
-  readonly server: SocketAddress;
   readonly socket: SocketId;
   readonly relaySocket: SocketId;
   /** What came from the relay's address and was of no use. */
   readonly dropped: Counters<TurnDrop> = new Counters();
+  #server: SocketAddress;
+  /** A 300 is followed once: two servers that point at each other are not our problem. */
+  #mayFollow: boolean;
   readonly #family: 4 | 6 | null;
   readonly #random: Random;
   readonly #log: Logger;
@@ -82,7 +84,7 @@ export class TurnClient {
 
   /** @throws StunError when the user name is longer than 508 bytes. */
   constructor(o: TurnClientOptions) {
-    this.server = o.server;
+    this.#server = o.server;
     this.socket = o.socket;
     this.relaySocket = o.relaySocket;
     this.#family = o.family ?? null;
@@ -91,8 +93,15 @@ export class TurnClient {
     const credentials = checkedCredentials({ username: o.username, password: o.password });
     const reliable = (o.transport ?? "udp") !== "udp";
     const { random, realm = null } = o;
+    // Over a stream the connection is somebody else's, who gets the failure and makes another.
+    this.#mayFollow = (o.followAlternate ?? false) && !reliable;
     this.#requests = new TurnRequests({ credentials, realm, random, reliable, dropped: this.dropped });
     this.#leases = new Leases(this.#requests, (event) => this.#emit(event));
+  }
+
+  /** The relay: the one that was given, or the alternate that it sent us to. */
+  get server(): SocketAddress {
+    return this.#server;
   }
 
   get state(): TurnState {
@@ -296,6 +305,7 @@ export class TurnClient {
         this.#requests.start(now, { kind: "release", thenAllocate: true });
         return;
       }
+      if (this.#follow(now, outcome.code, outcome.alternateServer)) return;
       return this.#fail(outcome.code, outcome.reason, outcome.alternateServer);
     }
     const relayed = getXorAddress(outcome.response, STUN_ATTRIBUTE.XOR_RELAYED_ADDRESS);
@@ -307,6 +317,20 @@ export class TurnClient {
     this.#requests.bindCredentials();
     this.#log.info("turn-allocated", { server: this.server, relayed, mapped });
     this.#emit({ type: "allocated", relayed, mapped });
+  }
+
+  /** RFC 8489 §10. False when there is nowhere else to go. */
+  #follow(now: Millis, code: number | null, alternate: SocketAddress | null): boolean {
+    if (code !== STUN_ERROR.TRY_ALTERNATE || !alternate || !this.#mayFollow) return false;
+    if (alternate.equals(this.#server) || alternate.family !== this.#server.family || alternate.port === 0)
+      return false;
+    this.#log.info("turn-redirected", { from: this.#server, to: alternate });
+    this.#mayFollow = false;
+    this.#server = alternate;
+    this.#requests.forgetChallenge();
+    this.#state = { is: "allocating", clearings: 0 };
+    this.#requests.start(now, { kind: "allocate", family: this.#family });
+    return true;
   }
 
   #concludeRefresh(now: Millis, outcome: TurnOutcome): void {

@@ -22,6 +22,11 @@ export interface TurnClientOptions {
   readonly password: string;
   /** When given, a relay of another realm is refused. */
   readonly realm?: string;
+  /**
+   * Goes once where a 300 (Try Alternate) points, over UDP (RFC 8489 §10). {@link TurnClient.server} then changes, so whoever routes
+   * datagrams has to ask for it each time. Without it a 300 is a failure, which names the alternate.
+   */
+  readonly followAlternate?: boolean;
   /** Asks for a relayed address of this family; the relay's default is IPv4. */
   readonly family?: 4 | 6;
   readonly random: Random;

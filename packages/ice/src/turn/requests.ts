@@ -91,6 +91,12 @@ export class TurnRequests {
     this.#latest = credentials;
   }
 
+  /** Another server is asked from now on: it has a nonce of its own. */
+  forgetChallenge(): void {
+    this.#challenge = null;
+    this.#auth = null;
+  }
+
   /** An allocation was made with what now signs requests. */
   bindCredentials(): void {
     this.#bound = this.#auth?.credentials ?? null;

@@ -18,6 +18,11 @@ export const KEEPALIVE_MS = 15_000;
 export const STRANDED_CHECK_MS = 200;
 /** The pairs that exist get this long before an ICE restart looks for new ones. */
 export const RESTART_AFTER_MS = 1_000;
+/**
+ * Told that the peer is gone or new, a side believes it after this long without any sign of life, ms: some two dozen checks on each
+ * pair, so that losses alone do not end a session, and "notices within 2 s".
+ */
+export const GONE_AFTER_MS = 1_500;
 /** Consent is lost by then (RFC 7675 §5.1): the session is suspended. */
 export const SUSPEND_AFTER_MS = 30_000;
 /** A suspended session ends after this long, which is QUIC's own idle timeout. */
@@ -33,6 +38,8 @@ export type PathAction =
   | { readonly type: "migrate"; readonly slot: SlotIndex }
   /** Send something ack-eliciting on the active path: it keeps QUIC alive, and cuts a backed-off PTO short. */
   | { readonly type: "ping" }
+  /** The path is silent: do signaling and relay still answer? */
+  | { readonly type: "probe-infrastructure" }
   /** ICE: check the pairs that failed once more. */
   | { readonly type: "retry" }
   /** ICE restart: new candidates, new pairs. */

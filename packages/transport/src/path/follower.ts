@@ -1,7 +1,7 @@
 import { type Deadline, earliest, type Millis } from "@adit/core";
 import type { PairId } from "@adit/ice";
 import type { SessionPath } from "../status.ts";
-import { SUSPEND_AFTER_MS, SUSPEND_LIMIT_MS } from "./actions.ts";
+import { GONE_AFTER_MS, SUSPEND_AFTER_MS, SUSPEND_LIMIT_MS } from "./actions.ts";
 import { type KnownPair, KnownPairs, type PathPair } from "./known-pairs.ts";
 import { ACTIVE_FOR_MS, Liveness } from "./liveness.ts";
 
@@ -49,7 +49,7 @@ export class FollowerPolicy {
   #state: State = { name: "connecting" };
   #reason = "the handshake is under way";
   #migrations = 0;
-  #peerGone = false;
+  #goneSince: Millis | null = null;
   #activeAt: Millis = Number.NEGATIVE_INFINITY;
   readonly #pairs = new KnownPairs();
   readonly #actions: FollowerAction[] = [];
@@ -108,7 +108,7 @@ export class FollowerPolicy {
     const known = this.#know(now, pair);
     known.answeredAt = now;
     known.rtt.add(rttMs);
-    this.#peerGone = false;
+    this.#goneSince = null;
     const state = this.#state;
     if (state.name === "steady" && state.active === known) {
       const wasSuspect = state.liveness.state === "silent" || state.liveness.state === "verifying";
@@ -134,6 +134,7 @@ export class FollowerPolicy {
 
   /** A QUIC packet came in on `pair`. */
   handleHeard(now: Millis, pair: PairId): void {
+    this.#goneSince = null;
     const state = this.#state;
     if (state.name === "steady" && state.active.pair.id === pair) {
       const wasSilent = state.liveness.state === "silent";
@@ -150,7 +151,7 @@ export class FollowerPolicy {
 
   /** Signaling says that the agent is gone: a hint, verified by checks; then the session ends at once. */
   handlePeerGone(now: Millis): void {
-    this.#peerGone = true;
+    this.#goneSince ??= now;
     if (this.#state.name === "steady") this.#state.liveness.demandProof(now);
   }
 
@@ -171,7 +172,11 @@ export class FollowerPolicy {
     if (state.name === "steady") return state.liveness.pollTimeout();
     if (state.name !== "complaining") return null;
     const limitAt = state.since + SUSPEND_AFTER_MS + (state.suspended ? SUSPEND_LIMIT_MS : 0);
-    return earliest({ at: state.reportAt, reason: "path report" }, { at: limitAt, reason: "suspension" });
+    const gone = this.#goneSince === null ? null : { at: this.#goneSince + GONE_AFTER_MS, reason: "peer gone" };
+    return earliest(
+      gone,
+      earliest({ at: state.reportAt, reason: "path report" }, { at: limitAt, reason: "suspension" }),
+    );
   }
 
   // ---- inside
@@ -193,7 +198,7 @@ export class FollowerPolicy {
   }
 
   #handleComplaint(now: Millis, state: Extract<State, { name: "complaining" }>): void {
-    if (this.#peerGone) {
+    if (this.#goneSince !== null && now >= this.#goneSince + GONE_AFTER_MS) {
       this.#state = { name: "ended" };
       this.#actions.push({ type: "end", code: "peer-gone", reason: "the peer was restarted or has gone" });
       return;

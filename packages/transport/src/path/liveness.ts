@@ -2,8 +2,10 @@ import type { Deadline, Millis } from "@adit/core";
 
 /** While application bytes moved within this time, silence is worth a check. */
 export const ACTIVE_FOR_MS = 5_000;
-/** Nothing heard for this long: a check is sent, and again after as long again. */
+/** Nothing heard for this long: a check is sent, */
 export const SILENCE_MS = 100;
+/** and again after this, so that there are at least six within the patience: losses must not look like death. */
+export const RECHECK_MS = 50;
 /** No answer for max(this, 3 round trips): the path is dead. */
 export const DEAD_AFTER_MIN_MS = 300;
 export const DEAD_AFTER_ROUND_TRIPS = 3;
@@ -93,7 +95,7 @@ export class Liveness {
   demandProof(now: Millis): void {
     if (this.#state.name === "dead" || (this.#state.name === "verifying" && this.#state.demanded)) return;
     this.#activeUntil = Math.max(this.#activeUntil, now + ACTIVE_FOR_MS);
-    this.#state = { name: "verifying", demanded: true, since: now, checkedAt: now - SILENCE_MS };
+    this.#state = { name: "verifying", demanded: true, since: now, checkedAt: now - RECHECK_MS };
   }
 
   /** Call at {@link pollTimeout}'s time until it returns null. */
@@ -113,7 +115,7 @@ export class Liveness {
           this.#state = { name: "dead" };
           return "dead";
         }
-        if (now < this.#state.checkedAt + SILENCE_MS) return null;
+        if (now < this.#state.checkedAt + RECHECK_MS) return null;
         this.#state.checkedAt = now;
         return "check";
     }
@@ -132,7 +134,7 @@ export class Liveness {
       case "silent":
       case "verifying":
         return {
-          at: Math.min(this.#state.checkedAt + SILENCE_MS, this.#deadAt(this.#state)),
+          at: Math.min(this.#state.checkedAt + RECHECK_MS, this.#deadAt(this.#state)),
           reason: "path check answer",
         };
     }

@@ -3,6 +3,7 @@ import type { PairId } from "@adit/ice";
 import type { SessionPath } from "../status.ts";
 import {
   FIRST_BYTES_MS,
+  GONE_AFTER_MS,
   KEEPALIVE_MS,
   type PathAction,
   PUNCH_TIMEOUT_MS,
@@ -75,7 +76,10 @@ export class PathPolicy {
   #pingAt: Millis = Number.POSITIVE_INFINITY;
   #punch: { at: Millis } | null = null;
   #pendingChange: { from: SessionPath; to: SessionPath; reason: string } | null = null;
-  #peerGone = false;
+  /** Since when signaling says that the peer is gone; a sign of life takes it back. */
+  #goneSince: Millis | null = null;
+  /** Why there is no direct path, once that is known and until there is one. */
+  #noDirect: string | null = null;
   /** Until then the relay is kept, for the first bytes. */
   #holdUntil: Millis | null = null;
   readonly #pairs = new KnownPairs();
@@ -156,7 +160,7 @@ export class PathPolicy {
     const known = this.#know(now, pair);
     known.answeredAt = now;
     known.rtt.add(rttMs);
-    this.#peerGone = false;
+    this.#goneSince = null;
     const state = this.#state;
     if (state.name === "steady" && state.active === known) {
       const wasSilent = state.liveness.state !== "hearing" && state.liveness.state !== "idle";
@@ -190,6 +194,7 @@ export class PathPolicy {
 
   /** A QUIC packet of this session came in on the pair. */
   handleHeard(now: Millis, pair: PairId): void {
+    this.#goneSince = null;
     if (this.#state.name === "steady" && this.#state.active.pair.id === pair) {
       const wasSilent = this.#state.liveness.state === "silent";
       this.#state.liveness.handleHeard(now);
@@ -242,7 +247,7 @@ export class PathPolicy {
 
   /** Signaling says that the peer is gone or was started anew: a hint, verified by checks; then the session ends at once. */
   handlePeerGone(now: Millis): void {
-    this.#peerGone = true;
+    this.#goneSince ??= now;
     this.#demandProof(now);
   }
 
@@ -285,7 +290,10 @@ export class PathPolicy {
       }
       return next;
     }
-    const endsAt = state.since + (state.name === "stranded" ? SUSPEND_AFTER_MS : SUSPEND_LIMIT_MS);
+    const endsAt = Math.min(
+      state.since + (state.name === "stranded" ? SUSPEND_AFTER_MS : SUSPEND_LIMIT_MS),
+      this.#goneSince === null ? Number.POSITIVE_INFINITY : this.#goneSince + GONE_AFTER_MS,
+    );
     return earliest(next, { at: Math.min(state.checkAt, state.restartAt, endsAt), reason: state.name });
   }
 
@@ -302,6 +310,7 @@ export class PathPolicy {
     if (verdict === "check") {
       // The others are asked at the same time, so that whoever stands is known by the time the active one is given up.
       for (const known of this.#pairs.all()) this.#actions.push({ type: "check", pair: known.pair.id });
+      if (state.liveness.state === "silent") this.#actions.push({ type: "probe-infrastructure" });
     }
     if (state.trial && now >= state.trial.giveUpAt) this.handleValidationFailed(now, state.trial.slot);
     this.#checkFailedPairs(now);
@@ -371,10 +380,6 @@ export class PathPolicy {
       this.#actions.push({ type: "retry" });
       return;
     }
-    if (this.#peerGone) {
-      this.#end("peer-gone", "the peer was restarted or has gone");
-      return;
-    }
     this.#reason = `${reason}, and no other path answers`;
     this.#restartBackoff.reset();
     this.#state = {
@@ -394,7 +399,8 @@ export class PathPolicy {
     if (slot === null) throw new Error("unreachable: there are more slots than pairs that keep one");
     if (this.#gap.abandon()) this.#announceChange(null);
     to.failure = null;
-    this.#reason = reason;
+    if (to.pair.kind === "direct") this.#noDirect = null;
+    this.#reason = this.#noDirect ?? reason;
     this.#state = this.#steady(now, to);
     this.#actions.push({ type: "migrate", slot });
     if (from === to.pair.kind) return;
@@ -433,7 +439,9 @@ export class PathPolicy {
   // ---- nothing stands
 
   #handleStrandedTimeout(now: Millis, state: Extract<State, { name: "stranded" }>): void {
-    if (this.#peerGone) return this.#end("peer-gone", "the peer was restarted or has gone");
+    if (this.#goneSince !== null && now >= this.#goneSince + GONE_AFTER_MS) {
+      return this.#end("peer-gone", "the peer was restarted or has gone");
+    }
     if (now >= state.since + SUSPEND_AFTER_MS) {
       this.#reason = "no path answers; waiting for one";
       this.#state = { name: "suspended", since: now, checkAt: now, restartAt: now };
@@ -446,6 +454,9 @@ export class PathPolicy {
   }
 
   #handleSuspendedTimeout(now: Millis, state: Extract<State, { name: "suspended" }>): void {
+    if (this.#goneSince !== null && now >= this.#goneSince + GONE_AFTER_MS) {
+      return this.#end("peer-gone", "the peer was restarted or has gone");
+    }
     if (now >= state.since + SUSPEND_LIMIT_MS) {
       return this.#end("timeout", "no path to the peer was found in 10 minutes");
     }
@@ -493,7 +504,8 @@ export class PathPolicy {
     // Pairs whose consent ended cannot be checked again without new credentials (RFC 7675 §5.1).
     this.#actions.push({ type: first ? "retry" : "restart" });
     if (!first) return;
-    this.#reason = `no direct path: ${this.#options.explainNoDirect()}`;
+    this.#noDirect = `no direct path: ${this.#options.explainNoDirect()}`;
+    this.#reason = this.#noDirect;
     this.#actions.push({ type: "punch-failed", reason: this.#reason });
   }
 }

@@ -408,6 +408,8 @@ export class AgentSession extends Session {
       case "ping":
         if (connection.state === "established") connection.sendAckEliciting();
         return;
+      case "probe-infrastructure":
+        return this.host.probeInfrastructure(now);
       case "retry":
         return this.ice.retry(now);
       case "restart":

@@ -192,7 +192,8 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
         this.onSession?.(session);
         return session;
       } catch (error) {
-        const again = error instanceof SessionError && error.code === "not-found";
+        // Lost packets make a first attempt fail too: while there is time it is made again.
+        const again = error instanceof SessionError && (error.code === "not-found" || error.code === "timeout");
         if (!again || this.#clock.now() >= giveUpAt) throw error;
       }
       const pauseMs = Math.min(NOT_FOUND_RETRY_MS, giveUpAt - this.#clock.now());

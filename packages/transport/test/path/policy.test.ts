@@ -184,14 +184,16 @@ test("a suspended session resumes when a pair answers", (t) => {
   t.ok(after > 50, `${after} packets after it resumed`);
 });
 
-test("told that the peer was restarted, the agent checks, and ends within a second only if nothing answers", (t) => {
+test("told that the peer was restarted, the agent checks, and ends within 2 s only if nothing answers", (t) => {
   const { world, relay, direct } = settled();
   world.agent.handlePeerGone(world.now);
   world.runUntil(12_000);
   t.equal(world.count("agent", "end"), 0, "it answered, so the hint was wrong");
   for (const wire of [relay, direct]) wire.up = wire.down = false;
   world.agent.handlePeerGone(world.now);
-  world.runUntil(13_000);
+  world.runUntil(13_400);
+  t.equal(world.count("agent", "end"), 0, "a second of silence may be loss");
+  world.runUntil(14_000);
   t.equal(world.count("agent", "end"), 1);
 });
 
@@ -303,4 +305,21 @@ test("a direct path gives way to a direct one that is quicker beyond doubt, and 
   near.rttMs = 2;
   world.runUntil(20_000);
   t.equal(world.agent.activePair, "near");
+});
+
+test("20 % loss each way: told wrongly that the peer is gone, no session ends, and few change their path", (t) => {
+  let moves = 0;
+  for (let seed = 1; seed <= 30; seed++) {
+    const { world, direct, relay } = settled(seed, 80, 40);
+    direct.loss = 0.2;
+    relay.loss = 0.36;
+    world.download(60_000, 20);
+    world.runUntil(5_000);
+    world.agent.handlePeerGone(world.now);
+    world.connector.handlePeerGone(world.now);
+    world.runUntil(60_000);
+    t.equal(world.count("agent", "end") + world.count("connector", "end"), 0, `seed ${seed}`);
+    moves += world.agent.migrations - 1;
+  }
+  t.ok(moves <= 30, `${moves} moves in half an hour`);
 });

@@ -62,14 +62,14 @@ const POLLFD_BYTES = 8;
 
 function open(path: string, flags: number): number {
   const descriptor = libc.open(ptr(Buffer.from(`${path}\0`)), flags);
-  if (descriptor < 0) throw new Error(`${path} cannot be opened`);
+  if (descriptor < 0) throw new Error(`${path} cannot be opened by this user`);
   return descriptor;
 }
 
 /** A TAP device in that namespace. The thread stays there: the next one goes elsewhere by itself. */
 function openTap({ namespace, device }: WireEnd): number {
   if (libc.setns(open(namespace, O_RDONLY), CLONE_NEWNET) !== 0) throw new Error(`${namespace} cannot be entered`);
-  const descriptor = open("/dev/net/tun", O_RDWR | O_NONBLOCK);
+  const descriptor = open("/dev/net/tun", O_RDWR | O_NONBLOCK); // mode 0666 nearly everywhere; else this takes root
   const request = Buffer.alloc(IFREQ_BYTES);
   request.write(device);
   request.writeUInt16LE(IFF_TAP | IFF_NO_PI, IFREQ_FLAGS_AT);

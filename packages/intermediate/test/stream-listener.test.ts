@@ -276,3 +276,22 @@ test("noise from 200 connections, seeded, leaves a relay that answers", async (t
   const client = await Client.open(t, listeners.tcpAddress, false);
   await client.allocated();
 });
+
+test("--alternate-address on the wildcard, of another family, or the same again is refused with a sentence", async (t) => {
+  const certificate = { cert: "", key: "" };
+  for (const [stun, alternateIp] of [
+    ["0.0.0.0", "127.0.0.2"],
+    ["127.0.0.1", "0.0.0.0"],
+    ["127.0.0.1", "::1"],
+    ["127.0.0.1", "127.0.0.1"],
+  ] as const) {
+    const driver = new Driver();
+    t.teardown(() => driver.close());
+    const where = { stun: SocketAddress.of(stun, 0), alternateIp, certificate, clock: monotonicClock };
+    await t.rejects(
+      openStunListeners(driver, where, () => null),
+      { code: "bad-stun-listener" },
+    );
+    t.equal(driver.sockets.size, 0, "nothing was bound");
+  }
+});

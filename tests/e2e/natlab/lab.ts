@@ -178,11 +178,6 @@ export class Lab {
     }
   }
 
-  /** Changes a wire while it carries, by the namespace whose `wan` it is. */
-  wire(namespace: string, quality: WireQuality): void {
-    this.#wireProcess?.stdin?.write(`${JSON.stringify({ wire: namespace, ...quality })}\n`);
-  }
-
   ip(namespace: string, ...lines: readonly string[]): void {
     ip(namespace, lines);
   }
@@ -237,7 +232,7 @@ export class Lab {
         { namespace: `/run/netns/${name}`, device: WAN },
         { namespace: outside, device: port },
       ] as const;
-      this.#wires.push({ name, ends, quality: wire });
+      this.#wires.push({ ends, quality: wire });
     }
   }
 
@@ -252,7 +247,7 @@ export class Lab {
 
   async #startWires(): Promise<void> {
     const child = spawn(process.execPath, [`${import.meta.dir}/wire.ts`, JSON.stringify(this.#wires)], {
-      stdio: ["pipe", "pipe", "inherit"],
+      stdio: ["ignore", "pipe", "inherit"],
     });
     this.#wireProcess = child;
     const ended = once(child, "exit").then(([status]) => {

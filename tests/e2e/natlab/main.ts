@@ -27,6 +27,8 @@ oracle of packages/sim. Exit status 1 when something is not as it has to be.
   --labs N                 labs beside each other (default 2)
   --html FILE              where the page is written (docs/nat-matrix.html for a complete matrix; else nowhere)
   --json FILE              the raw figures, written again after each pair. If the file is there, what went well in it is not run again
+
+ADIT_E2E_KEEP=1 shows all that the programs say, ADIT_NATLAB_LOG=debug lets them say more, ADIT_E2E_BIN=DIR runs those of another build.
 `;
 
 const KINDS = ["eim-eif", "eim-adf", "eim-apdf", "apdm-eif", "apdm-adf", "apdm-apdf"];

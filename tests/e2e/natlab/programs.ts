@@ -69,12 +69,6 @@ export class Program {
     return line;
   }
 
-  /** Its exit status, or null when a signal ended it. */
-  async end(): Promise<number | null> {
-    if (!this.#ended) await once(this.#child, "exit");
-    return this.#child.exitCode;
-  }
-
   async stop(signal: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<void> {
     if (this.#ended) return;
     const exit = once(this.#child, "exit");

@@ -25,8 +25,6 @@ export interface ScenarioRun {
 }
 
 interface Scenario {
-  /** The longest silence that is allowed at the median; none: it is measured only. */
-  readonly aimMs?: number;
   readonly world?: Partial<WorldOptions>;
   /** Does the change, and returns when the network is whole again (which may be at once). */
   change(world: World): Promise<void> | void;

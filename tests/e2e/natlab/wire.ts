@@ -3,12 +3,11 @@
  * frames, with delay, jitter, loss and a rate limit per wire, in both directions alike. (The kernel's own netem is not
  * everywhere.) Order is kept. One thread that sleeps in ppoll(2) until a frame comes or is due.
  *
- *   wire.ts JSON      an array of WireEnds; prints one line `ready`, then takes lines `{"wire": NAME, ...WireQuality}` on stdin
+ *   wire.ts JSON      an array of WireEnds; prints one line `ready`
  */
 import { dlopen, FFIType, ptr } from "bun:ffi";
 
 export interface WireEnds {
-  readonly name: string;
   readonly ends: readonly [WireEnd, WireEnd];
   readonly quality: WireQuality;
 }
@@ -84,7 +83,6 @@ interface Frame {
 
 /** One direction of a wire. */
 class Direction {
-  readonly wire: string;
   readonly from: number;
   readonly #to: number;
   readonly #queue: Frame[] = [];
@@ -92,13 +90,12 @@ class Direction {
   #stillToLose = 0;
   #sentUntilMs = 0;
   #lastDueMs = 0;
-  quality: WireQuality;
+  readonly #quality: WireQuality;
 
-  constructor(wire: string, from: number, to: number, quality: WireQuality) {
-    this.wire = wire;
+  constructor(from: number, to: number, quality: WireQuality) {
     this.from = from;
     this.#to = to;
-    this.quality = quality;
+    this.#quality = quality;
   }
 
   /** When the next frame is to leave; Infinity for never. */
@@ -107,7 +104,7 @@ class Direction {
   }
 
   accept(nowMs: number, frame: Uint8Array): void {
-    const { delayMs, jitterMs = 0, rateBitsPerS = Number.POSITIVE_INFINITY } = this.quality;
+    const { delayMs, jitterMs = 0, rateBitsPerS = Number.POSITIVE_INFINITY } = this.#quality;
     if (this.#loses() || this.#queue.length - this.#head >= MAX_QUEUED) return;
     if (this.#sentUntilMs - nowMs > MAX_QUEUE_MS) return;
     this.#sentUntilMs = Math.max(this.#sentUntilMs, nowMs) + (frame.length * 8000) / rateBitsPerS;
@@ -117,7 +114,7 @@ class Direction {
   }
 
   #loses(): boolean {
-    const { loss = 0, lossBurst = 1 } = this.quality;
+    const { loss = 0, lossBurst = 1 } = this.#quality;
     if (this.#stillToLose > 0) {
       this.#stillToLose--;
       return true;
@@ -150,29 +147,16 @@ function receive(direction: Direction): void {
 }
 
 const wires: readonly WireEnds[] = JSON.parse(process.argv[2] ?? "[]");
-const directions = wires.flatMap(({ name, ends, quality }) => {
+const directions = wires.flatMap(({ ends, quality }) => {
   const [a, b] = [openTap(ends[0]), openTap(ends[1])];
-  return [new Direction(name, a, b, quality), new Direction(name, b, a, quality)];
+  return [new Direction(a, b, quality), new Direction(b, a, quality)];
 });
 
-let words = "";
-/** New qualities from stdin; false at its end. */
-function listen(): boolean {
-  const length = Number(libc.read(0, bufferAt, MAX_FRAME_BYTES));
-  if (length <= 0) return false;
-  words += new TextDecoder().decode(buffer.subarray(0, length));
-  const lines = words.split("\n");
-  words = lines.pop() ?? "";
-  for (const line of lines) {
-    const { wire, ...quality } = JSON.parse(line) as WireQuality & { wire: string };
-    for (const direction of directions) if (direction.wire === wire) direction.quality = quality;
-  }
-  return true;
+const polled = Buffer.alloc(POLLFD_BYTES * directions.length);
+for (const [index, { from }] of directions.entries()) {
+  polled.writeInt32LE(from, POLLFD_BYTES * index);
+  polled.writeInt16LE(POLLIN, POLLFD_BYTES * index + 4);
 }
-
-const polled = Buffer.alloc(POLLFD_BYTES * (directions.length + 1));
-for (const [index, { from }] of directions.entries()) polled.writeInt32LE(from, POLLFD_BYTES * (index + 1));
-for (let at = 0; at < polled.length; at += POLLFD_BYTES) polled.writeInt16LE(POLLIN, at + 4);
 const timespec = new BigInt64Array(2);
 
 process.stdout.write("ready\n");
@@ -182,10 +166,9 @@ for (;;) {
   const waitNs = dueMs === Number.POSITIVE_INFINITY ? 1e9 : Math.max(0, dueMs - performance.now()) * 1e6;
   timespec[0] = BigInt(Math.floor(waitNs / 1e9));
   timespec[1] = BigInt(Math.floor(waitNs % 1e9));
-  libc.ppoll(ptr(polled), BigInt(directions.length + 1), ptr(timespec), null);
-  if (polled.readInt16LE(6) !== 0 && !listen()) break;
+  libc.ppoll(ptr(polled), BigInt(directions.length), ptr(timespec), null);
   directions.forEach((direction, index) => {
-    if (polled.readInt16LE(POLLFD_BYTES * (index + 1) + 6) !== 0) receive(direction);
+    if (polled.readInt16LE(POLLFD_BYTES * index + 6) !== 0) receive(direction);
   });
   const nowMs = performance.now();
   for (const direction of directions) direction.deliver(nowMs);

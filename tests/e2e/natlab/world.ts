@@ -23,8 +23,6 @@ export interface WorldOptions {
   /** What the service serves under /file. */
   readonly fileBytes?: number;
   readonly rateBytesPerS?: number;
-  /** Wires even without delay, so that they can be cut. */
-  readonly wires?: boolean;
   readonly quality?: Partial<WireQuality>;
   /** Another NAT with a host "cell" behind it, whose interface the agent's host can take over. */
   readonly secondUplink?: string;
@@ -96,8 +94,8 @@ export class World {
 
   /** One wire's part: a way crosses two of them, there and back. */
   get wireQuality(): WireQuality | null {
-    const { rttMs, wires, quality } = this.options;
-    return rttMs > 0 || wires || quality ? { delayMs: rttMs / 4, ...quality } : null;
+    const { rttMs, quality } = this.options;
+    return rttMs > 0 || quality ? { delayMs: rttMs / 4, ...quality } : null;
   }
 
   start(namespace: string, name: string, command: readonly string[]): Program {

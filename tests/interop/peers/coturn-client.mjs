@@ -50,7 +50,12 @@ async function open(transport, options = {}) {
     close = () => socket.close();
   } else {
     const tls = transport === "tls" ? { tls: { checkCertificate } } : {};
-    const stream = await connectStunStream({ server, ...tls, onMessage: receive, onClosed: (why) => events.push({ type: why }) });
+    const stream = await connectStunStream({
+      server,
+      ...tls,
+      onMessage: receive,
+      onClosed: (why) => events.push({ type: why }),
+    });
     send = (data) => stream.send(data);
     close = () => stream.close();
   }

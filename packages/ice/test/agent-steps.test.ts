@@ -186,3 +186,22 @@ test("the greater Ta of both sides is in force, and 5 ms at the least", (t) => {
   t.equal(gap(5, ["ta/100"]), 100);
   t.equal(gap(1, ["ta/1"]), 5);
 });
+
+test("an ICE-lite peer, which only answers: its pair becomes valid and is nominated", (t) => {
+  const { agent, id } = makeAgent("controlling");
+  const answered = new Set<string>();
+  let nominations = 0;
+  const answer = (now: number, data: Uint8Array) => {
+    const request = mustDecode(data);
+    if (hasAttribute(request, STUN_ATTRIBUTE.USE_CANDIDATE)) nominations++;
+    answered.add(String(request.transactionId));
+    agent.handleDatagram(now + 10, 0, PEER, encodeSuccess(request, OURS, PEER_KEY));
+  };
+  agent.handleTimeout(500); // the first check again
+  for (let now = 500; now <= 2_000 && !agent.nominated; now += 10) {
+    agent.handleTimeout(now);
+    for (const { data } of drainTransmits(agent)) answer(now, data);
+  }
+  t.equal(agent.nominated?.id, id);
+  t.same([nominations, answered.size], [1, 2], "a check, and its nomination");
+});

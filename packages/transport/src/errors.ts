@@ -43,3 +43,22 @@ export class ServiceRefusedError extends AditError {
     this.code = code;
   }
 }
+
+/** Wire codes to the program's. What is not known here is a refusal: a newer intermediate has its reasons. */
+export function refusalCode(wireCode: string): SessionErrorCode {
+  switch (wireCode) {
+    case "not-found":
+    case "peer-changed":
+    case "not-allowed":
+    case "timeout":
+    case "unsupported-version":
+      return wireCode;
+    case "session-gone":
+    case "unknown-session":
+    case "internal":
+    case "too-many":
+      return "closed";
+    default:
+      return "refused";
+  }
+}

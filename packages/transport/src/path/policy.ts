@@ -6,7 +6,6 @@ import {
   GONE_AFTER_MS,
   KEEPALIVE_MS,
   type PathAction,
-  PUNCH_TIMEOUT_MS,
   RESTART_AFTER_MS,
   STRANDED_CHECK_MS,
   SUSPEND_AFTER_MS,
@@ -16,6 +15,7 @@ import {
 import { type KnownPair, KnownPairs, type PathPair } from "./known-pairs.ts";
 import { ACTIVE_FOR_MS, Liveness } from "./liveness.ts";
 import { ENTER_DIRECT_SLACK_MS, LEAVE_DIRECT_AFTER_MS, shouldUseDirect } from "./preference.ts";
+import { PunchClock } from "./punch-clock.ts";
 import type { SlotIndex, SlotTable } from "./slots.ts";
 import { SwitchGap } from "./switch-gap.ts";
 
@@ -74,24 +74,21 @@ export class PathPolicy {
   #migrations = 0;
   #activeAt: Millis = Number.NEGATIVE_INFINITY;
   #pingAt: Millis = Number.POSITIVE_INFINITY;
-  #punch: { at: Millis } | null = null;
+  readonly #punch: PunchClock;
   #pendingChange: { from: SessionPath; to: SessionPath; reason: string } | null = null;
   /** Since when signaling says that the peer is gone; a sign of life takes it back. */
   #goneSince: Millis | null = null;
-  /** Why there is no direct path, once that is known and until there is one. */
-  #noDirect: string | null = null;
   /** Until then the relay is kept, for the first bytes. */
   #holdUntil: Millis | null = null;
   readonly #pairs = new KnownPairs();
   readonly #gap = new SwitchGap();
   readonly #actions: PathAction[] = [];
-  readonly #punchBackoff = new Backoff({ initialMs: 2_000, maxMs: 60_000 });
   readonly #restartBackoff = new Backoff({ initialMs: 2_000, maxMs: 30_000 });
   readonly #options: PathPolicyOptions;
 
   constructor(now: Millis, options: PathPolicyOptions) {
     this.#options = options;
-    this.#punch = { at: now + PUNCH_TIMEOUT_MS };
+    this.#punch = new PunchClock(now, options.random);
   }
 
   get path(): SessionPath {
@@ -277,7 +274,7 @@ export class PathPolicy {
     const state = this.#state;
     if (state.name === "ended" || state.name === "connecting") return null;
     let next: Deadline | null = { at: this.#pingAt, reason: "keepalive" };
-    if (this.#punch) next = earliest(next, { at: this.#punch.at, reason: "hole punching" });
+    next = earliest(next, this.#punch.pollTimeout());
     if (state.name === "steady") {
       next = earliest(next, state.liveness.pollTimeout());
       if (this.#holdUntil !== null) next = earliest(next, { at: this.#holdUntil, reason: "first bytes" });
@@ -399,18 +396,15 @@ export class PathPolicy {
     if (slot === null) throw new Error("unreachable: there are more slots than pairs that keep one");
     if (this.#gap.abandon()) this.#announceChange(null);
     to.failure = null;
-    if (to.pair.kind === "direct") this.#noDirect = null;
-    this.#reason = this.#noDirect ?? reason;
+    if (to.pair.kind === "direct") this.#punch.handleDirect();
+    this.#reason = this.#punch.reason ?? reason;
     this.#state = this.#steady(now, to);
     this.#actions.push({ type: "migrate", slot });
     if (from === to.pair.kind) return;
     this.#migrations++;
     this.#pendingChange = { from, to: to.pair.kind, reason };
     this.#gap.start(now, to.pair.id);
-    if (to.pair.kind === "direct") {
-      this.#punch = null;
-      this.#punchBackoff.reset();
-    } else this.#schedulePunch(now);
+    if (to.pair.kind === "relay") this.#punch.handleRelay(now);
   }
 
   #steady(now: Millis, active: KnownPair): Extract<State, { name: "steady" }> {
@@ -488,24 +482,15 @@ export class PathPolicy {
     this.#actions.push({ type: "ping" });
   }
 
-  #schedulePunch(now: Millis): void {
-    this.#punch = { at: now + this.#punchBackoff.next(this.#options.random.float()) };
-  }
-
   /** Still on the relay: say why, and try again with backoff. */
   #handlePunchTimeout(now: Millis): void {
-    if (!this.#punch || now < this.#punch.at) return;
-    if (this.#state.name !== "steady" || this.#state.active.pair.kind !== "relay") {
-      this.#punch = this.#state.name === "steady" ? null : { at: now + PUNCH_TIMEOUT_MS };
-      return;
-    }
-    const first = this.#punchBackoff.attempt === 0;
-    this.#schedulePunch(now);
+    const on = this.#state.name === "steady" ? this.#state.active.pair.kind : null;
+    const due = this.#punch.handleTimeout(now, on, this.#options.explainNoDirect);
+    if (due === null) return;
     // Pairs whose consent ended cannot be checked again without new credentials (RFC 7675 §5.1).
-    this.#actions.push({ type: first ? "retry" : "restart" });
-    if (!first) return;
-    this.#noDirect = `no direct path: ${this.#options.explainNoDirect()}`;
-    this.#reason = this.#noDirect;
+    this.#actions.push({ type: due === "failed" ? "retry" : "restart" });
+    if (due !== "failed") return;
+    this.#reason = this.#punch.reason ?? this.#reason;
     this.#actions.push({ type: "punch-failed", reason: this.#reason });
   }
 }

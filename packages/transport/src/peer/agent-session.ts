@@ -8,24 +8,17 @@ import {
   QuicError,
   type QuicStream,
 } from "@adit/quic";
-import {
-  type CandidateAnswer,
-  type Connected,
-  type ErrorMessage,
-  type IntermediateMessage,
-  openServiceCodec,
-  type ServiceReply,
-  serviceReplyCodec,
-} from "@adit/signaling";
-import { ServiceRefusedError, SessionError, type SessionErrorCode } from "../errors.ts";
+import type { CandidateAnswer, Connected, ErrorMessage, IntermediateMessage } from "@adit/signaling";
+import { refusalCode, ServiceRefusedError, SessionError, type SessionErrorCode } from "../errors.ts";
 import type { PathAction } from "../path/actions.ts";
 import type { PathPair } from "../path/known-pairs.ts";
 import { PathPolicy } from "../path/policy.ts";
 import { HandshakeRace } from "../path/race.ts";
 import type { SlotIndex } from "../path/slots.ts";
 import type { SessionPath } from "../status.ts";
-import { readFirstFrame, writeFrame } from "./framed-stream.ts";
-import { CLOSE_CODE, type RestartMessage, Session, sessionTag } from "./session.ts";
+import { CLOSE_CODE } from "./close-code.ts";
+import { requestService } from "./service-streams.ts";
+import { type RestartMessage, Session, sessionTag } from "./session.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
 import { AGENT_TEXT } from "./version.ts";
 
@@ -34,8 +27,6 @@ export const ATTEMPT_TIMEOUT_MS = 5_000;
 
 /** Of the connector's earlier generations, kept to know late messages by. */
 const MAX_GENERATIONS = 64;
-/** The connector's answer for a service, ms: it has 5 s to reach the service itself. */
-const OPEN_SERVICE_TIMEOUT_MS = 10_000;
 /** A connector that is not back yet is asked for again after this long. */
 const INTRODUCE_RETRY_MS = 2_000;
 
@@ -492,51 +483,16 @@ export class AgentSession extends Session {
 
   // ---- for the program
 
-  /** Opens a stream to a service; bytes may be written once it resolves. */
+  /** Opens a stream to a service; bytes may be written once it resolves. @throws ServiceRefusedError, SessionError. */
   async openService(name: string, protocol: "tcp" | "udp" = "tcp"): Promise<QuicStream> {
-    const connection = this.carrier;
-    if (!this.isUp || !connection) throw new SessionError("closed", "the session is not up");
-    const stream = connection.openStream();
-    const timer = setTimeout(() => {
-      stream.reset(CLOSE_CODE.done);
-      stream.stopSending(CLOSE_CODE.done);
-    }, OPEN_SERVICE_TIMEOUT_MS);
-    const reply = await this.#askForService(stream, name, protocol).finally(() => clearTimeout(timer));
-    if (reply.type === "accepted") return stream;
-    stream.reset(CLOSE_CODE.refused);
-    throw new ServiceRefusedError(reply.code, reply.reason);
-  }
-
-  async #askForService(stream: QuicStream, name: string, protocol: "tcp" | "udp"): Promise<ServiceReply> {
-    const request = openServiceCodec.encodeFrame({ type: "open-service", name, protocol });
-    this.headBytes.sent += request.length;
+    if (!this.isUp || !this.carrier) throw new SessionError("closed", "the session is not up");
+    const stream = this.carrier.openStream();
     try {
-      await writeFrame(stream, request);
-      return await readFirstFrame(stream, serviceReplyCodec, (bytes) => {
-        this.headBytes.received += bytes;
-      });
+      return await requestService(stream, { type: "open-service", name, protocol }, this.headBytes);
     } catch (cause) {
+      if (cause instanceof ServiceRefusedError) throw cause;
       if (this.isOver) throw new SessionError("closed", "the session ended", { cause });
       throw new SessionError("timeout", `the connector did not answer for the service ${name}`, { cause });
     }
-  }
-}
-
-/** Wire codes to the program's. What is not known here is a refusal: a newer intermediate has its reasons. */
-function refusalCode(wireCode: string): SessionErrorCode {
-  switch (wireCode) {
-    case "not-found":
-    case "peer-changed":
-    case "not-allowed":
-    case "timeout":
-    case "unsupported-version":
-      return wireCode;
-    case "session-gone":
-    case "unknown-session":
-    case "internal":
-    case "too-many":
-      return "closed";
-    default:
-      return "refused";
   }
 }

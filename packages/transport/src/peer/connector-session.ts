@@ -1,19 +1,13 @@
 import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId } from "@adit/core";
 import type { PairId } from "@adit/ice";
 import type { InitialHeader, PeerId, QuicConnection, QuicEndpoint, QuicStream, VirtualAddress } from "@adit/quic";
-import {
-  ANY_SERVICE,
-  type CandidateOffer,
-  type IntermediateMessage,
-  openServiceCodec,
-  type ServiceReply,
-  serviceReplyCodec,
-} from "@adit/signaling";
+import { ANY_SERVICE, type CandidateOffer, type IntermediateMessage } from "@adit/signaling";
 import { type FollowerAction, FollowerPolicy } from "../path/follower.ts";
 import type { PathPair } from "../path/known-pairs.ts";
 import type { SessionPath } from "../status.ts";
-import { readFirstFrame, writeFrame } from "./framed-stream.ts";
-import { CLOSE_CODE, type RestartMessage, type ServiceStream, Session } from "./session.ts";
+import { CLOSE_CODE } from "./close-code.ts";
+import { answerService, readRequest } from "./service-streams.ts";
+import { type RestartMessage, type ServiceStream, Session } from "./session.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
 import { AGENT_TEXT } from "./version.ts";
 
@@ -23,8 +17,6 @@ const CONNECT_TIMEOUT_MS = 15_000;
 const PERMISSION_PATIENCE_MS = 300;
 /** Connections of one session: the relay's and the direct one that races it. */
 const MAX_CONNECTIONS = 2;
-/** A stream that was opened has to say what it wants within this time. */
-const OPEN_SERVICE_TIMEOUT_MS = 5_000;
 
 /** ICE restarts that the agent may ask for, one in so long. */
 const RESTART_INTERVAL_MS = 1_000;
@@ -221,44 +213,26 @@ export class ConnectorSession extends Session {
   }
 
   #readRequest(stream: QuicStream): void {
-    const timer = setTimeout(() => {
-      stream.reset(CLOSE_CODE.protocol);
-      stream.stopSending(CLOSE_CODE.protocol);
-    }, OPEN_SERVICE_TIMEOUT_MS);
-    readFirstFrame(stream, openServiceCodec, (bytes) => {
-      this.headBytes.received += bytes;
-    })
-      .then((request) => {
-        this.#options.onService(this, { stream, name: request.name, protocol: request.protocol });
-      })
-      .catch((error: Error) => {
-        this.host.log.debug("bad-service-request", { session: this.id, error: error.message });
-        stream.reset(CLOSE_CODE.protocol);
-        stream.stopSending(CLOSE_CODE.protocol);
-      })
-      .finally(() => clearTimeout(timer));
+    readRequest(stream, this.headBytes).then(
+      (request) => this.#options.onService(this, { stream, name: request.name, protocol: request.protocol }),
+      (error: Error) => this.host.log.debug("bad-service-request", { session: this.id, error: error.message }),
+    );
   }
 
   /** The stream is the service's from then on. @throws the stream's errors, when the peer has given up. */
   async acceptService(stream: QuicStream): Promise<QuicStream> {
-    await this.#reply(stream, { type: "accepted" });
+    await answerService(stream, { type: "accepted" }, this.headBytes);
     return stream;
   }
 
   async refuseService(stream: QuicStream, code: string, reason: string): Promise<void> {
     try {
-      await this.#reply(stream, { type: "refused", code, reason });
+      await answerService(stream, { type: "refused", code, reason }, this.headBytes);
       stream.finish();
       stream.stopSending(CLOSE_CODE.refused);
     } catch {
       // The peer has given up: nobody is left to be told.
     }
-  }
-
-  async #reply(stream: QuicStream, reply: ServiceReply): Promise<void> {
-    const frame = serviceReplyCodec.encodeFrame(reply);
-    this.headBytes.sent += frame.length;
-    await writeFrame(stream, frame);
   }
 
   // ---- what the parts say

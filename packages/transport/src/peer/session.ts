@@ -21,6 +21,7 @@ import { SessionError, type SessionErrorCode } from "../errors.ts";
 import { gateKey } from "../path/gates.ts";
 import type { PathPair } from "../path/known-pairs.ts";
 import type { SessionPath, SessionStatus } from "../status.ts";
+import { CLOSE_CODE } from "./close-code.ts";
 import { Control } from "./control.ts";
 import { DataPath } from "./data-path.ts";
 import { describePair, explainNoDirect, pathPair, round } from "./pair-words.ts";
@@ -42,8 +43,6 @@ const TA_MS = 5;
 const LINGER_MS = 500;
 /** And at most, while QUIC drains: three probe timeouts (RFC 9000 §10.2), which are long on a long path. */
 const MAX_LINGER_MS = 10_000;
-/** Application close codes of `adit-peer/1` (docs/protocol.md). */
-export const CLOSE_CODE = { done: 0, refused: 1, protocol: 2, superseded: 3 } as const;
 /** A pump goes round at most this often before it lets others have a turn. */
 const PUMP_ROUNDS = 16;
 

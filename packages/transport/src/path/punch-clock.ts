@@ -1,0 +1,56 @@
+import { Backoff, type Deadline, type Millis, type Random } from "@adit/core";
+import { PUNCH_TIMEOUT_MS } from "./actions.ts";
+
+/** Without a direct path one is looked for again after 2 s, then 4, 8, ... 60 s, jittered. */
+const AGAIN_INITIAL_MS = 2_000;
+const AGAIN_MAX_MS = 60_000;
+
+/** When to say that the hole punch failed, and when to try again while the session is on the relay. */
+export class PunchClock {
+  #at: Millis | null;
+  #reason: string | null = null;
+  readonly #random: Random;
+  readonly #backoff = new Backoff({ initialMs: AGAIN_INITIAL_MS, maxMs: AGAIN_MAX_MS });
+
+  constructor(now: Millis, random: Random) {
+    this.#at = now + PUNCH_TIMEOUT_MS;
+    this.#random = random;
+  }
+
+  /** Why there is no direct path, once that is known and until there is one. */
+  get reason(): string | null {
+    return this.#reason;
+  }
+
+  handleDirect(): void {
+    this.#at = null;
+    this.#reason = null;
+    this.#backoff.reset();
+  }
+
+  /** The session fell back to the relay. */
+  handleRelay(now: Millis): void {
+    this.#at = now + this.#backoff.next(this.#random.float());
+  }
+
+  /**
+   * `on`: where the session is, null for nowhere. `failed`, once in a row: the time for the first attempt is over, `explain` says why;
+   * `again`: look for new pairs.
+   */
+  handleTimeout(now: Millis, on: "relay" | "direct" | null, explain: () => string): "failed" | "again" | null {
+    if (this.#at === null || now < this.#at) return null;
+    if (on !== "relay") {
+      this.#at = on === "direct" ? null : now + PUNCH_TIMEOUT_MS;
+      return null;
+    }
+    const first = this.#backoff.attempt === 0;
+    this.handleRelay(now);
+    if (!first) return "again";
+    this.#reason = `no direct path: ${explain()}`;
+    return "failed";
+  }
+
+  pollTimeout(): Deadline | null {
+    return this.#at === null ? null : { at: this.#at, reason: "hole punching" };
+  }
+}

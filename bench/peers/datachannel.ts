@@ -9,18 +9,14 @@ const CHUNK = 64 * 1024;
 /** As much waits in the channel as lets it work without a pause. */
 const HIGH_WATER = 4 * 1024 * 1024;
 
-type Signal = { sdp: string; type: string } | { candidate: string; mid: string };
-
-/** Everything that the library wants told to the other side goes over the socket, and back. */
+/** The description goes over when it has all its candidates: one that came before it would be an error. */
 function signal(peer: PeerConnection, socket: Socket): void {
-  const say = (message: Signal) => socket.write(`${JSON.stringify(message)}\n`);
-  peer.onLocalDescription((sdp, type) => say({ sdp, type }));
-  peer.onLocalCandidate((candidate, mid) => say({ candidate, mid }));
+  peer.onGatheringStateChange((state) => {
+    if (state === "complete") socket.write(`${JSON.stringify(peer.localDescription())}\n`);
+  });
   createInterface(socket).on("line", (line) => {
-    const message = JSON.parse(line) as Signal;
-    if ("sdp" in message)
-      peer.setRemoteDescription(message.sdp, message.type as Parameters<PeerConnection["setRemoteDescription"]>[1]);
-    else peer.addRemoteCandidate(message.candidate, message.mid);
+    const { sdp, type } = JSON.parse(line);
+    peer.setRemoteDescription(sdp, type);
   });
 }
 

@@ -5,13 +5,18 @@ import { SinkMeter, tell } from "../lib/sink.ts";
 
 const ALPN = [...new TextEncoder().encode("bench/1")];
 
+/** Its endpoint ends when it is collected. */
+const kept: Endpoint[] = [];
+
 async function bind(): Promise<Endpoint> {
   const builder = Endpoint.builder();
   presetMinimal(builder);
   builder.relayMode(RelayMode.disabled());
   builder.alpns([ALPN]);
   builder.bindAddr("127.0.0.1:0");
-  return await builder.bind();
+  const endpoint = await builder.bind();
+  kept.push(endpoint);
+  return endpoint;
 }
 
 async function receive(bytes: number): Promise<void> {

@@ -6,8 +6,10 @@ import {
   type DriverComponent,
   MAX_QUEUED_PER_SOCKET,
   MAX_TRANSMITS_PER_TURN,
+  SEND_BATCH,
   type Timers,
 } from "../src/driver.ts";
+import { PacketBuffers } from "../src/peer/packet-buffers.ts";
 import { udpRuntimes } from "../src/udp/bind.ts";
 import type { Incoming, Outgoing, UdpHandlers, UdpSocket } from "../src/udp/udp.ts";
 import { numbered, numberOf, range, until } from "./support/udp.ts";
@@ -255,6 +257,22 @@ test("work travels between components within one turn", (t) => {
   socket.receive(0);
   t.same(socket.sent.map(numberOf), [42, 43]);
   t.same(socket.batches, [2]);
+});
+
+test("a burst leaves in batches, so that its buffers may be used again after each", (t) => {
+  const { addSocket, probe } = setUp(t);
+  const { id, socket } = addSocket();
+  const buffers = new PacketBuffers(8);
+  let next = 0;
+  probe.pollTransmit = () => {
+    if (next === 3 * SEND_BATCH + 5) return null;
+    const packet = numbered(next++);
+    buffers.next().set(packet);
+    return { data: buffers.commit(packet.length), socket: id, to };
+  };
+  socket.receive(0);
+  t.same(socket.batches, [SEND_BATCH, SEND_BATCH, SEND_BATCH, 5]);
+  t.same(socket.sent.map(numberOf), range(3 * SEND_BATCH + 5));
 });
 
 test("a turn does a bounded share; the rest follows after what else is ready", (t) => {

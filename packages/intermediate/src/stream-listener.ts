@@ -121,8 +121,13 @@ export class StreamListener implements UdpSocket {
       : createServer({ noDelay: true });
     const { ip, port } = options.address;
     await new Promise<void>((resolve, reject) => {
-      server.once("error", (error: NodeJS.ErrnoException) => reject(bindError(options.address, error)));
-      server.listen({ host: ip, port, ipv6Only: true }, () => resolve());
+      const fail = (error: NodeJS.ErrnoException): void => reject(bindError(options.address, error));
+      server.once("error", fail);
+      try {
+        server.listen({ host: ip, port, ipv6Only: true }, () => resolve());
+      } catch (error) {
+        fail(error as NodeJS.ErrnoException); // Bun throws what Node says in the event
+      }
     });
     server.removeAllListeners("error");
     server.on("error", () => {}); // accept() may fail for want of descriptors; the next one may not

@@ -1,6 +1,6 @@
 /** Where STUN and TURN listen: UDP, TCP beside it, TLS, and the three further UDP sockets that NAT behaviour discovery needs. */
 import { AditError, type Clock, classifyIp, type Millis, SocketAddress, type SocketId } from "@adit/core";
-import type { Driver, Incoming } from "@adit/transport";
+import { type Driver, type Incoming, UdpBindError } from "@adit/transport";
 import { type StreamLimits, StreamListener } from "./stream-listener.ts";
 import type { DiscoverySocket } from "./stun-server.ts";
 
@@ -78,12 +78,33 @@ export async function openStunListeners(
     return listener.address;
   };
 
-  const first = await udp(stun);
+  const { first, tcpAddress } = await bindBoth(driver, stun, udp, stream);
   const discovery = alternateIp === undefined ? [] : await bindDiscovery(first, alternateIp, udp);
-  const tcpAddress = await stream(first.address);
   const tlsAddress = stunTls ? await stream(stunTls, options.certificate) : null;
   const all = [first.address, ...discovery.map(({ address }) => address), ...(tlsAddress ? [tlsAddress] : [])];
   return { ...first, tcpAddress, tlsAddress, discovery, all, streams };
+}
+
+/** With port 0, a port that the system gave for UDP may be taken for TCP: another one is drawn, so many times. */
+const DRAWS = 8;
+
+/** UDP and TCP on the same port. */
+async function bindBoth(
+  driver: Driver,
+  address: SocketAddress,
+  udp: (address: SocketAddress) => Promise<{ socket: SocketId; address: SocketAddress }>,
+  tcp: (address: SocketAddress) => Promise<SocketAddress>,
+) {
+  for (let draw = 1; ; draw++) {
+    const first = await udp(address);
+    try {
+      return { first, tcpAddress: await tcp(first.address) };
+    } catch (error) {
+      driver.removeSocket(first.socket);
+      const taken = error instanceof UdpBindError && error.code === "address-in-use";
+      if (address.port !== 0 || !taken || draw === DRAWS) throw error;
+    }
+  }
 }
 
 async function bindDiscovery(

@@ -28,7 +28,7 @@ import { signalingCodec } from "./signaling-codec.ts";
 /** After this long without a byte from the intermediate the client pings, ms; it also keeps the NAT's mapping (RFC 4787 REQ-5). */
 const PING_IDLE_MS = 15_000;
 /** How long a {@link SignalingClient.probe} waits for any byte, ms. */
-const PROBE_TIMEOUT_MS = 2_000;
+const PROBE_TIMEOUT_MS = 1_000;
 /** Delays before reconnecting, ms. A connection that stood this long starts the backoff anew. */
 const RECONNECT = { initialMs: 250, maxMs: 5_000 };
 const STABLE_MS = 5_000;
@@ -209,7 +209,7 @@ export class SignalingClient {
     return this.#state.at === "up" && this.#write(now, message);
   }
 
-  /** Asks whether the intermediate is still there, and gives the connection up if nothing comes within 2 s. */
+  /** Asks whether the intermediate is still there, and gives the connection up if nothing comes within 1 s. */
   probe(now: Millis): void {
     if (this.#state.at === "up") this.#ping(now, PROBE_TIMEOUT_MS);
   }

@@ -21,7 +21,7 @@ restart() {
   start_connector "$id"
   tool wait --log "$dir/connector.log" --where event=registered --count $((registrations + 1)) >/dev/null
   start_tool "after-$how" get --url "http://$local_address/hello" --timeout 15000
-  tool wait --log "$dir/agent.log" --since "$stopped" --where event=session-end --where "session=$before" --timeout 3000 >/dev/null ||
+  tool wait --log "$dir/agent.log" --since "$stopped" --where event=session-end --where "session=$before" --timeout 2000 >/dev/null ||
     fail "$how: the agent notices within 2 s of the new registration"
   ok "$how: the agent notices that its session is over"
   exit_status "after-$how" 20

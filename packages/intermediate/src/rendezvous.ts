@@ -117,7 +117,17 @@ export class Rendezvous {
   handleHello(client: Client): void {
     const { connection, peerId, role, observed } = client;
     this.#connections.set(connection, { connection, peerId, role, observed, rttMs: 0, registration: null });
-    this.#sessions.adopt(role, peerId, connection, observed);
+    this.#hintRestart(this.#sessions.adopt(role, peerId, connection, observed));
+  }
+
+  /**
+   * The key came back on another connection: perhaps a new process, which knows nothing of its sessions. The other sides are told, who
+   * verify it by checks.
+   */
+  #hintRestart(adopted: ReturnType<SessionTable["adopt"]>): void {
+    for (const { session, other } of adopted) {
+      this.#sendTo(other, { type: "session-end", sessionId: session.id, reason: "peer-connected-anew" });
+    }
   }
 
   handleMessage(now: Millis, id: ConnectionId, message: SessionMessage): void {
@@ -242,7 +252,9 @@ export class Rendezvous {
   /** The same key registers anew: the newest wins, and the older one must not come back to win in turn. */
   #replace(now: Millis, older: Connection, newer: Connection): void {
     this.#log.info("peer-replaced", { peerId: older.peerId, address: older.observed.key, by: newer.observed.key });
-    this.#sessions.adopt("connector", newer.peerId, newer.connection, newer.observed, older.connection);
+    this.#hintRestart(
+      this.#sessions.adopt("connector", newer.peerId, newer.connection, newer.observed, older.connection),
+    );
     this.#output.push({ type: "replaced", connection: older.connection });
     this.handleClosed(now, older.connection, "broken");
   }

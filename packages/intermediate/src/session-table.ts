@@ -127,15 +127,24 @@ export class SessionTable {
     this.#setObserved(session, party, observed);
   }
 
-  /** A new connection of a key that has sessions takes over those whose own connection is gone, or is `from`. */
-  adopt(role: Role, peerId: string, connection: ConnectionId, observed: SocketAddress, from?: ConnectionId): void {
+  /** A new connection of a key that has sessions takes over those whose own connection is gone, or is `from`: these, with the other party. */
+  adopt(
+    role: Role,
+    peerId: string,
+    connection: ConnectionId,
+    observed: SocketAddress,
+    from?: ConnectionId,
+  ): { readonly session: Session; readonly other: Party }[] {
+    const adopted: { session: Session; other: Party }[] = [];
     for (const session of this.of(peerId)) {
       const party = session[role];
       if (party.peerId !== peerId) continue;
       if (party.presence.kind !== "absent" && party.presence.connection !== from) continue;
       party.presence = { kind: "silent", connection };
       this.#setObserved(session, party, observed);
+      adopted.push({ session, other: session[role === "agent" ? "connector" : "agent"] });
     }
+    return adopted;
   }
 
   /** The connection is gone. */

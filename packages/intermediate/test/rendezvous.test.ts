@@ -195,6 +195,7 @@ test("the same key registering anew wins; the older connection is told `replaced
   const newer = kit.connector(CONNECTOR, "office", "9.9.9.10");
   t.same(kit.replaced, [connector]);
   t.same(kit.types(newer), ["registered"]);
+  t.same(kit.types(agent), ["session-end"], "a hint: it may be a new process");
   kit.say(agent, offer(7n, "8.8.8.8"));
   t.same(kit.types(newer), ["candidate-offer"]);
   t.ok(kit.rendezvous.isSessionPeer(AGENT, "9.9.9.10"));
@@ -387,6 +388,7 @@ test("a session outlives a broken connection for ten minutes, and goes on over t
   t.notOk(kit.rendezvous.isSessionPeer(CONNECTOR, "8.8.8.8"));
   kit.say(connector, { type: "path-report", sessionId: 7n, path: "relay", alive: true, silentMs: 0 });
   t.same(kit.types(back), ["path-report"]);
+  t.same(kit.types(connector), ["session-end"], "a hint: it may be a new process");
   kit.advance(ABSENCE_LIMIT_MS * 2);
   t.equal(kit.rendezvous.sessionCounts().active, 1);
 
@@ -405,7 +407,9 @@ test("Connect with the id of one's own standing session introduces both again", 
   const back = kit.join("agent", AGENT, "5.5.5.5");
   kit.say(back, connect(7n));
   t.same(kit.types(back), ["connected"]);
-  t.same(kit.got(connector), [{ type: "incoming", sessionId: 7n, peerId: AGENT, peerObserved: at("5.5.5.5") }]);
+  const [hint, ...rest] = kit.got(connector);
+  t.equal(hint?.type, "session-end");
+  t.same(rest, [{ type: "incoming", sessionId: 7n, peerId: AGENT, peerObserved: at("5.5.5.5") }]);
   t.equal(kit.rendezvous.sessionCounts().total, 1);
 });
 

@@ -19,10 +19,10 @@ export const STRANDED_CHECK_MS = 200;
 /** The pairs that exist get this long before an ICE restart looks for new ones. */
 export const RESTART_AFTER_MS = 1_000;
 /**
- * Told that the peer is gone or new, a side believes it after this long without any sign of life, ms: some two dozen checks on each
+ * Told that the peer is gone or new, a side believes it after this long without any sign of life, ms: a dozen checks on each
  * pair, so that losses alone do not end a session, and "notices within 2 s".
  */
-export const GONE_AFTER_MS = 1_500;
+export const GONE_AFTER_MS = 1_200;
 /** Consent is lost by then (RFC 7675 §5.1): the session is suspended. */
 export const SUSPEND_AFTER_MS = 30_000;
 /** A suspended session ends after this long, which is QUIC's own idle timeout. */

@@ -13,7 +13,7 @@ import {
   VALIDATION_TIMEOUT_MS,
 } from "./actions.ts";
 import { type KnownPair, KnownPairs, type PathPair } from "./known-pairs.ts";
-import { ACTIVE_FOR_MS, Liveness } from "./liveness.ts";
+import { ACTIVE_FOR_MS, DEAD_AFTER_MIN_MS, Liveness } from "./liveness.ts";
 import { ENTER_DIRECT_SLACK_MS, LEAVE_DIRECT_AFTER_MS, shouldUseDirect } from "./preference.ts";
 import { PunchClock } from "./punch-clock.ts";
 import type { SlotIndex, SlotTable } from "./slots.ts";
@@ -244,7 +244,8 @@ export class PathPolicy {
 
   /** Signaling says that the peer is gone or was started anew: a hint, verified by checks; then the session ends at once. */
   handlePeerGone(now: Millis): void {
-    this.#goneSince ??= now;
+    // Where nothing has answered for a while already, that time counts.
+    this.#goneSince ??= this.#state.name === "stranded" ? this.#state.since - DEAD_AFTER_MIN_MS : now;
     this.#demandProof(now);
   }
 

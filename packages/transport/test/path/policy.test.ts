@@ -191,7 +191,7 @@ test("told that the peer was restarted, the agent checks, and ends within 2 s on
   t.equal(world.count("agent", "end"), 0, "it answered, so the hint was wrong");
   for (const wire of [relay, direct]) wire.up = wire.down = false;
   world.agent.handlePeerGone(world.now);
-  world.runUntil(13_400);
+  world.runUntil(13_100);
   t.equal(world.count("agent", "end"), 0, "a second of silence may be loss");
   world.runUntil(14_000);
   t.equal(world.count("agent", "end"), 1);

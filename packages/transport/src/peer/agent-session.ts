@@ -15,10 +15,9 @@ import type { PathPair } from "../path/known-pairs.ts";
 import { PathPolicy } from "../path/policy.ts";
 import { HandshakeRace } from "../path/race.ts";
 import type { SlotIndex } from "../path/slots.ts";
-import type { SessionPath } from "../status.ts";
 import { CLOSE_CODE } from "./close-code.ts";
 import { requestService } from "./service-streams.ts";
-import { type RestartMessage, Session, sessionTag } from "./session.ts";
+import { type PolicyView, type RestartMessage, Session, sessionTag } from "./session.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
 import { AGENT_TEXT } from "./version.ts";
 
@@ -89,28 +88,8 @@ export class AgentSession extends Session {
     };
   }
 
-  get path(): SessionPath {
-    return this.#policy.path;
-  }
-
-  get reason(): string {
-    return this.#policy.reason;
-  }
-
-  get migrations(): number {
-    return this.#policy.migrations;
-  }
-
-  get activePair(): PairId | null {
-    return this.#policy.activePair;
-  }
-
-  get rttMs(): Millis | null {
-    return this.#policy.rttMs;
-  }
-
-  get relayRttMs(): Millis | null {
-    return this.#policy.relayRttMs;
+  protected get policyView(): PolicyView {
+    return this.#policy;
   }
 
   get connections(): readonly QuicConnection[] {

@@ -4,10 +4,9 @@ import type { InitialHeader, PeerId, QuicConnection, QuicEndpoint, QuicStream, V
 import { ANY_SERVICE, type CandidateOffer, type IntermediateMessage } from "@adit/signaling";
 import { type FollowerAction, FollowerPolicy } from "../path/follower.ts";
 import type { PathPair } from "../path/known-pairs.ts";
-import type { SessionPath } from "../status.ts";
 import { CLOSE_CODE } from "./close-code.ts";
 import { answerService, readRequest } from "./service-streams.ts";
-import { type RestartMessage, type ServiceStream, Session } from "./session.ts";
+import { type PolicyView, type RestartMessage, type ServiceStream, Session } from "./session.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
 import { AGENT_TEXT } from "./version.ts";
 
@@ -59,28 +58,8 @@ export class ConnectorSession extends Session {
     return { id: this.#options.peerId, name: null };
   }
 
-  get path(): SessionPath {
-    return this.#policy.path;
-  }
-
-  get reason(): string {
-    return this.#policy.reason;
-  }
-
-  get migrations(): number {
-    return this.#policy.migrations;
-  }
-
-  get activePair(): PairId | null {
-    return this.#policy.activePair;
-  }
-
-  get rttMs(): Millis | null {
-    return this.#policy.rttMs;
-  }
-
-  get relayRttMs(): Millis | null {
-    return this.#policy.relayRttMs;
+  protected get policyView(): PolicyView {
+    return this.#policy;
   }
 
   get connections(): readonly QuicConnection[] {

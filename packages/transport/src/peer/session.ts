@@ -28,6 +28,17 @@ import { describePair, explainNoDirect, pathPair, round } from "./pair-words.ts"
 import { Pings } from "./pings.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
 
+/** Either side's path policy, as status and logs see it. */
+export interface PolicyView {
+  readonly path: SessionPath;
+  /** Why the session is where it is, for people. */
+  readonly reason: string;
+  readonly migrations: number;
+  readonly activePair: PairId | null;
+  readonly rttMs: Millis | null;
+  readonly relayRttMs: Millis | null;
+}
+
 export type RestartMessage = Extract<ControlMessage, { type: "restart" }>;
 
 type Phase =
@@ -84,12 +95,8 @@ export abstract class Session {
   }
 
   abstract readonly peer: SessionPeer;
-  abstract get path(): SessionPath;
-  abstract get reason(): string;
-  abstract get migrations(): number;
-  abstract get activePair(): PairId | null;
-  abstract get rttMs(): Millis | null;
-  abstract get relayRttMs(): Millis | null;
+  /** What this side's path policy has to say of itself. */
+  protected abstract get policyView(): PolicyView;
   /** Every QUIC connection of the session: more than one only while they race. */
   abstract get connections(): readonly QuicConnection[];
 
@@ -108,6 +115,15 @@ export abstract class Session {
   /** Carries out what the policy wants; true when it did anything. */
   protected abstract pumpPolicy(now: Millis): boolean;
   protected abstract keepPairs(): readonly (PairId | null)[];
+
+  get path(): SessionPath {
+    return this.policyView.path;
+  }
+
+  /** The pair that carries the session; null when none does. */
+  get activePair(): PairId | null {
+    return this.policyView.activePair;
+  }
 
   get id(): string {
     return this.sessionId.toString(16).padStart(16, "0");
@@ -370,13 +386,13 @@ export abstract class Session {
       remote: pair?.remote.address ?? null,
       localType: pair?.local.type ?? null,
       remoteType: pair?.remote.type ?? null,
-      rttMs: round(this.rttMs),
-      relayRttMs: round(this.relayRttMs),
+      rttMs: round(this.policyView.rttMs),
+      relayRttMs: round(this.policyView.relayRttMs),
       sentBytes: sent,
       receivedBytes: received,
       handshakes: this.handshakes,
-      migrations: this.migrations,
-      reason: this.reason,
+      migrations: this.policyView.migrations,
+      reason: this.policyView.reason,
     };
   }
 

@@ -1,47 +1,17 @@
-import { type Deadline, earliest, fromUtf8, type Logger, utf8 } from "@adit/core";
+import { type Deadline, earliest, fromUtf8 } from "@adit/core";
 import type { QuicConfig } from "./config.ts";
+import type { ConnectionOptions } from "./connection-options.ts";
 import { type CloseReason, ConnectionClosedError, fromNative, parseNativeError, QuicError } from "./errors.ts";
 import type { PeerId } from "./identity.ts";
 import type { NativeConnection } from "./native.ts";
+import { closeNative, INTERNAL_ERROR, NO_ERROR, nativeCloseReason } from "./native-close.ts";
 import { NativeTimer } from "./native-timer.ts";
-import { checkPeer, type PeerCheck } from "./peer-check.ts";
-import { StrandedPackets, samePath } from "./stranded.ts";
+import { type IdSource, replenishIds } from "./own-ids.ts";
+import { Paths } from "./paths.ts";
+import { checkPeer } from "./peer-check.ts";
 import type { QuicStream } from "./stream.ts";
 import { StreamTable } from "./stream-table.ts";
-import type {
-  PathEventKind,
-  QuicConnectionState,
-  QuicEvent,
-  QuicPathStats,
-  QuicStats,
-  SentPacket,
-  VirtualAddress,
-} from "./types.ts";
-
-/** What a connection needs of its endpoint. */
-export interface ConnectionOwner {
-  /** A new connection ID that leads to the connection. */
-  issueId(connection: QuicConnection): Uint8Array;
-  retireId(connection: QuicConnection, id: Uint8Array): void;
-  /** The stateless reset token of an ID of ours, 128 bits. */
-  resetToken(id: Uint8Array): bigint;
-  /** The handshake is over: the ID that the client chose is not used any more. */
-  established(connection: QuicConnection): void;
-  /** No packet is expected any more. */
-  closed(connection: QuicConnection): void;
-}
-
-export interface ConnectionOptions {
-  readonly native: NativeConnection;
-  readonly config: QuicConfig;
-  readonly now: number;
-  readonly id: string;
-  readonly local: VirtualAddress;
-  readonly remote: VirtualAddress;
-  readonly owner: ConnectionOwner;
-  readonly log: Logger;
-  readonly check: PeerCheck;
-}
+import type { QuicConnectionState, QuicEvent, QuicPathStats, QuicStats, SentPacket, VirtualAddress } from "./types.ts";
 
 type State =
   | { is: "handshaking"; deadline: number }
@@ -50,11 +20,6 @@ type State =
   | { is: "draining"; close: CloseReason }
   | { is: "closed"; close: CloseReason };
 
-/** Transport error codes (RFC 9000 §20.1). */
-const INTERNAL_ERROR = 0x1;
-const NO_ERROR = 0x0;
-/** The reason phrase of a close is cut to this, bytes, so that the frame fits a packet. */
-const MAX_REASON_BYTES = 256;
 /** On top of two round trips, ms; they are known in whole milliseconds only. */
 const SETTLE_MARGIN_MS = 10;
 /** Handlers may cause work for handlers; after so many rounds in one call the driver gets its turn. */
@@ -78,7 +43,8 @@ export class QuicConnection {
   readonly #native: NativeConnection;
   readonly #options: ConnectionOptions;
   readonly #streams: StreamTable;
-  readonly #stranded: StrandedPackets;
+  readonly #paths: Paths;
+  readonly #ids: IdSource;
   readonly #timer: NativeTimer;
   #state: State;
   #peerId: PeerId | null = null;
@@ -103,7 +69,12 @@ export class QuicConnection {
     this.#now = options.now;
     this.#state = { is: "handshaking", deadline: options.now + config.handshakeTimeoutMs };
     this.#timer = new NativeTimer(native);
-    this.#stranded = new StrandedPackets(native, { local: options.local, remote: options.remote }, options.now);
+    this.#ids = {
+      issue: () => options.owner.issueId(this),
+      retire: (id) => options.owner.retireId(this, id),
+      resetToken: (id) => options.owner.resetToken(id),
+    };
+    this.#paths = new Paths(native, config.role, { local: options.local, remote: options.remote }, options.now);
     this.#streams = new StreamTable({
       native,
       role: config.role,
@@ -204,14 +175,7 @@ export class QuicConnection {
    */
   probePath(local: VirtualAddress, remote: VirtualAddress): void {
     this.#mustBeEstablished();
-    if (samePath(this.#stranded.active, { local, remote })) {
-      throw new QuicError("invalid-state", "the active path is not probed; call sendAckEliciting instead");
-    }
-    try {
-      this.#native.probePath(local, remote);
-    } catch (error) {
-      throw fromNative(error, "probe the path");
-    }
+    this.#paths.probe({ local, remote });
     this.#work();
   }
 
@@ -222,14 +186,7 @@ export class QuicConnection {
    */
   migrate(local: VirtualAddress, remote: VirtualAddress): void {
     this.#mustBeEstablished();
-    if (samePath(this.#stranded.active, { local, remote })) return;
-    if (this.role === "client") this.#stranded.beforeMigrate(this.#now);
-    try {
-      this.#native.migrate(local, remote);
-    } catch (error) {
-      throw fromNative(error, "migrate");
-    }
-    this.#stranded.migrated(this.#now, { local, remote });
+    this.#paths.migrate(this.#now, { local, remote });
     this.#work();
   }
 
@@ -246,12 +203,7 @@ export class QuicConnection {
 
   /** Whether both sides have validated this path. False for one that is unknown. */
   isPathValidated(local: VirtualAddress, remote: VirtualAddress): boolean {
-    try {
-      return this.#native.isPathValidated(local, remote);
-    } catch (error) {
-      if (parseNativeError(error).name === "InvalidState") return false;
-      throw fromNative(error, "look up the path");
-    }
+    return this.#paths.isValidated({ local, remote });
   }
 
   /**
@@ -290,18 +242,7 @@ export class QuicConnection {
   }
 
   pathStats(): QuicPathStats[] {
-    return this.#native.pathStats().map((path) => ({
-      local: path.localHost,
-      remote: path.peerHost,
-      active: path.active,
-      rttMs: path.rtt,
-      congestionWindowBytes: path.cwnd,
-      packetsSent: path.sent,
-      packetsReceived: path.recv,
-      packetsLost: path.lost,
-      sentBytes: path.sentBytes,
-      receivedBytes: path.recvBytes,
-    }));
+    return this.#paths.stats();
   }
 
   /**
@@ -311,7 +252,7 @@ export class QuicConnection {
   recv(now: number, data: Uint8Array, local: VirtualAddress, remote: VirtualAddress): void {
     this.#now = now;
     if (this.#state.is === "closed") return;
-    this.#stranded.beforeReceive(now, { local, remote }, this.role === "server");
+    this.#paths.beforeReceive(now, { local, remote });
     try {
       this.#native.recv(data, { from: remote, to: local });
     } catch (error) {
@@ -364,7 +305,7 @@ export class QuicConnection {
     if (this.#state.is === "handshaking") {
       deadline = earliest(deadline, { at: this.#state.deadline, reason: "quic-handshake" });
     }
-    const leftAt = this.#stranded.deadline(now);
+    const leftAt = this.#paths.deadline(now);
     if (leftAt !== null) deadline = earliest(deadline, { at: leftAt, reason: "quic-left-path" });
     const streamsAt = this.#streams.deadline;
     return streamsAt === null ? deadline : earliest(deadline, { at: streamsAt, reason: "quic-streams" });
@@ -384,8 +325,8 @@ export class QuicConnection {
     if (this.#state.is === "handshaking") this.#pumpHandshake();
     if (this.closeReason) this.#streams.pumpKicked();
     if (this.#state.is === "established") {
-      this.#pumpConnectionIds();
-      this.#pumpPaths();
+      replenishIds(this.#native, this.#ids, this.#options.log);
+      this.#paths.pump(this.#now, (event) => this.#events.push(event));
       // Streams come before the end: what arrived in front of a CONNECTION_CLOSE is read.
       this.#streams.pump(this.#now, received, (stream) => this.#events.push({ type: "stream", stream }));
       this.#pumpDatagrams();
@@ -413,42 +354,6 @@ export class QuicConnection {
     this.#endWith({ is: "closing", close: { by: "local", isApp: false, code, reason }, flushing: true });
   }
 
-  /** RFC 9000 §5.1.1: gives the peer as many connection IDs as it keeps, and new ones for those it retires. */
-  #pumpConnectionIds(): void {
-    const { owner } = this.#options;
-    for (let retired = this.#native.retiredScidNext(); retired; retired = this.#native.retiredScidNext()) {
-      owner.retireId(this, retired);
-    }
-    for (let left = this.#native.sourceCidsLeft(); left > 0; left--) {
-      const id = owner.issueId(this);
-      try {
-        this.#native.newSourceCid(id, owner.resetToken(id), false);
-      } catch (error) {
-        owner.retireId(this, id);
-        this.#options.log.debug("quic-connection-id-refused", {
-          connection: this.id,
-          error: parseNativeError(error).name,
-        });
-        return;
-      }
-    }
-  }
-
-  #pumpPaths(): void {
-    for (let event = this.#native.pathEventNext(); event; event = this.#native.pathEventNext()) {
-      const type: string = event.type; // "FailedValidation" is missing in the published types
-      const kind = PATH_EVENTS[type];
-      if (!kind) continue;
-      // The published names of PeerMigrated are wrong: it carries the local and the remote address.
-      const [local, remote] =
-        event.type === "PeerMigrated" ? [event.old, event.new] : "local" in event ? [event.local, event.peer] : [];
-      if (!local || !remote) continue;
-      if (kind === "peer-migrated") this.#stranded.migrated(this.#now, { local, remote });
-      if (kind === "closed") this.#stranded.forget({ local, remote });
-      this.#events.push({ type: "path", event: kind, local, remote });
-    }
-  }
-
   #pumpDatagrams(): void {
     for (let left = this.#native.dgramRecvQueueLen(); left > 0 && this.#events.length < MAX_EVENTS; left--) {
       const data = this.#native.dgramRecvVec();
@@ -464,7 +369,7 @@ export class QuicConnection {
     const nativeClosed = native.isClosed();
     if (!("close" in state)) {
       if (!nativeClosed && !native.isDraining() && !native.localError()) return;
-      this.#endWith({ is: "draining", close: this.#nativeCloseReason() });
+      this.#endWith({ is: "draining", close: nativeCloseReason(native) });
     }
     if (!this.#closeTold && this.closeReason) {
       this.#closeTold = true;
@@ -477,15 +382,6 @@ export class QuicConnection {
     }
   }
 
-  #nativeCloseReason(): CloseReason {
-    const native = this.#native;
-    if (native.isTimedOut())
-      return { by: "timeout", isApp: false, code: NO_ERROR, reason: "nothing was heard for too long" };
-    const [by, error] = [native.peerError() ? "peer" : "local", native.peerError() ?? native.localError()] as const;
-    if (!error) return { by: "local", isApp: false, code: NO_ERROR, reason: "the connection was dropped" };
-    return { by, isApp: error.isApp, code: error.errorCode, reason: lenientUtf8.decode(error.reason) };
-  }
-
   #endWith(state: State & { close: CloseReason }): void {
     this.#state = state;
     this.#streams.closedError = new ConnectionClosedError(state.close);
@@ -494,13 +390,8 @@ export class QuicConnection {
   }
 
   #closeNative(isApp: boolean, code: number, reason: string): void {
-    let text = utf8(reason);
-    if (text.length > MAX_REASON_BYTES) text = utf8(lenientUtf8.decode(text.subarray(0, MAX_REASON_BYTES - 3)));
-    try {
-      this.#native.close(isApp, code, text);
-    } catch (error) {
-      this.#options.log.debug("quic-close-error", { connection: this.id, error: parseNativeError(error).name });
-    }
+    const error = closeNative(this.#native, isApp, code, reason);
+    if (error !== null) this.#options.log.debug("quic-close-error", { connection: this.id, error });
   }
 
   #sendNative(out: Uint8Array): SentPacket | null {
@@ -508,8 +399,7 @@ export class QuicConnection {
       try {
         const sent = this.#native.send(out);
         if (sent) return { length: sent[0], local: sent[1].from, remote: sent[1].to };
-        const length = this.#stranded.send(this.#now, out);
-        return length > 0 ? { length, ...this.#stranded.active } : null;
+        return this.#paths.sendStranded(this.#now, out);
       } catch (error) {
         this.#sendErrors++;
         this.#pumpNeeded = true;
@@ -537,13 +427,3 @@ export class QuicConnection {
     this.onWork?.();
   }
 }
-
-const PATH_EVENTS: Readonly<Record<string, PathEventKind>> = {
-  New: "new",
-  Validated: "validated",
-  FailedValidation: "failed",
-  Closed: "closed",
-  PeerMigrated: "peer-migrated",
-};
-
-const lenientUtf8 = new TextDecoder();

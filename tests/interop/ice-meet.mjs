@@ -1,6 +1,6 @@
 // node ice-meet.mjs NAME COMMAND...: meetings of IceConnection with a foreign peer, a process of its own each, in both roles. The
 // peer speaks lines of JSON: it is told {start, role} and {remote: description}, it says {description}, {connected}, {error}.
-// The last line counts the meetings.
+// With ICE_TURN in the environment the peer relays over that server. The last line counts the meetings.
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import {
@@ -79,11 +79,11 @@ async function until(holds, ms, what) {
   }
 }
 
-async function meeting({ ours, theirs, data, consentMs }) {
+async function meeting({ ours, theirs, data, consentMs, turn = null }) {
   const peer = new Peer();
   const connection = await createIceConnection({ role: ours });
   try {
-    peer.tell({ start: true, role: theirs });
+    peer.tell({ start: true, role: theirs, turn });
     const candidates = [];
     const gathered = new Promise((resolve) => {
       connection.onCandidate = (candidate) => (candidate ? candidates.push(formatCandidate(candidate)) : resolve());
@@ -113,6 +113,8 @@ async function meeting({ ours, theirs, data, consentMs }) {
     await within(LIMIT_MS, peer.says("connected"), "the peer's connection");
     await until(() => connection.path?.nominated, LIMIT_MS, "nomination");
     const tookMs = performance.now() - begun;
+    const { remote } = connection.path;
+    if (turn && remote.address.ip !== turn.host) throw new Error(`the path does not lead over the relay: ${remote.address.key}`);
     if (data) await exchange(connection);
     if (consentMs > 0) {
       const before = connection.path.consentUntil;
@@ -140,18 +142,29 @@ async function exchange(connection) {
 }
 
 const data = !process.env.ICE_ONLY;
-const meetings = [
-  { ours: "controlling", theirs: "controlled", data, consentMs: CONSENT_MS },
-  { ours: "controlled", theirs: "controlling", data, consentMs: CONSENT_MS },
-];
-if (!process.env.ICE_ONLY) {
-  meetings.push({ ours: "controlling", theirs: "controlling", data, consentMs: 0 });
-  meetings.push({ ours: "controlled", theirs: "controlled", data, consentMs: 0 });
+const meetings = [];
+if (process.env.ICE_TURN) {
+  // The peer relays over a TURN server: "HOST:PORT USERNAME PASSWORD TRANSPORT...".
+  const [server, username, password, ...transports] = process.env.ICE_TURN.split(" ");
+  const [host, port] = server.split(":");
+  for (const transport of transports) {
+    const turn = { host, port: Number(port), username, password, transport };
+    meetings.push({ ours: "controlling", theirs: "controlled", data, consentMs: 0, turn });
+    meetings.push({ ours: "controlled", theirs: "controlling", data, consentMs: 0, turn });
+  }
+} else {
+  meetings.push({ ours: "controlling", theirs: "controlled", data, consentMs: CONSENT_MS });
+  meetings.push({ ours: "controlled", theirs: "controlling", data, consentMs: CONSENT_MS });
+  if (data) {
+    meetings.push({ ours: "controlling", theirs: "controlling", data, consentMs: 0 });
+    meetings.push({ ours: "controlled", theirs: "controlled", data, consentMs: 0 });
+  }
 }
 let failed = 0;
 await Promise.all(
   meetings.map(async (one) => {
-    const title = `${name}: ours ${one.ours}, theirs ${one.theirs}`;
+    const relayed = one.turn ? `, theirs relayed over ${one.turn.transport}` : "";
+    const title = `${name}: ours ${one.ours}, theirs ${one.theirs}${relayed}`;
     try {
       const tookMs = await meeting(one);
       console.log(`ok ${title}, nominated after ${tookMs.toFixed(0)} ms`);

@@ -12,8 +12,8 @@ import { run, say } from "./lines.mjs";
 const page = async () => {
   const post = (path, body) => fetch(path, { method: "POST", body: JSON.stringify(body) });
   try {
-    const { offers, remote } = await (await fetch("/start")).json();
-    const connection = new RTCPeerConnection();
+    const { offers, remote, configuration } = await (await fetch("/start")).json();
+    const connection = new RTCPeerConnection(configuration);
     const candidates = [];
     const gathered = new Promise((resolve) => {
       connection.onicecandidate = ({ candidate }) =>
@@ -38,6 +38,7 @@ const page = async () => {
 const profile = mkdtempSync(join(tmpdir(), "adit-chromium-"));
 let browser = null;
 let offers = false;
+let configuration = {};
 let told = null;
 const asked = [];
 
@@ -50,9 +51,11 @@ const server = createServer(async (request, response) => {
       response.setHeader("content-type", "text/html");
       response.end(`<script>(${page})()</script>`);
       return;
-    case "/start":
-      response.end(JSON.stringify({ offers, remote: offers ? null : sessionDescription({ type: "offer", ...told }) }));
+    case "/start": {
+      const remote = offers ? null : sessionDescription({ type: "offer", ...told });
+      response.end(JSON.stringify({ offers, remote, configuration }));
       return;
+    }
     case "/answer":
       if (told) answer();
       else asked.push(answer);
@@ -99,8 +102,13 @@ async function launch() {
 }
 
 run({
-  async start({ role }) {
+  async start({ role, turn }) {
     offers = role === "controlling";
+    if (turn) {
+      const { host, port, transport, username, password: credential } = turn;
+      const urls = `turn:${host}:${port}?transport=${transport}`;
+      configuration = { iceServers: [{ urls, username, credential }], iceTransportPolicy: "relay" };
+    }
     if (offers) await launch();
   },
   async remote(remote) {

@@ -9,9 +9,19 @@ const candidates = [];
 let local = null;
 
 run({
-  start({ role }) {
+  start({ role, turn }) {
     offers = role === "controlling";
-    connection = new PeerConnection("peer", { iceServers: [] });
+    const relay = turn && {
+      hostname: turn.host,
+      port: turn.port,
+      username: turn.username,
+      password: turn.password,
+      relayType: { udp: "TurnUdp", tcp: "TurnTcp" }[turn.transport],
+    };
+    connection = new PeerConnection("peer", {
+      iceServers: relay ? [relay] : [],
+      iceTransportPolicy: relay ? "relay" : "all",
+    });
     connection.onLocalDescription((sdp) => {
       local = sdp;
     });

@@ -20,7 +20,16 @@ def say(**message):
 async def main():
     reader = await lines()
     start = json.loads(await reader.readline())
-    connection = aioice.Connection(ice_controlling=start["role"] == "controlling", components=1)
+    options = {}
+    if turn := start.get("turn"):
+        options = {
+            "turn_server": (turn["host"], turn["port"]),
+            "turn_username": turn["username"],
+            "turn_password": turn["password"],
+            "turn_transport": turn["transport"],
+            "transport_policy": aioice.TransportPolicy.RELAY,
+        }
+    connection = aioice.Connection(ice_controlling=start["role"] == "controlling", components=1, **options)
     await connection.gather_candidates()
     say(
         description={

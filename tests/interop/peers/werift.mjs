@@ -4,8 +4,15 @@ import { run, say } from "./lines.mjs";
 
 let connection;
 run({
-  async start({ role }) {
-    connection = new Connection(role === "controlling", { useIpv4: true, useIpv6: false, useTcp: false });
+  async start({ role, turn }) {
+    const relayed = turn && {
+      turnServer: [turn.host, turn.port],
+      turnUsername: turn.username,
+      turnPassword: turn.password,
+      turnTransport: turn.transport,
+      forceTurn: true,
+    };
+    connection = new Connection(role === "controlling", { useIpv4: true, useIpv6: false, useTcp: false, ...relayed });
     connection.onData.subscribe((data) => void connection.send(data));
     await connection.gatherCandidates();
     const { localUsername: ufrag, localPassword: pwd, localCandidates } = connection;

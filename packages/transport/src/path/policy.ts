@@ -1,4 +1,4 @@
-import { Backoff, type Deadline, earliest, type Millis, type Random } from "@adit/core";
+import { type Deadline, earliest, type Millis, type Random } from "@adit/core";
 import type { PairId } from "@adit/ice";
 import type { SessionPath } from "../status.ts";
 import {
@@ -6,24 +6,25 @@ import {
   GONE_AFTER_MS,
   KEEPALIVE_MS,
   type PathAction,
-  RESTART_AFTER_MS,
   STRANDED_CHECK_MS,
   SUSPEND_AFTER_MS,
   SUSPEND_LIMIT_MS,
   VALIDATION_TIMEOUT_MS,
 } from "./actions.ts";
+import { type Choice, Chooser } from "./chooser.ts";
+import { Journal } from "./journal.ts";
 import { type KnownPair, KnownPairs, type PathPair } from "./known-pairs.ts";
 import { ACTIVE_FOR_MS, DEAD_AFTER_MIN_MS, Liveness } from "./liveness.ts";
-import { ENTER_DIRECT_SLACK_MS, LEAVE_DIRECT_AFTER_MS, shouldUseDirect } from "./preference.ts";
 import { PunchClock } from "./punch-clock.ts";
+import { Search } from "./search.ts";
 import type { SlotIndex, SlotTable } from "./slots.ts";
-import { SwitchGap } from "./switch-gap.ts";
+import type { PolicyView } from "./view.ts";
 
-/** A path that QUIC is validating. `standby` is prepared so that falling back to it needs nothing more. */
+/** A path that QUIC is validating. */
 interface Trial {
   readonly pair: PairId;
   readonly slot: SlotIndex;
-  readonly purpose: "move" | "standby";
+  readonly purpose: Choice["purpose"];
   readonly giveUpAt: Millis;
 }
 
@@ -32,13 +33,13 @@ type State =
   | {
       readonly name: "steady";
       readonly active: KnownPair;
-      liveness: Liveness;
+      readonly liveness: Liveness;
+      readonly chooser: Chooser;
       trial: Trial | null;
-      slowSince: Millis | null;
     }
   /** Nothing stands: pairs are checked, then ICE restarts. */
-  | { readonly name: "stranded"; readonly since: Millis; readonly was: SessionPath; checkAt: Millis; restartAt: Millis }
-  | { readonly name: "suspended"; readonly since: Millis; checkAt: Millis; restartAt: Millis }
+  | { readonly name: "stranded"; readonly since: Millis; readonly was: SessionPath }
+  | { readonly name: "suspended"; readonly since: Millis }
   | { readonly name: "ended" };
 
 export interface PathPolicyOptions {
@@ -68,27 +69,25 @@ export interface PathPolicyOptions {
  *
  * Sans-IO: `now` is an argument; call {@link pollAction} after every input until it returns null.
  */
-export class PathPolicy {
+export class PathPolicy implements PolicyView {
   #state: State = { name: "connecting" };
-  #reason = "the handshake is under way";
-  #migrations = 0;
   #activeAt: Millis = Number.NEGATIVE_INFINITY;
   #pingAt: Millis = Number.POSITIVE_INFINITY;
   readonly #punch: PunchClock;
-  #pendingChange: { from: SessionPath; to: SessionPath; reason: string } | null = null;
   /** Since when signaling says that the peer is gone; a sign of life takes it back. */
   #goneSince: Millis | null = null;
   /** Until then the relay is kept, for the first bytes. */
   #holdUntil: Millis | null = null;
   readonly #pairs = new KnownPairs();
-  readonly #gap = new SwitchGap();
   readonly #actions: PathAction[] = [];
-  readonly #restartBackoff = new Backoff({ initialMs: 2_000, maxMs: 30_000 });
+  readonly #journal = new Journal(this.#actions);
+  readonly #search: Search;
   readonly #options: PathPolicyOptions;
 
   constructor(now: Millis, options: PathPolicyOptions) {
     this.#options = options;
     this.#punch = new PunchClock(now, options.random);
+    this.#search = new Search(options.random);
   }
 
   get path(): SessionPath {
@@ -112,12 +111,12 @@ export class PathPolicy {
 
   /** Why the session is where it is, for people. */
   get reason(): string {
-    return this.#reason;
+    return this.#journal.reason;
   }
 
   /** Path changes after `connecting`. */
   get migrations(): number {
-    return this.#migrations;
+    return this.#journal.migrations;
   }
 
   /** Least recent round trip of the active pair, ms. */
@@ -145,10 +144,10 @@ export class PathPolicy {
     if (this.#state.name !== "connecting") return;
     const active = this.#pairs.add(now, pair);
     this.#pingAt = now + KEEPALIVE_MS;
-    this.#reason = pair.kind === "relay" ? "connected over the relay, direct is being tried" : "connected directly";
+    const reason = pair.kind === "relay" ? "connected over the relay, direct is being tried" : "connected directly";
     this.#state = this.#steady(now, active);
     if (pair.kind === "relay") this.#holdUntil = now + FIRST_BYTES_MS;
-    this.#actions.push({ type: "changed", from: "connecting", to: pair.kind, reason: this.#reason, gapMs: null });
+    this.#journal.start(pair.kind, reason);
     this.#evaluate(now);
   }
 
@@ -197,8 +196,7 @@ export class PathPolicy {
       this.#state.liveness.handleHeard(now);
       if (wasSilent) this.#actions.push({ type: "ping" });
     }
-    const gapMs = this.#gap.handleHeard(now, pair);
-    if (gapMs !== null) this.#announceChange(gapMs);
+    this.#journal.handleHeard(now, pair);
   }
 
   /** Application bytes were read or written; `received`: some came in. */
@@ -280,9 +278,7 @@ export class PathPolicy {
       next = earliest(next, state.liveness.pollTimeout());
       if (this.#holdUntil !== null) next = earliest(next, { at: this.#holdUntil, reason: "first bytes" });
       if (state.trial) next = earliest(next, { at: state.trial.giveUpAt, reason: "path validation" });
-      if (state.slowSince !== null) {
-        next = earliest(next, { at: state.slowSince + LEAVE_DIRECT_AFTER_MS, reason: "slow direct path" });
-      }
+      next = earliest(next, state.chooser.pollTimeout());
       for (const known of this.#pairs.all()) {
         if (known.failure) next = earliest(next, { at: known.failure.checkAt, reason: "failed path" });
       }
@@ -292,7 +288,7 @@ export class PathPolicy {
       state.since + (state.name === "stranded" ? SUSPEND_AFTER_MS : SUSPEND_LIMIT_MS),
       this.#goneSince === null ? Number.POSITIVE_INFINITY : this.#goneSince + GONE_AFTER_MS,
     );
-    return earliest(next, { at: Math.min(state.checkAt, state.restartAt, endsAt), reason: state.name });
+    return earliest(earliest(next, this.#search.pollTimeout()), { at: endsAt, reason: state.name });
   }
 
   // ---- steady
@@ -329,30 +325,11 @@ export class PathPolicy {
   #evaluate(now: Millis): void {
     const state = this.#state;
     if (state.name !== "steady" || state.trial || this.#holdUntil !== null) return;
-    const direct = this.#pairs.best(now, "direct");
-    const relay = this.#pairs.best(now, "relay");
-    if (state.active.pair.kind === "relay") {
-      if (direct && shouldUseDirect("relay", direct.rtt.minMs, state.active.rtt.minMs)) this.#try(now, direct, "move");
-      return;
-    }
-    if (direct && direct !== state.active && isWorthMoving(direct, state.active)) {
-      this.#try(now, direct, "move");
-      return;
-    }
-    if (!relay) return;
-    if (this.#options.slots.slotOf(relay.pair.id) === null) {
-      this.#try(now, relay, "standby");
-      return;
-    }
-    if (shouldUseDirect("direct", state.active.rtt.minMs, relay.rtt.minMs)) state.slowSince = null;
-    else state.slowSince ??= now;
-    if (state.slowSince !== null && now >= state.slowSince + LEAVE_DIRECT_AFTER_MS) {
-      state.slowSince = null;
-      this.#try(now, relay, "move");
-    }
+    const choice = state.chooser.choose(now, state.active);
+    if (choice) this.#try(now, choice);
   }
 
-  #try(now: Millis, known: KnownPair, purpose: Trial["purpose"]): void {
+  #try(now: Millis, { known, purpose }: Choice): void {
     if (this.#state.name !== "steady") return;
     const slot = this.#options.slots.bind(known.pair.id, this.#keep());
     if (slot === null) return;
@@ -378,15 +355,9 @@ export class PathPolicy {
       this.#actions.push({ type: "retry" });
       return;
     }
-    this.#reason = `${reason}, and no other path answers`;
-    this.#restartBackoff.reset();
-    this.#state = {
-      name: "stranded",
-      since: now,
-      was: active.pair.kind,
-      checkAt: now,
-      restartAt: now + RESTART_AFTER_MS,
-    };
+    this.#journal.explain(`${reason}, and no other path answers`);
+    this.#search.start(now);
+    this.#state = { name: "stranded", since: now, was: active.pair.kind };
     this.#actions.push({ type: "retry" });
     this.#handleStrandedTimeout(now, this.#state);
   }
@@ -395,29 +366,20 @@ export class PathPolicy {
     const from = this.path;
     const slot = this.#options.slots.bind(to.pair.id, this.#keep());
     if (slot === null) throw new Error("unreachable: there are more slots than pairs that keep one");
-    if (this.#gap.abandon()) this.#announceChange(null);
     to.failure = null;
     if (to.pair.kind === "direct") this.#punch.handleDirect();
-    this.#reason = this.#punch.reason ?? reason;
+    this.#journal.move(now, from, to.pair, reason);
+    if (this.#punch.reason !== null) this.#journal.explain(this.#punch.reason);
     this.#state = this.#steady(now, to);
     this.#actions.push({ type: "migrate", slot });
-    if (from === to.pair.kind) return;
-    this.#migrations++;
-    this.#pendingChange = { from, to: to.pair.kind, reason };
-    this.#gap.start(now, to.pair.id);
-    if (to.pair.kind === "relay") this.#punch.handleRelay(now);
+    if (from !== "relay" && to.pair.kind === "relay") this.#punch.handleRelay(now);
   }
 
   #steady(now: Millis, active: KnownPair): Extract<State, { name: "steady" }> {
     const liveness = new Liveness(now, active.rtt.smoothedMs);
     if (now - this.#activeAt < ACTIVE_FOR_MS) liveness.handleActivity(now);
-    return { name: "steady", active, liveness, trial: null, slowSince: null };
-  }
-
-  #announceChange(gapMs: Millis | null): void {
-    if (!this.#pendingChange) return;
-    this.#actions.push({ type: "changed", ...this.#pendingChange, gapMs });
-    this.#pendingChange = null;
+    const chooser = new Chooser(this.#pairs, this.#options.slots);
+    return { name: "steady", active, liveness, chooser, trial: null };
   }
 
   /** Active, standby and on trial: at most three of the four slots. */
@@ -438,14 +400,12 @@ export class PathPolicy {
       return this.#end("peer-gone", "the peer was restarted or has gone");
     }
     if (now >= state.since + SUSPEND_AFTER_MS) {
-      this.#reason = "no path answers; waiting for one";
-      this.#state = { name: "suspended", since: now, checkAt: now, restartAt: now };
-      if (this.#gap.abandon()) this.#announceChange(null);
-      this.#actions.push({ type: "changed", from: state.was, to: "suspended", reason: this.#reason, gapMs: null });
-      this.#migrations++;
+      this.#journal.suspend(state.was, "no path answers; waiting for one");
+      this.#search.suspend(now);
+      this.#state = { name: "suspended", since: now };
       return this.#handleSuspendedTimeout(now, this.#state);
     }
-    this.#searchPath(now, state, STRANDED_CHECK_MS);
+    this.#searchPath(now);
   }
 
   #handleSuspendedTimeout(now: Millis, state: Extract<State, { name: "suspended" }>): void {
@@ -455,23 +415,18 @@ export class PathPolicy {
     if (now >= state.since + SUSPEND_LIMIT_MS) {
       return this.#end("timeout", "no path to the peer was found in 10 minutes");
     }
-    this.#searchPath(now, state, STRANDED_CHECK_MS * 10);
+    this.#searchPath(now);
   }
 
-  #searchPath(now: Millis, state: { checkAt: Millis; restartAt: Millis }, checkEveryMs: Millis): void {
-    if (now >= state.checkAt) {
-      state.checkAt = now + checkEveryMs;
-      for (const known of this.#pairs.all()) this.#actions.push({ type: "check", pair: known.pair.id });
-    }
-    if (now >= state.restartAt) {
-      state.restartAt = now + this.#restartBackoff.next(this.#options.random.float());
-      this.#actions.push({ type: "restart" });
-    }
+  #searchPath(now: Millis): void {
+    const { check, restart } = this.#search.handleTimeout(now);
+    if (check) for (const known of this.#pairs.all()) this.#actions.push({ type: "check", pair: known.pair.id });
+    if (restart) this.#actions.push({ type: "restart" });
   }
 
   #end(code: string, reason: string): void {
     this.#state = { name: "ended" };
-    this.#reason = reason;
+    this.#journal.explain(reason);
     this.#actions.push({ type: "end", code, reason });
   }
 
@@ -491,17 +446,9 @@ export class PathPolicy {
     // Pairs whose consent ended cannot be checked again without new credentials (RFC 7675 §5.1).
     this.#actions.push({ type: due === "failed" ? "retry" : "restart" });
     if (due !== "failed") return;
-    this.#reason = this.#punch.reason ?? this.#reason;
-    this.#actions.push({ type: "punch-failed", reason: this.#reason });
+    if (this.#punch.reason !== null) this.#journal.explain(this.#punch.reason);
+    this.#actions.push({ type: "punch-failed", reason: this.reason });
   }
-}
-
-/** From one direct pair to another only for a round trip that is better beyond doubt. */
-function isWorthMoving(to: KnownPair, from: KnownPair): boolean {
-  const [toMs, fromMs] = [to.rtt.minMs, from.rtt.minMs];
-  return (
-    to.pair.priority > from.pair.priority && toMs !== null && fromMs !== null && toMs + ENTER_DIRECT_SLACK_MS < fromMs
-  );
 }
 
 const formatMs = (ms: Millis | null): string => (ms === null ? "an unknown time" : `${ms.toFixed(1)} ms`);

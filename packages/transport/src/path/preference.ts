@@ -1,4 +1,5 @@
 import type { Millis } from "@adit/core";
+import type { KnownPair } from "./known-pairs.ts";
 
 /** A direct path is entered unless it is slower than the relay by more than this. The relay's capacity is shared: a tie goes to direct. */
 export const ENTER_DIRECT_SLACK_MS = 5;
@@ -20,4 +21,12 @@ export function shouldUseDirect(
   if (relayRttMs === null) return true;
   const slackMs = current === "direct" ? LEAVE_DIRECT_SLACK_MS : ENTER_DIRECT_SLACK_MS;
   return directRttMs <= relayRttMs + slackMs;
+}
+
+/** From one direct pair to another only for a round trip that is better beyond doubt. */
+export function isWorthMoving(to: KnownPair, from: KnownPair): boolean {
+  const [toMs, fromMs] = [to.rtt.minMs, from.rtt.minMs];
+  return (
+    to.pair.priority > from.pair.priority && toMs !== null && fromMs !== null && toMs + ENTER_DIRECT_SLACK_MS < fromMs
+  );
 }

@@ -1,31 +1,25 @@
 import { type Deadline, earliest, type Millis, type SocketId } from "@adit/core";
 import { type Candidate, type IceParameters, type PairId, pairId } from "@adit/ice";
-import {
-  type PeerId,
-  type QuicConfig,
-  type QuicConnection,
-  type QuicEndpoint,
-  QuicError,
-  type QuicStream,
-} from "@adit/quic";
+import type { PeerId, QuicConfig, QuicConnection, QuicEndpoint, QuicStream } from "@adit/quic";
 import type { CandidateAnswer, Connected, ErrorMessage, IntermediateMessage } from "@adit/signaling";
 import { refusalCode, ServiceRefusedError, SessionError, type SessionErrorCode } from "../errors.ts";
 import type { PathAction } from "../path/actions.ts";
 import type { PathPair } from "../path/known-pairs.ts";
 import { PathPolicy } from "../path/policy.ts";
 import { HandshakeRace } from "../path/race.ts";
-import type { SlotIndex } from "../path/slots.ts";
+import type { PolicyView } from "../path/view.ts";
 import { CLOSE_CODE } from "./close-code.ts";
+import { Generations } from "./generations.ts";
+import { Handshakes } from "./handshakes.ts";
+import { PathMover } from "./path-mover.ts";
 import { requestService } from "./service-streams.ts";
-import { type PolicyView, type RestartMessage, Session, sessionTag } from "./session.ts";
+import { type RestartMessage, Session } from "./session.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
 import { AGENT_TEXT } from "./version.ts";
 
 /** An attempt that leads to nothing ends after this long. "connection attempt 5 s" */
 export const ATTEMPT_TIMEOUT_MS = 5_000;
 
-/** Of the connector's earlier generations, kept to know late messages by. */
-const MAX_GENERATIONS = 64;
 /** A connector that is not back yet is asked for again after this long. */
 const INTRODUCE_RETRY_MS = 2_000;
 
@@ -47,20 +41,16 @@ export class AgentSession extends Session {
   readonly #options: AgentSessionOptions;
   readonly #policy: PathPolicy;
   readonly #race = new HandshakeRace();
-  readonly #racers: { readonly connection: QuicConnection; readonly pair: PairId }[] = [];
+  readonly #handshakes: Handshakes;
+  readonly #mover: PathMover;
   readonly #deadline: Millis;
   #connected: Connected | null = null;
   #answered = false;
-  /** The connector's generations so far, oldest first. */
-  readonly #generations: string[] = [];
+  readonly #generations = new Generations();
   /** Our parameters of a restart that the peer has not answered yet. */
   #restarting: IceParameters | null = null;
   /** When to introduce the session to an intermediate that may not know it any more. */
   #introduceAt: Millis | null = null;
-  /** A slot that is to be validated as soon as the connection is ready for another path. */
-  #nextSlot: SlotIndex | null = null;
-  /** A slot to move to as soon as the peer has issued a connection ID for it. */
-  #nextMove: SlotIndex | null = null;
   #resolveUp: () => void = () => {};
   #rejectUp: (error: SessionError) => void = () => {};
 
@@ -72,6 +62,17 @@ export class AgentSession extends Session {
       slots: this.data.slots,
       random: host.random,
       explainNoDirect: () => this.explainNoDirect(),
+    });
+    this.#mover = new PathMover({ session: this.id, slots: this.data.slots, policy: this.#policy, log: host.log });
+    this.#handshakes = new Handshakes({
+      sessionId: id,
+      data: this.data,
+      quic: options.quic,
+      config: options.config,
+      onConnection: (connection) => {
+        connection.onWork = () => host.touch(this);
+        host.claimConnection(connection, this);
+      },
     });
     this.up = new Promise((resolve, reject) => {
       this.#resolveUp = resolve;
@@ -93,7 +94,7 @@ export class AgentSession extends Session {
   }
 
   get connections(): readonly QuicConnection[] {
-    return this.#racers.map((racer) => racer.connection);
+    return this.#handshakes.connections;
   }
 
   // ---- signaling
@@ -158,7 +159,7 @@ export class AgentSession extends Session {
   #handleAnswerMessage(now: Millis, message: CandidateAnswer): void {
     if (this.#answered) return;
     this.#answered = true;
-    this.#generations.push(message.ice.ufrag);
+    this.#generations.add(message.ice.ufrag);
     this.addRemote(now, message.ice, message.candidates);
     for (const candidate of message.candidates) this.#noticeRelay(now, candidate);
   }
@@ -226,7 +227,7 @@ export class AgentSession extends Session {
           break;
         }
         case "closed": {
-          const lost = connection === this.carrier || this.#racers.every((racer) => racer.connection.closeReason);
+          const lost = connection === this.carrier || this.#handshakes.allFailed;
           if (!lost || this.isOver) break;
           const refused = event.isApp && event.code === CLOSE_CODE.refused;
           this.end(now, refused ? "refused" : "closed", event.reason || "the connection was closed", CLOSE_CODE.done);
@@ -235,50 +236,29 @@ export class AgentSession extends Session {
       }
     }
     // Until then it may have its CONNECTION_CLOSE to send.
-    if (connection.state !== "closed") return;
-    const index = this.#racers.findIndex((racer) => racer.connection === connection);
-    if (index >= 0) this.#racers.splice(index, 1);
+    if (connection.state === "closed") this.#handshakes.forget(connection);
   }
 
   #handleEstablished(now: Millis, connection: QuicConnection): void {
     if (this.carrier) return connection.close(CLOSE_CODE.superseded, "another connection was first");
-    const racer = this.#racers.find((candidate) => candidate.connection === connection);
-    if (!racer) return;
+    const pair = this.#handshakes.choose(connection);
+    if (pair === null) return;
     this.carrier = connection;
     this.handshakes++;
     this.#race.handleEstablished();
-    for (const other of this.#racers) {
-      if (other !== racer) other.connection.close(CLOSE_CODE.superseded, "another connection was first");
-    }
-    if (this.#racers.length > 1) this.data.slots.keepOnly(racer.pair);
     this.control.attach(connection.openStream(), AGENT_TEXT);
-    const known = this.ice.pair(racer.pair);
-    this.#policy.handleEstablished(now, {
-      id: racer.pair,
-      kind: known?.direct ? "direct" : "relay",
-      priority: known?.priority ?? 0n,
-    });
+    const known = this.ice.pair(pair);
+    const kind = known?.direct ? "direct" : "relay";
+    this.#policy.handleEstablished(now, { id: pair, kind, priority: known?.priority ?? 0n });
   }
 
   #startHandshake(now: Millis, pair: PairId): void {
     if (this.#connected === null) return;
-    const slot = this.data.slots.bind(pair, this.keepPairs());
-    if (slot === null) return;
-    const { quic, config } = this.#options;
-    let connection: QuicConnection;
     try {
-      connection = quic.connect(now, {
-        config,
-        ...this.data.addresses(slot),
-        expectedPeerId: this.#connected.peerId,
-        sourceIdSuffix: sessionTag(this.sessionId),
-      });
+      this.#handshakes.start(now, pair, this.#connected.peerId);
     } catch (error) {
-      return this.end(now, "closed", (error as Error).message, CLOSE_CODE.done);
+      this.end(now, "closed", (error as Error).message, CLOSE_CODE.done);
     }
-    connection.onWork = () => this.host.touch(this);
-    this.host.claimConnection(connection, this);
-    this.#racers.push({ connection, pair });
   }
 
   // ---- what the parts say
@@ -286,7 +266,6 @@ export class AgentSession extends Session {
   protected handleHello(): void {
     if (this.isUp) return;
     this.setUp();
-    this.logStart();
     this.#resolveUp();
   }
 
@@ -315,10 +294,9 @@ export class AgentSession extends Session {
   /** The connector's answer to our restart. */
   protected handleRestart(now: Millis, message: RestartMessage): void {
     // A late copy of an earlier answer is not the one that is waited for.
-    if (!message.answer || this.#restarting === null || this.#generations.includes(message.ice.ufrag)) return;
+    if (!message.answer || this.#restarting === null || this.#generations.has(message.ice.ufrag)) return;
     this.#restarting = null;
-    this.#generations.push(message.ice.ufrag);
-    if (this.#generations.length > MAX_GENERATIONS) this.#generations.shift();
+    this.#generations.add(message.ice.ufrag);
     this.addRemote(now, message.ice, message.candidates);
   }
 
@@ -340,14 +318,16 @@ export class AgentSession extends Session {
   protected pollPolicyTimeout(): Deadline | null {
     const attempt = this.isUp ? null : { at: this.#deadline, reason: "attempt" };
     const introduce = this.#introduceAt === null ? null : { at: this.#introduceAt, reason: "introduction" };
-    const next = earliest(earliest(attempt, introduce), earliest(this.#race.pollTimeout(), this.#settling()));
+    const next = earliest(
+      earliest(attempt, introduce),
+      earliest(this.#race.pollTimeout(), this.#mover.pollTimeout(this.now, this.carrier)),
+    );
     return earliest(next, this.#policy.pollTimeout());
   }
 
   protected pumpPolicy(now: Millis): boolean {
     let busy = false;
-    if (this.#nextMove !== null && this.carrier) this.#migrate(now, this.carrier, this.#nextMove);
-    if (this.#nextSlot !== null && this.carrier) this.#validate(now, this.carrier, this.#nextSlot);
+    if (this.carrier) this.#mover.pump(now, this.carrier);
     for (let pair = this.#race.pollStart(); pair !== null; pair = this.#race.pollStart()) {
       this.#startHandshake(now, pair);
       busy = true;
@@ -361,7 +341,7 @@ export class AgentSession extends Session {
   }
 
   protected keepPairs(): readonly (PairId | null)[] {
-    return this.carrier ? this.#policy.keepPairs : this.#racers.map((racer) => racer.pair);
+    return this.carrier ? this.#policy.keepPairs : this.#handshakes.pairs;
   }
 
   #act(now: Millis, action: PathAction): void {
@@ -372,9 +352,9 @@ export class AgentSession extends Session {
         this.ice.probe(now, action.pair);
         return;
       case "validate":
-        return this.#validate(now, connection, action.slot);
+        return this.#mover.validate(now, connection, action.slot);
       case "migrate":
-        return this.#migrate(now, connection, action.slot);
+        return this.#mover.migrate(now, connection, action.slot);
       case "ping":
         if (connection.state === "established") connection.sendAckEliciting();
         return;
@@ -385,60 +365,17 @@ export class AgentSession extends Session {
       case "restart":
         return this.#restart(now);
       case "changed":
-        if (action.from !== "connecting") this.logChange(action.from, action.to, action.reason, action.gapMs);
-        else if (action.to === "direct" || action.to === "relay") this.report(action.to, action.reason);
+        if (action.from !== "connecting")
+          this.record.change(this.peer, action.from, action.to, action.reason, action.gapMs);
+        else if (action.to === "direct" || action.to === "relay") this.record.report(action.to, action.reason);
         if (action.to !== "direct") this.host.probeInfrastructure(now);
         return;
       case "punch-failed":
         this.host.log.info("punch-failed", { session: this.id, reason: action.reason });
-        this.report("relay", action.reason);
+        this.record.report("relay", action.reason);
         return;
       case "end":
         return this.end(now, action.code, action.reason, CLOSE_CODE.done);
-    }
-  }
-
-  /** The policy gives up on it by its own clock, and asks for one at a time. */
-  #validate(now: Millis, connection: QuicConnection, slot: SlotIndex): void {
-    this.#nextSlot = null;
-    if (connection.settledAt === null || now < connection.settledAt) {
-      this.#nextSlot = slot;
-      return;
-    }
-    const { local, remote } = this.data.addresses(slot);
-    try {
-      if (connection.isPathValidated(local, remote)) this.#policy.handleValidated(now, slot);
-      else connection.probePath(local, remote);
-    } catch (error) {
-      if (error instanceof QuicError && error.code === "out-of-identifiers") {
-        // The peer's spare connection IDs come right behind the handshake.
-        this.#nextSlot = slot;
-        return;
-      }
-      this.host.log.debug("probe-failed", { session: this.id, error: (error as Error).message });
-      this.#policy.handleValidationFailed(now, slot);
-    }
-  }
-
-  /** When a young connection may be given another path. */
-  #settling(): Deadline | null {
-    const at = this.#nextSlot === null ? null : (this.carrier?.settledAt ?? null);
-    return at !== null && at > this.now ? { at, reason: "young connection" } : null;
-  }
-
-  #migrate(now: Millis, connection: QuicConnection, slot: SlotIndex): void {
-    this.#nextMove = null;
-    const { local, remote } = this.data.addresses(slot);
-    try {
-      connection.migrate(local, remote);
-      connection.sendAckEliciting();
-    } catch (error) {
-      if (error instanceof QuicError && error.code === "out-of-identifiers") {
-        this.#nextMove = slot;
-        return;
-      }
-      this.host.log.warn("migrate-failed", { session: this.id, error: (error as Error).message });
-      this.#policy.handleMigrateFailed(now);
     }
   }
 
@@ -467,7 +404,7 @@ export class AgentSession extends Session {
     if (!this.isUp || !this.carrier) throw new SessionError("closed", "the session is not up");
     const stream = this.carrier.openStream();
     try {
-      return await requestService(stream, { type: "open-service", name, protocol }, this.headBytes);
+      return await requestService(stream, { type: "open-service", name, protocol }, this.traffic.head);
     } catch (cause) {
       if (cause instanceof ServiceRefusedError) throw cause;
       if (this.isOver) throw new SessionError("closed", "the session ended", { cause });

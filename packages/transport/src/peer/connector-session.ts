@@ -4,9 +4,11 @@ import type { InitialHeader, PeerId, QuicConnection, QuicEndpoint, QuicStream, V
 import { ANY_SERVICE, type CandidateOffer, type IntermediateMessage } from "@adit/signaling";
 import { type FollowerAction, FollowerPolicy } from "../path/follower.ts";
 import type { PathPair } from "../path/known-pairs.ts";
+import type { PolicyView } from "../path/view.ts";
 import { CLOSE_CODE } from "./close-code.ts";
-import { answerService, readRequest } from "./service-streams.ts";
-import { type PolicyView, type RestartMessage, type ServiceStream, Session } from "./session.ts";
+import { Generations } from "./generations.ts";
+import { answerService, readRequest, type ServiceStream } from "./service-streams.ts";
+import { type RestartMessage, Session } from "./session.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
 import { AGENT_TEXT } from "./version.ts";
 
@@ -19,8 +21,6 @@ const MAX_CONNECTIONS = 2;
 
 /** ICE restarts that the agent may ask for, one in so long. */
 const RESTART_INTERVAL_MS = 1_000;
-/** Of the agent's earlier generations, kept to know late messages by. */
-const MAX_GENERATIONS = 64;
 
 export interface ConnectorSessionOptions {
   readonly peerId: PeerId;
@@ -38,8 +38,7 @@ export class ConnectorSession extends Session {
   /** Where the intermediate sees the agent's packets come from. */
   peerObserved: SocketAddress;
   readonly #options: ConnectorSessionOptions;
-  /** The agent's generations so far, oldest first: a late copy of an old Restart begins nothing. */
-  readonly #generations: string[] = [];
+  readonly #generations = new Generations();
   #restartedAt = Number.NEGATIVE_INFINITY;
   readonly #policy = new FollowerPolicy();
   readonly #connections: { readonly connection: QuicConnection; readonly pair: PairId }[] = [];
@@ -192,7 +191,7 @@ export class ConnectorSession extends Session {
   }
 
   #readRequest(stream: QuicStream): void {
-    readRequest(stream, this.headBytes).then(
+    readRequest(stream, this.traffic.head).then(
       (request) => this.#options.onService(this, { stream, name: request.name, protocol: request.protocol }),
       (error: Error) => this.host.log.debug("bad-service-request", { session: this.id, error: error.message }),
     );
@@ -200,13 +199,13 @@ export class ConnectorSession extends Session {
 
   /** The stream is the service's from then on. @throws the stream's errors, when the peer has given up. */
   async acceptService(stream: QuicStream): Promise<QuicStream> {
-    await answerService(stream, { type: "accepted" }, this.headBytes);
+    await answerService(stream, { type: "accepted" }, this.traffic.head);
     return stream;
   }
 
   async refuseService(stream: QuicStream, code: string, reason: string): Promise<void> {
     try {
-      await answerService(stream, { type: "refused", code, reason }, this.headBytes);
+      await answerService(stream, { type: "refused", code, reason }, this.traffic.head);
       stream.finish();
       stream.stopSending(CLOSE_CODE.refused);
     } catch {
@@ -219,7 +218,6 @@ export class ConnectorSession extends Session {
   protected handleHello(): void {
     if (this.isUp) return;
     this.setUp();
-    this.logStart();
   }
 
   protected handleAnswer(now: Millis, pair: PathPair, rttMs: Millis): void {
@@ -245,12 +243,11 @@ export class ConnectorSession extends Session {
   protected handleRestart(now: Millis, message: RestartMessage): void {
     if (message.answer) return;
     if (this.ice.remote?.ufrag !== message.ice.ufrag) {
-      if (this.#generations.includes(message.ice.ufrag)) return;
+      if (this.#generations.has(message.ice.ufrag)) return;
       // Each restart lets the peer send us to as many addresses again: not as often as it likes. It asks again.
       if (now < this.#restartedAt + RESTART_INTERVAL_MS) return;
       this.#restartedAt = now;
-      if (this.ice.remote) this.#generations.push(this.ice.remote.ufrag);
-      if (this.#generations.length > MAX_GENERATIONS) this.#generations.shift();
+      if (this.ice.remote) this.#generations.add(this.ice.remote.ufrag);
       this.ice.restart(now);
       this.host.claimUfrags(this);
       this.addRemote(now, message.ice, message.candidates);
@@ -312,7 +309,7 @@ export class ConnectorSession extends Session {
       case "retry":
         return this.ice.retry(now);
       case "changed":
-        if (action.from !== "connecting") this.logChange(action.from, action.to, action.reason, null);
+        if (action.from !== "connecting") this.record.change(this.peer, action.from, action.to, action.reason, null);
         return;
       case "end":
         return this.end(now, action.code, action.reason, CLOSE_CODE.done);

@@ -2,7 +2,8 @@ import { Counters, type Millis, type SocketAddress, type SocketId, toHex } from 
 import { IceAgent, isStun, type PairId, pairId } from "@adit/ice";
 import type { QuicConnection, QuicEndpoint } from "@adit/quic";
 import { ConnectorSession } from "./connector-session.ts";
-import { type Session, sessionTag } from "./session.ts";
+import type { Session } from "./session.ts";
+import { sessionTag } from "./session-tag.ts";
 
 /** "Initials that overtake their check wait, at most 4 per session, 200 ms." */
 export const EARLY_PER_SESSION = 4;

@@ -36,7 +36,8 @@ import { Demux } from "./demux.ts";
 import type { BoundSocket } from "./own-candidates.ts";
 import { round } from "./pair-words.ts";
 import { hostPort, Presence } from "./presence.ts";
-import type { ServiceStream, Session } from "./session.ts";
+import type { ServiceStream } from "./service-streams.ts";
+import type { Session } from "./session.ts";
 import type { SessionHost } from "./session-host.ts";
 
 /** "Sleep: `max_idle_timeout` 10 min." */

@@ -10,6 +10,13 @@ const REQUEST_TIMEOUT_MS = 5_000;
 /** And has its answer within this: the connector has 5 s to reach the service itself. */
 const REPLY_TIMEOUT_MS = 10_000;
 
+/** A stream that asks for a service, handed up by a session. */
+export interface ServiceStream {
+  readonly stream: QuicStream;
+  readonly name: string;
+  readonly protocol: "tcp" | "udp";
+}
+
 /** Bytes of heads, in both directions: they are no application's. */
 export interface HeadBytes {
   sent: number;

@@ -1,12 +1,4 @@
-import {
-  type Deadline,
-  earliest,
-  type LogFields,
-  type Millis,
-  type SocketAddress,
-  type SocketId,
-  type Transmit,
-} from "@adit/core";
+import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId, type Transmit } from "@adit/core";
 import {
   type Candidate,
   IceAgent,
@@ -15,45 +7,27 @@ import {
   type LocalCandidateInit,
   type PairId,
 } from "@adit/ice";
-import type { QuicConnection, QuicStream } from "@adit/quic";
-import type { ControlMessage, IntermediateMessage, PunchingResult } from "@adit/signaling";
+import type { QuicConnection } from "@adit/quic";
+import type { ControlMessage, IntermediateMessage } from "@adit/signaling";
 import { SessionError, type SessionErrorCode } from "../errors.ts";
 import { gateKey } from "../path/gates.ts";
 import type { PathPair } from "../path/known-pairs.ts";
+import type { PolicyView } from "../path/view.ts";
 import type { SessionPath, SessionStatus } from "../status.ts";
 import { CLOSE_CODE } from "./close-code.ts";
 import { Control } from "./control.ts";
 import { DataPath } from "./data-path.ts";
+import { Lifecycle } from "./lifecycle.ts";
 import { describePair, explainNoDirect, pathPair, round } from "./pair-words.ts";
 import { Pings } from "./pings.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
-
-/** Either side's path policy, as status and logs see it. */
-export interface PolicyView {
-  readonly path: SessionPath;
-  /** Why the session is where it is, for people. */
-  readonly reason: string;
-  readonly migrations: number;
-  readonly activePair: PairId | null;
-  readonly rttMs: Millis | null;
-  readonly relayRttMs: Millis | null;
-}
+import { SessionRecord } from "./session-record.ts";
+import { Traffic } from "./traffic.ts";
 
 export type RestartMessage = Extract<ControlMessage, { type: "restart" }>;
 
-type Phase =
-  | { readonly name: "starting" }
-  | { readonly name: "up" }
-  /** The close is on its way out; gone at `until`. */
-  | { readonly name: "closing"; readonly until: Millis }
-  | { readonly name: "closed" };
-
 /** "Ta 50 ms (5 ms between agents that both allow it)": the peer's ice-options say whether it does. */
 const TA_MS = 5;
-/** How long a closed session stays at least, to send its CONNECTION_CLOSE again to a peer that missed it, ms. */
-const LINGER_MS = 500;
-/** And at most, while QUIC drains: three probe timeouts (RFC 9000 §10.2), which are long on a long path. */
-const MAX_LINGER_MS = 10_000;
 /** A pump goes round at most this often before it lets others have a turn. */
 const PUMP_ROUNDS = 16;
 
@@ -67,16 +41,14 @@ export abstract class Session {
   protected readonly host: SessionHost;
   protected readonly control: Control;
   protected handshakes = 0;
-  /** Bytes of ours at the head of service streams: no application's. */
-  protected readonly headBytes = { sent: 0, received: 0 };
+  protected readonly record: SessionRecord;
+  protected readonly traffic: Traffic;
   /** The connection that carries the session; null until one won. */
   protected carrier: QuicConnection | null = null;
-  #phase: Phase = { name: "starting" };
   #resolveClosed: (end: { code: string; reason: string }) => void = () => {};
-  #reported: PunchingResult["outcome"] | null = null;
-  #seenBytes = { sent: 0, received: 0 };
   #candidatesAnnounced = false;
   #boostAt: Millis | null = null;
+  readonly #life = new Lifecycle();
   readonly #pings: Pings;
   readonly #localCandidates: Candidate[] = [];
 
@@ -89,6 +61,8 @@ export abstract class Session {
       (message) => this.#handleControl(message),
       (reason) => this.handleControlEnd(reason),
     );
+    this.record = new SessionRecord(host, id, this.id);
+    this.traffic = new Traffic(this.control);
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
@@ -130,16 +104,16 @@ export abstract class Session {
   }
 
   get isUp(): boolean {
-    return this.#phase.name === "up";
+    return this.#life.isUp;
   }
 
   get isOver(): boolean {
-    return this.#phase.name === "closing" || this.#phase.name === "closed";
+    return this.#life.isOver;
   }
 
   /** Nothing is left to be sent: the endpoint may forget it. */
   get isGone(): boolean {
-    return this.#phase.name === "closed";
+    return this.#life.isGone;
   }
 
   // ---- datagrams
@@ -190,9 +164,7 @@ export abstract class Session {
   // ---- time
 
   handleTimeout(now: Millis): void {
-    if (this.#phase.name === "closing" && now >= this.#phase.until) {
-      if (this.connections.length === 0 || now >= this.#phase.until + MAX_LINGER_MS) this.#phase = { name: "closed" };
-    }
+    this.#life.handleTimeout(now, this.connections.length > 0);
     this.ice.handleTimeout(now);
     for (const connection of this.connections) {
       const due = connection.pollTimeout(now);
@@ -208,11 +180,7 @@ export abstract class Session {
   }
 
   pollTimeout(now: Millis): Deadline | null {
-    let next: Deadline | null = null;
-    if (this.#phase.name === "closing") {
-      const draining = now >= this.#phase.until && this.connections.length > 0;
-      next = { at: this.#phase.until + (draining ? MAX_LINGER_MS : 0), reason: "linger" };
-    }
+    let next = this.#life.pollTimeout(now, this.connections.length > 0);
     for (const connection of this.connections) next = earliest(next, connection.pollTimeout(now));
     if (this.isOver) return next;
     if (this.#boostAt !== null) next = earliest(next, { at: this.#boostAt, reason: "start punching" });
@@ -231,7 +199,8 @@ export abstract class Session {
       for (const connection of [...this.connections]) this.handleConnectionEvents(now, connection);
       this.#tellFinished();
       if (this.isOver) return;
-      this.#noticeActivity(now);
+      const moved = this.traffic.takeMoved(this.carrier);
+      if (moved) this.handleActivity(now, moved.received);
       if (this.pumpPolicy(now)) busy = true;
       if (!busy) return;
     }
@@ -377,7 +346,7 @@ export abstract class Session {
 
   status(): SessionStatus {
     const pair = this.activePair === null ? null : this.ice.pair(this.activePair);
-    const { sent, received } = this.#applicationBytes();
+    const { sent, received } = this.traffic.count(this.carrier);
     return {
       id: this.id,
       peer: { id: this.peer.id, name: this.peer.name },
@@ -399,7 +368,9 @@ export abstract class Session {
   // ---- for the subclasses
 
   protected setUp(): void {
-    this.#phase = { name: "up" };
+    this.#life.handleUp();
+    const pair = this.activePair === null ? null : this.ice.pair(this.activePair);
+    this.record.start(this.peer, this.path, pair?.remote.address ?? null);
   }
 
   /** Ends the session: connections close with `code`, waiting pings fail, `closed` resolves. */
@@ -407,21 +378,12 @@ export abstract class Session {
     if (this.isOver) return;
     const wasUp = this.isUp;
     for (const connection of this.connections) connection.close(closeCode, reason);
-    this.#phase = { name: "closing", until: now + LINGER_MS };
+    this.#life.handleEnd(now);
     this.#pings.close(reason);
-    if (!wasUp) this.report("failed", reason);
+    if (!wasUp) this.record.report("failed", reason);
     // The connection's own close is one packet, and may be lost.
     else this.host.signal({ type: "session-end", sessionId: this.sessionId, reason });
-    const { sent, received } = this.#applicationBytes();
-    if (wasUp) {
-      this.host.log.info("session-end", {
-        ...this.#identity(),
-        code,
-        reason,
-        sentBytes: sent,
-        receivedBytes: received,
-      });
-    }
+    if (wasUp) this.record.end(this.peer, code, reason, this.traffic.count(this.carrier));
     this.ice.close();
     this.host.touch(this);
     this.handleEnd(code, reason);
@@ -430,43 +392,10 @@ export abstract class Session {
 
   protected abstract handleEnd(code: string, reason: string): void;
 
-  /** Tells the intermediate how it went, once per outcome; nothing depends on it. */
-  protected report(outcome: PunchingResult["outcome"], detail: string): void {
-    if (this.#reported === outcome) return;
-    this.#reported = outcome;
-    this.host.signal({ type: "punching-result", sessionId: this.sessionId, outcome, detail });
-  }
-
-  protected logStart(): void {
-    const pair = this.activePair === null ? null : this.ice.pair(this.activePair);
-    this.host.log.info("session-start", {
-      ...this.#identity(),
-      path: this.path,
-      remote: pair?.remote.address ?? null,
-    });
-  }
-
-  protected logChange(from: SessionPath, to: SessionPath, reason: string, gapMs: Millis | null): void {
-    this.host.log.info("path-changed", {
-      ...this.#identity(),
-      from,
-      to,
-      reason,
-      gapMs: round(gapMs),
-    });
-    if (to === "direct" || to === "relay") this.report(to, reason);
-  }
-
   /** Why nothing direct works, from what ICE knows. */
   protected explainNoDirect(): string {
     if (this.host.icePolicy === "relay") return "this side allows the relay only (--ice-policy relay)";
     return explainNoDirect(this.ice.pairs());
-  }
-
-  /** Which session a log line is about. */
-  #identity(): LogFields {
-    const { id, name } = this.peer;
-    return { session: this.id, peerId: id, ...(name === null ? {} : { name }) };
   }
 
   #learn(socket: SocketId, remote: SocketAddress): PairId {
@@ -508,38 +437,4 @@ export abstract class Session {
         return;
     }
   }
-
-  #noticeActivity(now: Millis): void {
-    const { sent, received } = this.#applicationBytes();
-    const { sent: seenSent, received: seenReceived } = this.#seenBytes;
-    if (sent === seenSent && received === seenReceived) return;
-    this.#seenBytes = { sent, received };
-    this.handleActivity(now, received > seenReceived);
-  }
-
-  #applicationBytes(): { sent: number; received: number } {
-    const carrier = this.carrier;
-    if (!carrier) return { sent: 0, received: 0 };
-    return {
-      sent: carrier.sentBytes - this.control.sentBytes - this.headBytes.sent,
-      received: carrier.receivedBytes - this.control.receivedBytes - this.headBytes.received,
-    };
-  }
-}
-
-/**
- * The session as 8 bytes: the end of the source connection ID in the agent's first packets, so that the connector knows which
- * of several sessions from one address a connection belongs to. A hint, no secret: the gate and the certificate decide.
- */
-export function sessionTag(sessionId: bigint): Uint8Array {
-  const tag = new Uint8Array(8);
-  new DataView(tag.buffer).setBigUint64(0, sessionId);
-  return tag;
-}
-
-/** A stream that asks for a service, handed up by a session. */
-export interface ServiceStream {
-  readonly stream: QuicStream;
-  readonly name: string;
-  readonly protocol: "tcp" | "udp";
 }

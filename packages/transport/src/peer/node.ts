@@ -1,4 +1,3 @@
-import { lookup } from "node:dns/promises";
 import {
   type Clock,
   type Deadline,
@@ -7,7 +6,6 @@ import {
   type Logger,
   type Millis,
   monotonicClock,
-  parseIp,
   type Random,
   randomU64,
   SocketAddress,
@@ -36,16 +34,16 @@ import { Demux } from "./demux.ts";
 import type { BoundSocket } from "./own-candidates.ts";
 import { round } from "./pair-words.ts";
 import { hostPort, Presence } from "./presence.ts";
-import type { ServiceStream } from "./service-streams.ts";
+import { Reception } from "./reception.ts";
+import { resolveHost } from "./resolve.ts";
 import type { Session } from "./session.ts";
 import type { SessionHost } from "./session-host.ts";
+import { SessionSet } from "./session-set.ts";
 
 /** "Sleep: `max_idle_timeout` 10 min." */
 const PEER_IDLE_TIMEOUT_MS = 600_000;
 /** The signaling client pings every 15 s and gives up after 5; QUIC's own clock is the backstop. */
 const SIGNALING_IDLE_TIMEOUT_MS = 45_000;
-/** Sessions at once; more are refused with `too-many`. */
-const MAX_SESSIONS = 1_024;
 /** An unknown name is asked for again this often while `waitMs` lasts. */
 const NOT_FOUND_RETRY_MS = 500;
 /** How long a close waits for the relay to confirm. */
@@ -73,10 +71,9 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   readonly #presence: Presence;
   readonly #demux: Demux;
   readonly #sockets: BoundSocket[] = [];
-  readonly #sessions = new Map<bigint, Session>();
-  /** Those with work in this turn; and when each of them wants to be called by itself. */
-  readonly #touched = new Set<Session>();
-  readonly #deadlines = new Map<Session, Deadline>();
+  readonly #sessions = new SessionSet();
+  /** Null for an agent. */
+  readonly #reception: Reception | null;
   #closing = false;
 
   constructor(options: EndpointOptions) {
@@ -119,16 +116,32 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       onMessage: (now, message) => this.#handleMessage(now, message),
       onCandidate: (now, candidate, last) => this.#handleCandidate(now, candidate, last),
       onRelayLost: (now, socket) => {
-        for (const session of this.#sessions.values()) session.removeLocalSocket(now, socket);
+        for (const session of this.#sessions) session.removeLocalSocket(now, socket);
       },
       onPermission: (now, ip) => this.#handlePermission(now, ip),
       onIntroduce: (now) => {
-        for (const session of this.#sessions.values()) {
+        for (const session of this.#sessions) {
           if (session instanceof AgentSession) session.introduceAgain(now);
         }
       },
       onRegistered: (observed) => this.#logRegistered(observed),
       onStopped: (error) => this.onStopped?.(error.code, error.message),
+    });
+    this.#reception = role === "connector" ? this.#openReception() : null;
+  }
+
+  #openReception(): Reception {
+    const { admit = () => false, offers = () => true, onService, log } = this.#options;
+    return new Reception({
+      host: this,
+      sessions: this.#sessions,
+      log,
+      admit,
+      offers,
+      onService,
+      permit: (now, ip, session) => this.#presence.relay?.permit(now, ip, session) ?? "none",
+      refuse: (session, code, message) => this.#refuse(session, code, message),
+      onSession: (session) => this.#addSession(session),
     });
   }
 
@@ -168,7 +181,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   status(): EndpointStatus {
     const { host, port } = this.#options.intermediate;
     const { client, remote } = this.#presence.link;
-    const sessions = [...this.#sessions.values()].filter((session) => !session.isOver).reverse();
+    const sessions = [...this.#sessions].filter((session) => !session.isOver).reverse();
     return {
       peerId: this.peerId,
       intermediate: {
@@ -219,8 +232,8 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   #addSession(session: Session): void {
-    this.#sessions.set(session.sessionId, session);
-    this.touch(session);
+    this.#sessions.add(session);
+    this.#driver.wake();
     this.#demux.add(session);
   }
 
@@ -263,7 +276,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   touch(session: Session): void {
-    this.#touched.add(session);
+    this.#sessions.touch(session);
     this.#driver.wake();
   }
 
@@ -291,63 +304,38 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
 
   handleTimeout(now: Millis): void {
     this.#presence.handleTimeout(now);
-    for (const [session, { at }] of this.#deadlines) {
-      if (at > now) continue;
-      this.#touched.add(session);
-      session.handleTimeout(now);
-      if (session.isGone) this.#forget(session);
-    }
-  }
-
-  #forget(session: Session): void {
-    this.#sessions.delete(session.sessionId);
-    this.#touched.delete(session);
-    this.#deadlines.delete(session);
-    this.#demux.forget(session);
-    this.#presence.relay?.release(session.sessionId);
-    for (const connection of session.connections) this.#quic.forget(connection);
+    this.#sessions.handleTimeout(now);
   }
 
   pollTimeout(): Deadline | null {
-    let next = this.#presence.pollTimeout(this.#clock.now());
-    // A session's deadline changes only when it is touched; then it is due for a turn anyway.
-    for (const deadline of this.#deadlines.values()) next = earliest(next, deadline);
-    return next;
+    return earliest(this.#presence.pollTimeout(this.#clock.now()), this.#sessions.pollTimeout());
   }
 
   drain(now: Millis): void {
     this.#presence.pump(now);
     this.#demux.retryEarly(now);
-    for (const session of [...this.#touched]) {
-      session.pump(now);
+    this.#sessions.drain(now, (session) => {
       if (session.isOver) this.#presence.relay?.release(session.sessionId);
-      this.#setDeadline(now, session);
-    }
+      if (session.isGone) this.#forget(session);
+    });
   }
 
-  #setDeadline(now: Millis, session: Session): void {
-    const deadline = session.pollTimeout(now);
-    if (deadline) this.#deadlines.set(session, deadline);
-    else this.#deadlines.delete(session);
+  #forget(session: Session): void {
+    this.#sessions.delete(session);
+    this.#demux.forget(session);
+    for (const connection of session.connections) this.#quic.forget(connection);
   }
 
   pollTransmit(): Transmit | null {
-    const own = this.#presence.pollTransmit();
-    if (own) return own;
-    const now = this.#clock.now();
-    const { relay } = this.#presence;
-    for (const session of this.#touched) {
-      for (let sent = session.pollTransmit(now); sent; sent = session.pollTransmit(now)) {
-        if (sent.socket < FIRST_RELAY_ID) return sent;
-        const wrapped = sent.socket === relay?.id ? relay.wrap(sent.to, sent.data) : null;
-        if (wrapped) return wrapped;
-      }
-      // Sending moved its timers.
-      this.#setDeadline(now, session);
-      this.#touched.delete(session);
-    }
-    return null;
+    return this.#presence.pollTransmit() ?? this.#sessions.pollTransmit(this.#clock.now(), this.#wrap);
   }
+
+  /** What leaves from a relay is wrapped for it; null when the relay would not let it out, or is gone. */
+  readonly #wrap = (sent: Transmit): Transmit | null => {
+    if (sent.socket < FIRST_RELAY_ID) return sent;
+    const { relay } = this.#presence;
+    return sent.socket === relay?.id ? relay.wrap(sent.to, sent.data) : null;
+  };
 
   // ---- signaling
 
@@ -363,7 +351,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   #handleCandidate(now: Millis, candidate: LocalCandidateInit, last: boolean): void {
-    for (const session of this.#sessions.values()) {
+    for (const session of this.#sessions) {
       if (session.isOver) continue;
       if (session instanceof ConnectorSession) {
         this.#presence.relay?.permit(now, session.peerObserved.ip, session.sessionId);
@@ -374,14 +362,14 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   #handlePermission(now: Millis, ip: string): void {
-    for (const session of this.#sessions.values()) {
+    for (const session of this.#sessions) {
       if (session instanceof ConnectorSession && session.peerObserved.ip === ip) session.handlePermission(now);
     }
   }
 
   #handleMessage(now: Millis, message: IntermediateMessage): void {
     if (message.type === "incoming") {
-      return this.#handleIncoming(now, message.sessionId, message.peerId, message.peerObserved);
+      return this.#reception?.handleIncoming(now, message.sessionId, message.peerId, message.peerObserved);
     }
     if (!("sessionId" in message) || message.sessionId === null) return;
     const session = this.#sessions.get(message.sessionId);
@@ -399,56 +387,13 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     this.signal({ type: "error", code, message, sessionId, requestId: null });
   }
 
-  #handleIncoming(now: Millis, sessionId: bigint, peerId: PeerId, peerObserved: SocketAddress): void {
-    if (this.#options.role !== "connector") return;
-    const known = this.#sessions.get(sessionId);
-    if (known) {
-      // A session that goes on was introduced again: to a new intermediate, or from a new address. Its relay may let the agent in now.
-      if (known instanceof ConnectorSession && !known.isOver && known.peer.id === peerId) {
-        known.peerObserved = peerObserved;
-        this.#presence.relay?.permit(now, peerObserved.ip, sessionId);
-      }
-      return;
-    }
-    const admit = this.#options.admit ?? (() => false);
-    if (!admit(peerId)) {
-      this.log.warn("peer-not-allowed", { peerId, observed: peerObserved, hint: `--allow ${peerId}` });
-      const sentence = `the connector does not allow ${peerId}; on its host, add --allow ${peerId}`;
-      return this.#refuse(sessionId, "not-allowed", sentence);
-    }
-    if (this.#sessions.size >= MAX_SESSIONS) {
-      return this.#refuse(sessionId, "too-many", `the connector has ${MAX_SESSIONS} sessions, which is its limit`);
-    }
-    const session = new ConnectorSession(now, this, sessionId, {
-      peerId,
-      peerObserved,
-      permission: this.#presence.relay?.permit(now, peerObserved.ip, sessionId) ?? "none",
-      admit,
-      offers: this.#options.offers ?? (() => true),
-      onService: (from, request) => this.#handleService(from, request),
-    });
-    this.#addSession(session);
-  }
-
-  #handleService(session: ConnectorSession, { stream, name, protocol }: ServiceStream): void {
-    const { onService } = this.#options;
-    if (!onService) return void session.refuseService(stream, "service-unknown", "this connector offers no services");
-    onService({
-      session,
-      name,
-      protocol,
-      accept: () => session.acceptService(stream),
-      refuse: (code, reason) => session.refuseService(stream, code, reason),
-    });
-  }
-
   // ---- the end
 
   async close(reason: string): Promise<void> {
     if (this.#closing) return;
     this.#closing = true;
     const now = this.#clock.now();
-    for (const session of this.#sessions.values()) session.close(reason);
+    for (const session of this.#sessions) session.close(reason);
     this.#presence.close(now, reason);
     this.#driver.wake();
     const giveUpAt = now + CLOSE_TIMEOUT_MS;
@@ -457,10 +402,4 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     }
     this.#driver.close();
   }
-}
-
-async function resolveHost(host: string): Promise<readonly string[]> {
-  if (parseIp(host)) return [host];
-  const found = await lookup(host, { all: true, verbatim: true });
-  return found.map(({ address }) => address);
 }

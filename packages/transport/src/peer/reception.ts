@@ -1,0 +1,74 @@
+import type { Logger, Millis, SocketAddress } from "@adit/core";
+import type { PeerId } from "@adit/quic";
+import type { IncomingService } from "../endpoint.ts";
+import { ConnectorSession } from "./connector-session.ts";
+import type { ServiceStream } from "./service-streams.ts";
+import type { SessionHost } from "./session-host.ts";
+import { MAX_SESSIONS, type SessionSet } from "./session-set.ts";
+
+export interface ReceptionOptions {
+  readonly host: SessionHost;
+  readonly sessions: SessionSet;
+  readonly log: Logger;
+  /** Who is let in. */
+  readonly admit: (peerId: PeerId) => boolean;
+  /** Whether there is a service of that name. */
+  readonly offers: (service: string) => boolean;
+  readonly onService: ((request: IncomingService) => void) | undefined;
+  /** Lets the agent's packets through our relay. */
+  readonly permit: (now: Millis, ip: string, session: bigint) => "pending" | "granted" | "none";
+  readonly refuse: (session: bigint, code: string, message: string) => void;
+  /** A session begins. */
+  readonly onSession: (session: ConnectorSession) => void;
+}
+
+/** A connector's front door: agents that are announced, and the services that they ask for. */
+export class Reception {
+  readonly #options: ReceptionOptions;
+
+  constructor(options: ReceptionOptions) {
+    this.#options = options;
+  }
+
+  handleIncoming(now: Millis, sessionId: bigint, peerId: PeerId, peerObserved: SocketAddress): void {
+    const { host, sessions, log, admit, offers, permit, refuse, onSession } = this.#options;
+    const known = sessions.get(sessionId);
+    if (known) {
+      // A session that goes on was introduced again: to a new intermediate, or from a new address. Its relay may let the agent in now.
+      if (known instanceof ConnectorSession && !known.isOver && known.peer.id === peerId) {
+        known.peerObserved = peerObserved;
+        permit(now, peerObserved.ip, sessionId);
+      }
+      return;
+    }
+    if (!admit(peerId)) {
+      log.warn("peer-not-allowed", { peerId, observed: peerObserved, hint: `--allow ${peerId}` });
+      const sentence = `the connector does not allow ${peerId}; on its host, add --allow ${peerId}`;
+      return refuse(sessionId, "not-allowed", sentence);
+    }
+    if (sessions.size >= MAX_SESSIONS) {
+      return refuse(sessionId, "too-many", `the connector has ${MAX_SESSIONS} sessions, which is its limit`);
+    }
+    const session = new ConnectorSession(now, host, sessionId, {
+      peerId,
+      peerObserved,
+      permission: permit(now, peerObserved.ip, sessionId),
+      admit,
+      offers,
+      onService: (from, request) => this.#handleService(from, request),
+    });
+    onSession(session);
+  }
+
+  #handleService(session: ConnectorSession, { stream, name, protocol }: ServiceStream): void {
+    const { onService } = this.#options;
+    if (!onService) return void session.refuseService(stream, "service-unknown", "this connector offers no services");
+    onService({
+      session,
+      name,
+      protocol,
+      accept: () => session.acceptService(stream),
+      refuse: (code, reason) => session.refuseService(stream, code, reason),
+    });
+  }
+}

@@ -1,0 +1,86 @@
+import { type Deadline, earliest, type Millis, type Transmit } from "@adit/core";
+import type { Session } from "./session.ts";
+
+/** Sessions at once; more are refused with `too-many`. */
+export const MAX_SESSIONS = 1_024;
+
+/** The endpoint's sessions, and which of them have work: a turn looks at those alone. */
+export class SessionSet {
+  readonly #sessions = new Map<bigint, Session>();
+  /** Those with work in this turn; and when each of them wants to be called by itself. */
+  readonly #touched = new Set<Session>();
+  readonly #deadlines = new Map<Session, Deadline>();
+
+  get size(): number {
+    return this.#sessions.size;
+  }
+
+  get(id: bigint): Session | undefined {
+    return this.#sessions.get(id);
+  }
+
+  /** In the order in which they began. */
+  [Symbol.iterator](): IterableIterator<Session> {
+    return this.#sessions.values();
+  }
+
+  add(session: Session): void {
+    this.#sessions.set(session.sessionId, session);
+    this.#touched.add(session);
+  }
+
+  /** The session has work: it is pumped and polled in the next turn. */
+  touch(session: Session): void {
+    this.#touched.add(session);
+  }
+
+  delete(session: Session): void {
+    this.#sessions.delete(session.sessionId);
+    this.#touched.delete(session);
+    this.#deadlines.delete(session);
+  }
+
+  handleTimeout(now: Millis): void {
+    for (const [session, { at }] of this.#deadlines) {
+      if (at > now) continue;
+      this.#touched.add(session);
+      session.handleTimeout(now);
+    }
+  }
+
+  pollTimeout(): Deadline | null {
+    let next: Deadline | null = null;
+    // A session's deadline changes only when it is touched; then it is due for a turn anyway.
+    for (const deadline of this.#deadlines.values()) next = earliest(next, deadline);
+    return next;
+  }
+
+  /** Those that were touched have their events and decisions carried out; `visit` sees each of them afterwards. */
+  drain(now: Millis, visit: (session: Session) => void): void {
+    for (const session of [...this.#touched]) {
+      session.pump(now);
+      visit(session);
+      if (this.#sessions.has(session.sessionId)) this.#setDeadline(now, session);
+    }
+  }
+
+  /** The next datagram that a session wants sent and `wrap` lets out. */
+  pollTransmit(now: Millis, wrap: (sent: Transmit) => Transmit | null): Transmit | null {
+    for (const session of this.#touched) {
+      for (let sent = session.pollTransmit(now); sent; sent = session.pollTransmit(now)) {
+        const wrapped = wrap(sent);
+        if (wrapped) return wrapped;
+      }
+      // Sending moved its timers.
+      this.#setDeadline(now, session);
+      this.#touched.delete(session);
+    }
+    return null;
+  }
+
+  #setDeadline(now: Millis, session: Session): void {
+    const deadline = session.pollTimeout(now);
+    if (deadline) this.#deadlines.set(session, deadline);
+    else this.#deadlines.delete(session);
+  }
+}

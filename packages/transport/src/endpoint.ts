@@ -1,14 +1,17 @@
 import type { Clock, Logger, Random, SocketAddress } from "@adit/core";
 import type { Identity, PeerId, QuicStream } from "@adit/quic";
+import type { DatagramFlow } from "./peer/flows.ts";
 import type { EndpointStatus, SessionPath, SessionStatus } from "./status.ts";
 
-/** What a connector's endpoint hands up for each stream that asks for a service. Exactly one of accept and refuse is called. */
+/** What a connector's endpoint hands up for each stream that asks for a service. Exactly one of its calls is made. */
 export interface IncomingService {
   readonly session: SessionHandle;
   readonly name: string;
   readonly protocol: "tcp" | "udp";
-  /** @throws when the peer has given up meanwhile. */
+  /** The stream of a `tcp` request. @throws when the peer has given up meanwhile. */
   accept(): Promise<QuicStream>;
+  /** The flow of a `udp` request. @throws as {@link accept}. */
+  acceptFlow(): Promise<DatagramFlow>;
   refuse(code: string, reason: string): Promise<void>;
 }
 
@@ -62,7 +65,9 @@ export interface SessionHandle {
 /** A session on the side that asked for it. */
 export interface PeerSession extends SessionHandle {
   /** Resolves when the connector accepted. @throws ServiceRefusedError, SessionError `closed`. */
-  openService(name: string, protocol?: "tcp" | "udp"): Promise<QuicStream>;
+  openService(name: string): Promise<QuicStream>;
+  /** The same for a `udp` service: a flow of datagrams. @throws as {@link openService}. */
+  openFlow(name: string): Promise<DatagramFlow>;
 }
 
 export interface Endpoint {

@@ -16,6 +16,7 @@ export type {
 } from "./endpoint.ts";
 export { ServiceRefusedError, SessionError, type SessionErrorCode } from "./errors.ts";
 export { type LocalAddress, localAddresses } from "./interfaces.ts";
+export type { DatagramFlow, FlowSent } from "./peer/flows.ts";
 export { startEndpoint } from "./peer/node.ts";
 export type { EndpointStatus, SessionPath, SessionStatus } from "./status.ts";
 export { bindUdp, udpRuntimes } from "./udp/bind.ts";

@@ -9,6 +9,7 @@ import { PathPolicy } from "../path/policy.ts";
 import { HandshakeRace } from "../path/race.ts";
 import type { PolicyView } from "../path/view.ts";
 import { CLOSE_CODE } from "./close-code.ts";
+import type { DatagramFlow } from "./flows.ts";
 import { Generations } from "./generations.ts";
 import { Handshakes } from "./handshakes.ts";
 import { PathMover } from "./path-mover.ts";
@@ -219,6 +220,9 @@ export class AgentSession extends Session {
           event.stream.reset(CLOSE_CODE.protocol);
           event.stream.stopSending(CLOSE_CODE.protocol);
           break;
+        case "datagram":
+          if (connection === this.carrier) this.flows.handleDatagram(event.data);
+          break;
         case "path": {
           const slot = this.data.slots.slotAt(event.remote);
           if (slot === null || connection !== this.carrier) break;
@@ -400,7 +404,18 @@ export class AgentSession extends Session {
   // ---- for the program
 
   /** Opens a stream to a service; bytes may be written once it resolves. @throws ServiceRefusedError, SessionError. */
-  async openService(name: string, protocol: "tcp" | "udp" = "tcp"): Promise<QuicStream> {
+  openService(name: string): Promise<QuicStream> {
+    return this.#request(name, "tcp");
+  }
+
+  /** Opens a flow of datagrams to a `udp` service. @throws ServiceRefusedError, SessionError. */
+  async openFlow(name: string): Promise<DatagramFlow> {
+    const stream = await this.#request(name, "udp");
+    if (!this.carrier) throw new SessionError("closed", "the session ended");
+    return this.flows.add(this.carrier, stream);
+  }
+
+  async #request(name: string, protocol: "tcp" | "udp"): Promise<QuicStream> {
     if (!this.isUp || !this.carrier) throw new SessionError("closed", "the session is not up");
     const stream = this.carrier.openStream();
     try {

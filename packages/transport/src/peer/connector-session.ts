@@ -2,10 +2,12 @@ import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId
 import type { PairId } from "@adit/ice";
 import type { InitialHeader, PeerId, QuicConnection, QuicEndpoint, QuicStream, VirtualAddress } from "@adit/quic";
 import { ANY_SERVICE, type CandidateOffer, type IntermediateMessage } from "@adit/signaling";
+import { SessionError } from "../errors.ts";
 import { type FollowerAction, FollowerPolicy } from "../path/follower.ts";
 import type { PathPair } from "../path/known-pairs.ts";
 import type { PolicyView } from "../path/view.ts";
 import { CLOSE_CODE } from "./close-code.ts";
+import type { DatagramFlow } from "./flows.ts";
 import { Generations } from "./generations.ts";
 import { answerService, readRequest, type ServiceStream } from "./service-streams.ts";
 import { type RestartMessage, Session } from "./session.ts";
@@ -143,6 +145,9 @@ export class ConnectorSession extends Session {
         case "stream":
           this.#handleStream(now, connection, event.stream);
           break;
+        case "datagram":
+          if (connection === this.carrier) this.flows.handleDatagram(event.data);
+          break;
         case "path":
           if (event.event === "peer-migrated") migratedTo = event.remote;
           break;
@@ -201,6 +206,15 @@ export class ConnectorSession extends Session {
   async acceptService(stream: QuicStream): Promise<QuicStream> {
     await answerService(stream, { type: "accepted" }, this.traffic.head);
     return stream;
+  }
+
+  /** The stream is a flow of datagrams from then on. @throws the stream's errors, when the peer has given up. */
+  async acceptFlow(stream: QuicStream): Promise<DatagramFlow> {
+    if (!this.carrier) throw new SessionError("closed", "the session ended");
+    // Before the answer leaves, for datagrams may come right behind it.
+    const flow = this.flows.add(this.carrier, stream);
+    await answerService(stream, { type: "accepted" }, this.traffic.head);
+    return flow;
   }
 
   async refuseService(stream: QuicStream, code: string, reason: string): Promise<void> {

@@ -68,6 +68,7 @@ export class Reception {
       name,
       protocol,
       accept: () => session.acceptService(stream),
+      acceptFlow: () => session.acceptFlow(stream),
       refuse: (code, reason) => session.refuseService(stream, code, reason),
     });
   }

@@ -17,6 +17,7 @@ import type { SessionPath, SessionStatus } from "../status.ts";
 import { CLOSE_CODE } from "./close-code.ts";
 import { Control } from "./control.ts";
 import { DataPath } from "./data-path.ts";
+import { Flows } from "./flows.ts";
 import { Lifecycle } from "./lifecycle.ts";
 import { describePair, explainNoDirect, pathPair, round } from "./pair-words.ts";
 import { Pings } from "./pings.ts";
@@ -40,6 +41,7 @@ export abstract class Session {
   readonly closed: Promise<{ readonly code: string; readonly reason: string }>;
   protected readonly host: SessionHost;
   protected readonly control: Control;
+  protected readonly flows = new Flows();
   protected handshakes = 0;
   protected readonly record: SessionRecord;
   protected readonly traffic: Traffic;
@@ -62,7 +64,7 @@ export abstract class Session {
       (reason) => this.handleControlEnd(reason),
     );
     this.record = new SessionRecord(host, id, this.id);
-    this.traffic = new Traffic(this.control);
+    this.traffic = new Traffic(this.control, this.flows);
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });

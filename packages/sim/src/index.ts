@@ -2,6 +2,7 @@ export { type Scheduled, VirtualClock } from "./clock.ts";
 export { Host, type SimSocket } from "./host.ts";
 export { DEFAULT_LINK, Link, LinkDirection, type LinkOptions } from "./link.ts";
 export { type RunningMachine, runMachine, type SimMachine } from "./machine.ts";
+export { type CommonNat, canMeetDirectly, type WayOut } from "./meeting.ts";
 export { DEFAULT_NAT, Nat, type NatBehavior, type NatFiltering, type NatMapping, type NatPorts } from "./nat.ts";
 export {
   type Block,

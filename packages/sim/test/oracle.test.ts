@@ -1,6 +1,14 @@
 import { parseSocketAddress, type SocketAddress } from "@adit/core";
 import { test } from "@adit/harness";
-import { canConnectDirectly, composeNats, type Host, type NatBehavior, type NatKind, Network } from "../src/index.ts";
+import {
+  canConnectDirectly,
+  canMeetDirectly,
+  composeNats,
+  type Host,
+  type NatBehavior,
+  type NatKind,
+  Network,
+} from "../src/index.ts";
 
 /** A puncher that learns more addresses than this is being led on by a NAT that never settles. */
 const MAX_PEER_ADDRESSES = 40;
@@ -13,11 +21,13 @@ const MAX_PEER_ADDRESSES = 40;
 class Puncher {
   readonly peers = new Map<string, SocketAddress>();
   reflexive: SocketAddress | null = null;
+  readonly host: SocketAddress;
   connected = false;
   readonly #send: (text: string, to: SocketAddress) => void;
 
   constructor(host: Host) {
     const socket = host.bind(({ data, from }) => this.#receive(Buffer.from(data).toString(), from), { port: 5000 });
+    this.host = socket.address;
     this.#send = (text, to) => socket.send(Buffer.from(text), to);
   }
 
@@ -71,6 +81,8 @@ function lab(
       if (!a.reflexive || !b.reflexive) throw new Error("the server did not answer");
       a.peers.set(b.reflexive.key, b.reflexive);
       b.peers.set(a.reflexive.key, a.reflexive);
+      a.peers.set(b.host.key, b.host);
+      b.peers.set(a.host.key, a.host);
       for (let round = 0; round < 8; round++) {
         a.punch();
         network.clock.advance(10); // not in step, so that each side is also the first one
@@ -82,8 +94,6 @@ function lab(
     },
   };
 }
-
-const sharedCarrier = (carrier: Partial<NatBehavior>, a: NatKind, b: NatKind) => lab([a], [b], carrier);
 
 const KINDS: readonly NatKind[] = (["EIM", "ADM", "APDM"] as const).flatMap((mapping) =>
   (["EIF", "ADF", "APDF"] as const).map((filtering) => ({ mapping, filtering })),
@@ -155,15 +165,29 @@ test("two layers of any kinds amount to what the oracle composes", (t) => {
   t.equal(composeNats([]), null);
 });
 
-test("behind a common carrier NAT that hairpins, two home NATs meet as if each had a carrier of its own", (t) => {
+test("behind a common NAT: reached at the host candidate where no other NAT is in front, else by hairpinning", (t) => {
+  const reachable = (nats: readonly NatKind[]) => ({ nats, udp: true });
   for (const carrier of KINDS) {
-    for (const a of KINDS) {
-      for (const b of KINDS) {
-        const expected = canConnectDirectly(composeNats([carrier, a]), composeNats([carrier, b]));
-        const found = sharedCarrier({ ...carrier, hairpin: true, ports: "random" }, a, b).run();
-        t.equal(found, expected, `${nameOf(a)} and ${nameOf(b)} behind ${nameOf(carrier)}`);
-        t.equal(sharedCarrier({ ...carrier, ports: "random" }, a, b).run(), false, "no hairpin, no meeting");
+    for (const hairpin of [true, false]) {
+      const common = { ...carrier, hairpin, isolated: false };
+      for (const a of [null, ...KINDS]) {
+        for (const b of [null, ...KINDS]) {
+          const [natsA, natsB] = [a, b].map((nat) => (nat ? [nat] : []));
+          const found = lab(natsA ?? [], natsB ?? [], { ...carrier, hairpin, ports: "random" }).run();
+          const expected = canMeetDirectly(reachable(natsA ?? []), reachable(natsB ?? []), common);
+          t.equal(found, expected, `${nameOf(a)} and ${nameOf(b)} behind ${nameOf(carrier)}, hairpin ${hairpin}`);
+        }
       }
     }
   }
+});
+
+test("without datagrams nothing is direct, with IPv6 on both sides everything is", (t) => {
+  const symmetric: NatKind = { mapping: "APDM", filtering: "APDF" };
+  const side = { nats: [symmetric], udp: true };
+  t.equal(canMeetDirectly({ nats: [], udp: true }, { nats: [], udp: false }, null), false);
+  t.equal(canMeetDirectly(side, side, null), false);
+  t.equal(canMeetDirectly({ ...side, ipv6: true }, side, null), false);
+  t.equal(canMeetDirectly({ ...side, ipv6: true }, { ...side, ipv6: true }, null), true);
+  t.equal(canMeetDirectly({ ...side, ipv6: true }, { ...side, ipv6: true, udp: false }, null), false);
 });

@@ -7,7 +7,8 @@ const ms = (value: Spread | null) => (value ? `${Math.round(value.p50)} / ${Math
 /** One page without scripts: the kinds against each other for each round trip, then everything else that was tried. */
 export function htmlPage(cells: readonly PairCell[], kinds: readonly string[], version: string): string {
   const rtts = [...new Set(cells.map(({ rttMs }) => rttMs))];
-  const rest = cells.filter(({ agent, connector }) => !kinds.includes(agent) || !kinds.includes(connector));
+  const inMatrix = new Set(kinds.flatMap((agent) => kinds.map((connector) => `${agent}:${connector}`)));
+  const rest = cells.filter(({ pair }) => !inMatrix.has(pair));
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -39,7 +40,7 @@ ${rest.length > 0 ? others(rest) : ""}
 
 function matrix(cells: readonly PairCell[], kinds: readonly string[], rttMs: number): string {
   const cellOf = (agent: string, connector: string) =>
-    cells.find((cell) => cell.rttMs === rttMs && cell.agent === agent && cell.connector === connector);
+    cells.find((cell) => cell.rttMs === rttMs && cell.pair === `${agent}:${connector}`);
   const name = (kind: string) => quote(kind.toUpperCase().replace("-", " / "));
   return `<h2>${rttMs} ms round trip</h2>
 <table>
@@ -47,13 +48,13 @@ function matrix(cells: readonly PairCell[], kinds: readonly string[], rttMs: num
 ${kinds
   .map(
     (agent) =>
-      `<tr><th>${name(agent)}</th>${kinds.map((connector) => inMatrix(cellOf(agent, connector))).join("")}</tr>`,
+      `<tr><th>${name(agent)}</th>${kinds.map((connector) => matrixCell(cellOf(agent, connector))).join("")}</tr>`,
   )
   .join("\n")}
 </table>`;
 }
 
-function inMatrix(cell: PairCell | undefined): string {
+function matrixCell(cell: PairCell | undefined): string {
   if (!cell) return "<td>not tried</td>";
   return `<td class="${colour(cell)}"><b>${quote(cell.paths)}</b>, ${cell.runs} sessions<small>${quote(cell.types)}</small><small>first byte ${ms(cell.firstByte)}</small>${
     cell.direct ? `<small>direct ${ms(cell.direct)}</small>` : ""
@@ -62,13 +63,13 @@ function inMatrix(cell: PairCell | undefined): string {
 
 function others(cells: readonly PairCell[]): string {
   const row = (cell: PairCell) =>
-    `<tr><td>${quote(cell.agent)}</td><td>${quote(cell.connector)}</td><td>${cell.rttMs}</td><td class="${colour(cell)}"><b>${quote(cell.paths)}</b>, ${cell.runs} sessions${wrong(
+    `<tr><td>${quote(cell.pair)}</td><td>${cell.rttMs}</td><td class="${colour(cell)}"><b>${quote(cell.paths)}</b>, ${cell.runs} sessions${wrong(
       cell,
     )}</td><td>${quote(cell.types)}</td><td>${ms(cell.firstByte)}</td><td>${ms(cell.direct)}</td></tr>`;
   return `<h2>More</h2>
-<p>“open” is a public address; NATs in a row, as with a carrier's NAT, stand with the innermost first.</p>
+<p>“open” is a public address; NATs in a row, as with a carrier's NAT, stand with the innermost first; both sides are behind what stands after @.</p>
 <table>
-<tr><th>agent</th><th>connector</th><th>round trip</th><th>path</th><th>candidates</th><th>first byte</th><th>direct</th></tr>
+<tr><th>agent:connector</th><th>round trip</th><th>path</th><th>candidates</th><th>first byte</th><th>direct</th></tr>
 ${cells.map(row).join("\n")}
 </table>`;
 }

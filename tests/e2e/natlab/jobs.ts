@@ -1,12 +1,12 @@
 import { PROBE_IPS } from "./lab.ts";
 import { runPair } from "./pair-run.ts";
-import { runScenarios, type ScenarioJob } from "./scenarios.ts";
+import { runScenarios, type ScenarioJob } from "./run-scenario.ts";
 import { World } from "./world.ts";
 
 export interface PairJob {
   readonly kind: "pair";
-  readonly agent: string;
-  readonly connector: string;
+  /** As parsePair reads it. */
+  readonly pair: string;
   readonly rttMs: number;
   readonly runs: number;
 }
@@ -37,7 +37,7 @@ async function pair(job: PairJob, say: Say): Promise<void> {
 }
 
 async function verify(job: VerifyJob, say: Say): Promise<void> {
-  const world = await World.begin({ agent: job.nat, connector: "open", rttMs: job.rttMs });
+  const world = await World.begin({ pair: `${job.nat}:open`, rttMs: job.rttMs });
   try {
     await world.lab.station("probe").ask("serveProbes", PROBE_IPS);
     say(await world.lab.station("agent").ask("classify", PROBE_IPS, job.rttMs));

@@ -1,7 +1,8 @@
 /** What has to come out, and whether it did. */
-import { canConnectDirectly, composeNats } from "@adit/sim";
+import { canMeetDirectly, composeNats, type WayOut } from "@adit/sim";
+import { EXTRAS } from "./extras/index.ts";
 import type { PairJob } from "./jobs.ts";
-import { parseLayers } from "./nat-rules.ts";
+import { parsePair, parseSide, type SideKind } from "./kinds.ts";
 import type { PairRun } from "./pair-run.ts";
 import type { NatFindings } from "./probe.ts";
 
@@ -43,7 +44,7 @@ export function judgePair(
 ): Omit<PairCell, keyof PairJob> {
   const runs = results.filter((run): run is PairRun => !("error" in run));
   const problems = results.flatMap((run) => ("error" in run ? [run.error] : []));
-  const expected = expectedPath(job);
+  const expected = expectedPath(job.pair);
   const asExpected = runs.filter(({ path }) => path === expected).length;
   if (asExpected < job.runs)
     problems.push(`the oracle says ${expected}; so it was in ${asExpected} of ${job.runs} runs`);
@@ -74,15 +75,21 @@ export function judgePair(
   };
 }
 
-export function expectedPath({ agent, connector }: { agent: string; connector: string }): "direct" | "relay" {
-  const [a, b] = [composeNats(parseLayers(agent)), composeNats(parseLayers(connector))];
-  return canConnectDirectly(a, b) ? "direct" : "relay";
+export function expectedPath(pair: string): "direct" | "relay" {
+  const { agent, connector, shared } = parsePair(pair);
+  return canMeetDirectly(wayOut(agent), wayOut(connector), shared) ? "direct" : "relay";
+}
+
+/** A side as the oracle sees it, which counts NATs from the outermost in. */
+function wayOut({ layers, extras }: SideKind): WayOut {
+  const blocked = extras.some((name) => "blocksUdp" in EXTRAS[name]);
+  return { nats: [...layers].reverse(), udp: !blocked };
 }
 
 /** Whether the NATs between the prober and the internet are what they are called. */
 export function judgeNat(text: string, found: NatFindings): string[] {
-  const layers = parseLayers(text);
-  const kind = composeNats(layers) ?? { mapping: "EIM", filtering: "EIF" };
+  const { layers } = parseSide(text);
+  const kind = composeNats([...layers].reverse()) ?? { mapping: "EIM", filtering: "EIF" };
   const problems: string[] = [];
   if (found.mapping !== kind.mapping) problems.push(`maps ${found.mapping}, not ${kind.mapping}`);
   if (found.filtering !== kind.filtering) problems.push(`filters ${found.filtering}, not ${kind.filtering}`);

@@ -2,9 +2,12 @@
  * A small internet of network namespaces: a bridge in the lab's own namespace, public hosts and NATs on it, hosts behind the
  * NATs. Made and removed with `ip` and `nft`; needs to run inside what natlab.sh makes, and is alone there.
  */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { LAN, type NatKindOfLab, type NatSetting, natRules, WAN } from "./nat-rules.ts";
+import { ip, run } from "./commands.ts";
+import type { NatKindOfLab } from "./kinds.ts";
+import { HAIRPIN_IN, HAIRPIN_IP, HAIRPIN_OUT, LAN, WAN } from "./nat-rules.ts";
+import { NatOfLab, type Side } from "./side.ts";
 import { Station } from "./station-client.ts";
 import type { WireEnds, WireQuality } from "./wire.ts";
 
@@ -15,85 +18,35 @@ export const PROBE_IPS = [`${PUBLIC_NET}.8`, `${PUBLIC_NET}.9`] as const;
 const BRIDGE = "net0";
 const DEFAULT_BINDING_TIMEOUT_S = 120;
 
-export interface SideOptions {
-  readonly layers: readonly NatKindOfLab[];
-  /** Null: a plain cable. */
+interface Cabling {
   readonly wire: WireQuality | null;
   readonly bindingTimeoutS?: number;
 }
 
-/** A host and the NATs between it and the internet. */
-export interface Side {
-  /** The host's namespace. */
-  readonly host: string;
-  readonly hostIp: string;
-  /** The innermost first. */
-  readonly nats: readonly NatOfLab[];
+export interface SideOptions {
+  readonly layers: readonly NatKindOfLab[];
+  /** Null: on the internet itself. */
+  readonly behind: SharedNat | null;
+  /** Null: a plain cable. Not for what is behind a shared NAT: the wire is that one's. */
+  readonly wire: WireQuality | null;
+  readonly bindingTimeoutS?: number;
+}
+
+/** Where a side, or a NAT, has its outermost device: on the internet, or behind a NAT that several share. */
+interface Place {
+  readonly ip: string;
+  /** Null: on the internet. */
+  readonly behind: SharedNat | null;
+}
+
+/** A NAT that several sides are behind. */
+export interface SharedNat {
+  readonly nat: NatOfLab;
   readonly publicIp: string;
-  /** The namespace whose `wan` is on the internet. */
-  readonly edge: string;
-}
-
-/** One NAT; every change replaces its rules at once. */
-export class NatOfLab {
-  readonly name: string;
-  #setting: NatSetting;
-
-  constructor(name: string, setting: NatSetting) {
-    this.name = name;
-    this.#setting = setting;
-    this.#load();
-  }
-
-  /** Forgets all mappings, as a reboot does. */
-  reboot(): void {
-    this.#setting = { ...this.#setting, generation: this.#setting.generation + 1 };
-    this.#load();
-  }
-
-  /** Datagrams to and from these addresses are dropped without a word, and no others. */
-  block(ips: readonly string[]): void {
-    run("nft", ["-f", "-"], {
-      namespace: this.name,
-      input: [
-        "add table ip block",
-        "delete table ip block",
-        "add table ip block",
-        "add chain ip block arriving { type filter hook prerouting priority -310; }",
-        ...ips.flatMap((ip) => [
-          `add rule ip block arriving ip saddr ${ip} drop`,
-          `add rule ip block arriving ip daddr ${ip} drop`,
-        ]),
-      ].join("\n"),
-    });
-  }
-
-  #load(): void {
-    run("nft", ["-f", "-"], { namespace: this.name, input: natRules(this.#setting) });
-  }
-}
-
-interface RunOptions {
-  readonly namespace?: string;
-  readonly input?: string;
-}
-
-/** Runs a command to its end. @throws with what it said when it fails. */
-function run(command: string, args: readonly string[], { namespace, input }: RunOptions = {}): void {
-  const [file, all] = namespace
-    ? ["nsenter", [`--net=/run/netns/${namespace}`, command, ...args]]
-    : [command, [...args]];
-  const { status, stderr, error } = spawnSync(file as string, all as string[], { input: input ?? "" });
-  if (status !== 0) throw new Error(`${namespace ?? ""} ${command} ${args.join(" ")}: ${error?.message ?? stderr}`);
-}
-
-/** `ip` commands in one namespace, or in the lab's own. */
-function ip(namespace: string | null, lines: readonly string[]): void {
-  try {
-    run("ip", ["-batch", "-"], { input: lines.join("\n"), ...(namespace ? { namespace } : {}) });
-  } catch (error) {
-    throw new Error(`${(error as Error).message.trim()} of:\n${lines.join("\n")}`);
-  }
+  /** The first three bytes of its inside's addresses. */
+  readonly net: string;
+  readonly isolated: boolean;
+  guests: number;
 }
 
 const macOf = (address: string) =>
@@ -126,38 +79,95 @@ export class Lab {
   /** What can only be done when the wires are there. */
   readonly #later: (() => void)[] = [];
 
-  side(name: string, { layers, wire, bindingTimeoutS = DEFAULT_BINDING_TIMEOUT_S }: SideOptions): Side {
+  /** A NAT for several sides to be behind. */
+  sharedNat(
+    name: string,
+    kind: NatKindOfLab,
+    { wire, bindingTimeoutS = DEFAULT_BINDING_TIMEOUT_S }: Cabling,
+  ): SharedNat {
+    const publicIp = `${PUBLIC_NET}.${++this.#sides * 10}`;
+    const net = "100.99.0";
+    this.#addNamespace(name);
+    this.#plugIn(name, publicIp, wire);
+    this.#later.push(() => this.#address(name, [publicIp]));
+    const nat = this.#startNat(name, kind, { externalIp: publicIp, insideIp: `${net}.1`, bindingTimeoutS });
+    return { nat, publicIp, net, isolated: kind.isolated, guests: 0 };
+  }
+
+  side(name: string, { layers, behind, wire, bindingTimeoutS = DEFAULT_BINDING_TIMEOUT_S }: SideOptions): Side {
     const index = ++this.#sides;
-    const publicIp = `${PUBLIC_NET}.${index * 10}`;
+    const place: Place = { ip: behind ? `${behind.net}.${index * 10}` : `${PUBLIC_NET}.${index * 10}`, behind };
     const lan = (layer: number) => (layer === 0 ? `192.168.${index}` : `100.64.${index * 10 + layer}`);
-    const nats: NatOfLab[] = [];
     const names = layers.map((_, layer) => `${name}-nat${layer}`);
     const edge = names.at(-1) ?? name;
     for (const namespace of [name, ...names]) this.#addNamespace(namespace);
-    this.#plugIn(edge, publicIp, wire);
-    names.forEach((nat, layer) => {
+    this.#settle(edge, place, layers.length === 0, wire);
+    const nats = layers.map((kind, layer) => {
+      const nat = names[layer] as string;
+      const externalIp = layer === layers.length - 1 ? place.ip : `${lan(layer + 1)}.2`;
+      const made = this.#startNat(nat, kind, { externalIp, insideIp: `${lan(layer)}.1`, bindingTimeoutS });
       const inside = names[layer - 1] ?? name;
-      const insideDevice = layer === 0 ? "eth0" : WAN;
-      ip(nat, [
-        `link add ${LAN} type bridge forward_delay 0`,
-        `link add port0 type veth peer name ${insideDevice} netns ${inside}`,
-        `link set port0 master ${LAN}`,
-        "link set port0 up",
-        `link set ${LAN} up`,
-        `addr add ${lan(layer)}.1/24 dev ${LAN}`,
-      ]);
-      ip(inside, [
-        `addr add ${lan(layer)}.2/24 dev ${insideDevice}`,
-        `link set ${insideDevice} up`,
-        `route add default via ${lan(layer)}.1`,
-      ]);
-      run("sysctl", ["-qw", "net.ipv4.ip_forward=1", ...conntrackTimeouts(bindingTimeoutS)], { namespace: nat });
-      const kind = layers[layer] as NatKindOfLab;
-      const externalIp = layer === layers.length - 1 ? publicIp : `${lan(layer + 1)}.2`;
-      nats.push(new NatOfLab(nat, { ...kind, externalIp, generation: 1, bindingTimeoutS }));
+      this.#connectInside(nat, `${lan(layer)}`, inside, layer === 0 ? "eth0" : WAN, `${lan(layer)}.2`, false);
+      return made;
     });
-    this.#later.push(() => this.#address(edge, [publicIp]));
-    return { host: name, hostIp: layers.length === 0 ? publicIp : `${lan(0)}.2`, nats, publicIp, edge };
+    const hostIp = layers.length === 0 ? place.ip : `${lan(0)}.2`;
+    return { host: name, hostIp, nats, publicIp: behind ? behind.publicIp : place.ip, edge };
+  }
+
+  /** Gives the outermost device its place. */
+  #settle(edge: string, { ip: address, behind }: Place, isHost: boolean, wire: WireQuality | null): void {
+    if (behind) {
+      const device = isHost ? "eth0" : WAN;
+      this.#connectInside(behind.nat.name, behind.net, edge, device, address, behind.isolated, behind.guests++);
+    } else {
+      this.#plugIn(edge, address, wire);
+      this.#later.push(() => this.#address(edge, [address]));
+    }
+  }
+
+  #startNat(
+    name: string,
+    kind: NatKindOfLab,
+    at: { readonly externalIp: string; readonly insideIp: string; readonly bindingTimeoutS: number },
+  ): NatOfLab {
+    const { externalIp, insideIp, bindingTimeoutS } = at;
+    ip(name, [
+      `link add ${LAN} type bridge forward_delay 0`,
+      `link set ${LAN} up`,
+      `addr add ${insideIp}/24 dev ${LAN}`,
+    ]);
+    run("sysctl", ["-qw", "net.ipv4.ip_forward=1", ...conntrackTimeouts(bindingTimeoutS)], { namespace: name });
+    if (kind.hairpin) layHairpin(name);
+    return new NatOfLab(name, { ...kind, externalIp, generation: 1, bindingTimeoutS });
+  }
+
+  /** A cable from a NAT's inside to who is there. */
+  #connectInside(
+    nat: string,
+    net: string,
+    inside: string,
+    device: string,
+    address: string,
+    isolated: boolean,
+    port = 0,
+  ): void {
+    ip(nat, [
+      `link add port${port} type veth peer name ${device} netns ${inside}`,
+      `link set port${port} master ${LAN}`,
+      ...(isolated ? [`link set port${port} type bridge_slave isolated on`] : []),
+      `link set port${port} up`,
+    ]);
+    ip(inside, [`addr add ${address}/24 dev ${device}`, `link set ${device} up`, `route add default via ${net}.1`]);
+  }
+
+  /** Drops, or lets through, what goes in and out of a namespace other than to itself: rules of nft, the first that decides counts. */
+  nft(namespace: string, table: string, ...rules: readonly string[]): void {
+    const chain = (hook: string, self: string) =>
+      `chain ${hook} { type filter hook ${hook} priority -320; ${self} lo accept\n${rules.join("\n")}\n }`;
+    run("nft", ["-f", "-"], {
+      namespace,
+      input: `table inet ${table} {\n${chain("prerouting", "iifname")}\n${chain("output", "oifname")}\n}`,
+    });
   }
 
   /** To be called once, when everything that has a wire is there. */
@@ -262,3 +272,18 @@ const conntrackTimeouts = (seconds: number) => [
   `net.netfilter.nf_conntrack_udp_timeout=${seconds}`,
   `net.netfilter.nf_conntrack_udp_timeout_stream=${seconds}`,
 ];
+
+/** See {@link HAIRPIN_OUT}. What comes in again has the NAT's own address as its source. */
+function layHairpin(namespace: string): void {
+  const mac = macOf(HAIRPIN_IP);
+  ip(namespace, [
+    `link add ${HAIRPIN_OUT} type veth peer name ${HAIRPIN_IN}`,
+    `link set ${HAIRPIN_IN} address ${mac}`,
+    `link set ${HAIRPIN_IN} up`,
+    `link set ${HAIRPIN_OUT} up`,
+    `route add ${HAIRPIN_IP} dev ${HAIRPIN_OUT}`,
+    `neigh replace ${HAIRPIN_IP} lladdr ${mac} dev ${HAIRPIN_OUT} nud permanent`,
+  ]);
+  const settings = ["accept_local=1", "rp_filter=0"].map((setting) => `net.ipv4.conf.${HAIRPIN_IN}.${setting}`);
+  run("sysctl", ["-qw", "net.ipv4.conf.all.rp_filter=0", ...settings], { namespace });
+}

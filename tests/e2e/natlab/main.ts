@@ -1,14 +1,16 @@
 /** npm run natlab: hands the work to labs beside each other, judges what comes back, and prints it. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { EXTRAS } from "./extras/index.ts";
 import { htmlPage } from "./html.ts";
 import type { Job } from "./jobs.ts";
 import { judgeNat, judgePair, type PairCell } from "./judge.ts";
+import { parsePair } from "./kinds.ts";
 import { LabProcess } from "./lab-process.ts";
-import { parseLayers } from "./nat-rules.ts";
 import type { PairRun } from "./pair-run.ts";
 import type { NatFindings } from "./probe.ts";
-import { SCENARIOS, type ScenarioRun } from "./scenarios.ts";
+import { SCENARIOS } from "./scenarios/index.ts";
+import type { ScenarioRun } from "./scenarios/scenario.ts";
 import { pairTable, scenarioTable } from "./table.ts";
 
 const help = () => `Usage: npm run natlab -- [options]
@@ -17,8 +19,10 @@ Real NATs (network namespaces and nftables), the real programs, and what came of
 no result counts before the NATs are what they are called. Then each pair, agent:connector, is tried and compared with the
 oracle of packages/sim. Exit status 1 when something is not as it has to be.
 
-  --pair AGENT:CONNECTOR   this pair alone; may be repeated. A side is "open", or a NAT like eim-apdf, apdm-adf-sequential,
-                           eim-adf-hashed, or several NATs, the innermost first: eim-eif/apdm-apdf
+  --pair PAIR              this pair alone; may be repeated. A pair is AGENT:CONNECTOR, or AGENT:CONNECTOR@NAT when both are behind
+                           that NAT. A side is "open", or a NAT like eim-apdf, apdm-adf-sequential, eim-adf-hashed, or several NATs,
+                           the innermost first: eim-eif/apdm-apdf; then what else there is about it: +${Object.keys(EXTRAS).join(", +")}.
+                           A NAT may also be -hairpin and -isolated: eim-apdf:open@eim-adf-hairpin-isolated
   --runs N                 sessions a pair and round trip (default 10)
   --rtt MS                 round trip between any two, may be repeated (default 0 and 40)
   --fast                   what CI runs: all kinds probed, ${FAST.length} pairs, 1 run, 1 scenario; less than a minute
@@ -43,6 +47,12 @@ const EXTRA = [
   "eim-eif/eim-apdf:eim-eif/eim-apdf",
   "eim-eif/apdm-apdf:eim-adf",
   "eim-eif/apdm-apdf:eim-apdf",
+  "open:open@eim-apdf",
+  "open:open@eim-apdf-isolated",
+  "open:open@eim-apdf-hairpin-isolated",
+  "open:eim-apdf@eim-apdf",
+  "eim-apdf:eim-apdf@eim-adf",
+  "eim-apdf:eim-apdf@eim-adf-hairpin",
 ];
 const FAST = ["eim-apdf:eim-apdf", "apdm-apdf:eim-eif", "eim-adf:apdm-adf", "apdm-apdf:apdm-apdf"];
 
@@ -80,18 +90,16 @@ function plan(): Plan {
   const rtts = (given.rtt ?? (given.fast ? ["0"] : ["0", "40"])).map((rtt) => whole("rtt", rtt, 0));
   if (given.scenario) return { jobs: scenarioJobs(given.scenario, given.runs ? runs : 1, rtts), complete: false };
   const pairs = given.pair ?? (given.fast ? FAST : [...MATRIX, ...EXTRA]);
-  const sides = pairs.map((text) => {
-    const [agent, connector, ...more] = text.split(":");
-    if (!agent || !connector || more.length > 0) throw new RangeError(`--pair ${text}: AGENT:CONNECTOR was expected`);
-    parseLayers(agent);
-    parseLayers(connector);
-    return { agent, connector };
+  const sides = pairs.flatMap((text) => {
+    const { agent, connector } = parsePair(text);
+    return [agent, connector];
   });
-  const kinds = given.fast ? KINDS : [...new Set(sides.flatMap(({ agent, connector }) => [agent, connector]))];
+  const probed = sides.filter(({ extras }) => extras.length === 0).map(({ text }) => text);
+  const kinds = given.fast ? KINDS : [...new Set(probed)];
   return {
     jobs: [
       ...kinds.map((nat) => ({ kind: "verify" as const, nat, rttMs: 0 })),
-      ...rtts.flatMap((rttMs) => sides.map((side) => ({ kind: "pair" as const, ...side, rttMs, runs }))),
+      ...rtts.flatMap((rttMs) => pairs.map((pair) => ({ kind: "pair" as const, pair, rttMs, runs }))),
       ...(given.fast ? scenarioJobs(["direct-blocked"], 1, [0], 20_000_000) : []),
     ],
     complete: given.pair === undefined && !given.fast,
@@ -122,7 +130,7 @@ function finished(job: Job, results: readonly unknown[], failure: string | null)
       ...job,
       ...judgePair(job, results as (PairRun | { error: string })[], given.fast ? FAST_PATIENCE : 1),
     };
-    words = `${job.agent}:${job.connector} at ${job.rttMs} ms: ${cell.paths}, ${cell.types}`;
+    words = `${job.pair} at ${job.rttMs} ms: ${cell.paths}, ${cell.types}`;
     found.push(...cell.problems);
     cells.push(cell);
   } else {
@@ -179,8 +187,7 @@ function recall(): void {
   cells.push(...earlier.cells.filter((cell) => cell.problems.length === 0));
 }
 
-const same = (a: { agent: string; connector: string; rttMs: number }, b: typeof a) =>
-  a.agent === b.agent && a.connector === b.connector && a.rttMs === b.rttMs;
+const same = (a: { pair: string; rttMs: number }, b: typeof a) => a.pair === b.pair && a.rttMs === b.rttMs;
 
 try {
   await main();

@@ -5,18 +5,10 @@
  * writes down which internal endpoint the external port belongs to, and to whom it sent. What comes in is never tracked:
  * it is checked against those notes and rewritten by them. (With `dnat`, a tracked datagram from outside would give the
  * internal endpoint's answer the port it came to, and an endpoint-dependent mapping would look like an independent one.)
- * Only what goes out keeps a mapping alive (RFC 4787 §4.3, REQ-6).
+ * Only what goes out keeps a mapping alive (RFC 4787 §4.3, REQ-6). TCP is translated by the kernel alone: connections from inside.
  */
-import type { NatFiltering, NatMapping } from "@adit/sim";
-
-export type NatPorts = "preserving" | "hashed" | "random" | "sequential";
-
-export interface NatKindOfLab {
-  readonly mapping: Exclude<NatMapping, "ADM">;
-  readonly filtering: NatFiltering;
-  /** EIM: preserving, or hashed (some other port, the same until a reboot). APDM: random, or sequential. */
-  readonly ports: NatPorts;
-}
+import type { NatFiltering } from "@adit/sim";
+import type { NatKindOfLab, NatPorts } from "./kinds.ts";
 
 export interface NatSetting extends NatKindOfLab {
   readonly externalIp: string;
@@ -28,6 +20,13 @@ export interface NatSetting extends NatKindOfLab {
 /** The interfaces of a NAT's namespace. */
 export const WAN = "wan";
 export const LAN = "lan";
+/**
+ * A cable from the NAT to itself, for hairpinning: what comes from inside for the external address is sent out here as if to
+ * {@link HAIRPIN_IP}, translated like all that goes out, and comes in at the other end like all that comes in.
+ */
+export const HAIRPIN_OUT = "hair-out";
+export const HAIRPIN_IN = "hair-in";
+export const HAIRPIN_IP = "198.18.0.1";
 
 /** Replaces the whole ruleset in one transaction, so all notes are forgotten too. */
 export function natRules(nat: NatSetting): string {
@@ -45,7 +44,9 @@ table ip nat {
   chain before_tracking {
     type filter hook prerouting priority raw; policy accept;
     iifname "${LAN}" ct zone set ${nat.generation}
-    iifname != "${WAN}" accept
+${nat.hairpin ? `    iifname "${LAN}" ip daddr ${nat.externalIp} ip protocol udp ip daddr set ${HAIRPIN_IP}` : ""}
+    iifname != { "${WAN}", "${HAIRPIN_IN}" } accept
+    ip protocol tcp ct zone set ${nat.generation} accept
     ip protocol != udp drop
 ${FILTER[nat.filtering]}
     notrack ip daddr set udp dport map @internal_ip udp dport set udp dport map @internal_port accept
@@ -53,17 +54,24 @@ ${FILTER[nat.filtering]}
   }
   chain forward {
     type filter hook forward priority filter; policy drop;
-    iifname "${LAN}" oifname "${WAN}" ip protocol udp accept
-    iifname "${WAN}" oifname "${LAN}" accept
+    iifname "${LAN}" oifname "${LAN}" accept comment "bridged; it comes by here where br_netfilter is loaded"
+    iifname "${LAN}" oifname { "${WAN}", "${HAIRPIN_OUT}" } ip protocol { udp, tcp } accept
+    iifname "${WAN}" oifname "${LAN}" ip protocol tcp ct state established accept
+    iifname { "${WAN}", "${HAIRPIN_IN}" } oifname "${LAN}" ip protocol udp accept
   }
   chain input { type filter hook input priority filter; policy drop; }
   chain translate {
     type nat hook postrouting priority srcnat; policy accept;
-    oifname "${WAN}" ip protocol udp ${TRANSLATION[nat.ports](nat)}
+    oifname { "${WAN}", "${HAIRPIN_OUT}" } ip protocol udp ${TRANSLATION[nat.ports](nat)}
+    oifname "${WAN}" ip protocol tcp snat to ${nat.externalIp}
+  }
+  chain through_hairpin {
+    type filter hook postrouting priority srcnat + 5; policy accept;
+    oifname "${HAIRPIN_OUT}" ip daddr set ${nat.externalIp}
   }
   chain remember {
     type filter hook postrouting priority srcnat + 10; policy accept;
-    oifname "${WAN}" ip protocol udp \\
+    oifname { "${WAN}", "${HAIRPIN_OUT}" } ip protocol udp \\
       update @internal_ip { udp sport : ct original ip saddr } \\
       update @internal_port { udp sport : ct original proto-src } \\
       update @sent_to_ip { udp sport . ip daddr } \\
@@ -83,7 +91,7 @@ const TRANSLATION: Record<NatPorts, (nat: NatSetting) => string> = {
   preserving: ({ externalIp }) => `snat to ${externalIp}`,
   hashed: ({ externalIp, generation }) =>
     `snat to ${externalIp} : jhash ip saddr . udp sport mod 60000 seed ${generation} offset 4000`,
-  random: () => "masquerade random,fully-random",
+  random: ({ externalIp }) => `snat to ${externalIp} fully-random`,
   // By way of a map, because a number from numgen itself has the machine's byte order, not the port's.
   sequential: ({ externalIp }) =>
     `snat to ${externalIp} : numgen inc mod ${SEQUENCE} map { ${Array.from({ length: SEQUENCE }, (_, i) => `${i} : ${20_000 + i}`).join(", ")} }`,
@@ -91,27 +99,3 @@ const TRANSLATION: Record<NatPorts, (nat: NatSetting) => string> = {
 
 /** Sequential ports start over after so many. */
 const SEQUENCE = 4000;
-
-const KIND = /^(eim|apdm)-(eif|adf|apdf)(?:-(preserving|hashed|random|sequential))?$/;
-
-/**
- * One side's way to the internet as text: `open` (a public address: no layers), one NAT like `apdm-apdf` or
- * `eim-adf-hashed`, or several, the innermost first: `eim-apdf/apdm-adf`.
- * @throws RangeError with what was expected.
- */
-export function parseLayers(text: string): readonly NatKindOfLab[] {
-  if (text === "open") return [];
-  return text.split("/").map((layer) => {
-    const found = KIND.exec(layer);
-    if (!found) {
-      throw new RangeError(
-        `"${layer}": open, or eim|apdm, then -eif, -adf or -apdf, then optionally -preserving, -hashed, -random or -sequential was expected`,
-      );
-    }
-    const mapping = found[1] === "eim" ? "EIM" : "APDM";
-    const ports = (found[3] ?? (mapping === "EIM" ? "preserving" : "random")) as NatPorts;
-    if ((mapping === "EIM") !== (ports === "preserving" || ports === "hashed"))
-      throw new RangeError(`"${layer}": ${mapping} does not go with ${ports} ports`);
-    return { mapping, filtering: found[2]?.toUpperCase() as NatFiltering, ports };
-  });
-}

@@ -1,13 +1,12 @@
 import { type PairCell, type Spread, spread } from "./judge.ts";
-import type { ScenarioRun } from "./scenarios.ts";
+import type { ScenarioRun } from "./scenarios/scenario.ts";
 
 const ms = (value: Spread | null) => (value ? `${Math.round(value.p50)}/${Math.round(value.p95)}` : "-");
 
 export function pairTable(cells: readonly PairCell[]): string {
   return table(
     [
-      "agent",
-      "connector",
+      "agent:connector",
       "rtt ms",
       "runs",
       "oracle",
@@ -19,8 +18,7 @@ export function pairTable(cells: readonly PairCell[]): string {
       "",
     ],
     cells.map((cell) => [
-      cell.agent,
-      cell.connector,
+      cell.pair,
       String(cell.rttMs),
       String(cell.runs),
       cell.expected,

@@ -2,9 +2,11 @@
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, openSync, rmSync } from "node:fs";
 import { epochMs } from "../tool/gaps.ts";
-import { Lab, PROBE_IPS, RELAY_IP, type Side } from "./lab.ts";
-import { type NatKindOfLab, parseLayers } from "./nat-rules.ts";
+import { EXTRAS } from "./extras/index.ts";
+import { type PairKind, parsePair, parseSide, type SideKind } from "./kinds.ts";
+import { Lab, PROBE_IPS, RELAY_IP, type SharedNat } from "./lab.ts";
 import { adit, Program, tool } from "./programs.ts";
+import type { Side } from "./side.ts";
 import type { WireQuality } from "./wire.ts";
 
 export const SERVICE = "127.0.0.1:8080";
@@ -14,9 +16,8 @@ const INTERMEDIATE = `${RELAY_IP}:4433`;
 const UP_MS = 15_000;
 
 export interface WorldOptions {
-  /** As parseLayers reads them. */
-  readonly agent: string;
-  readonly connector: string;
+  /** As parsePair reads it. */
+  readonly pair: string;
   /** Between any two; 0: plain cables, no wires. */
   readonly rttMs: number;
   readonly bindingTimeoutS?: number;
@@ -46,8 +47,12 @@ export class World {
   readonly lab: Lab;
   readonly agentSide: Side;
   readonly connectorSide: Side;
+  /** The second uplink. */
+  readonly cellSide: Side | null;
   readonly directory: string;
   readonly options: WorldOptions;
+  readonly kind: PairKind;
+  readonly #shared: SharedNat | null;
   readonly #programs: Program[] = [];
   readonly #agentId: string;
   agent: Program | null = null;
@@ -61,12 +66,18 @@ export class World {
     const wire = this.wireQuality;
     this.lab.publicHost("relay", [RELAY_IP], wire);
     this.lab.publicHost("probe", PROBE_IPS, wire);
-    const { bindingTimeoutS } = options;
-    const side = (name: string, layers: readonly NatKindOfLab[]) =>
-      this.lab.side(name, { layers, wire, ...(bindingTimeoutS === undefined ? {} : { bindingTimeoutS }) });
-    this.agentSide = side("agent", parseLayers(options.agent));
-    this.connectorSide = side("connector", parseLayers(options.connector));
-    if (options.secondUplink) side("cell", parseLayers(options.secondUplink));
+    const cabling = {
+      wire,
+      ...(options.bindingTimeoutS === undefined ? {} : { bindingTimeoutS: options.bindingTimeoutS }),
+    };
+    this.kind = parsePair(options.pair);
+    const { agent, connector, shared } = this.kind;
+    this.#shared = shared ? this.lab.sharedNat("shared-nat", shared, cabling) : null;
+    const side = (name: string, { layers }: SideKind, behind: SharedNat | null) =>
+      this.lab.side(name, { layers, behind, ...cabling });
+    this.agentSide = side("agent", agent, this.#shared);
+    this.connectorSide = side("connector", connector, this.#shared);
+    this.cellSide = options.secondUplink ? side("cell", parseSide(options.secondUplink), null) : null;
     this.#agentId = spawnSync(adit("agent")[0] as string, ["id", "--state-dir", `${this.directory}/agent`], {
       encoding: "utf8",
     }).stdout.trim();
@@ -77,6 +88,7 @@ export class World {
     const world = new World(options);
     try {
       await world.lab.up();
+      await world.#applyExtras();
       const file = `${world.directory}/file`;
       spawnSync("head", ["-c", String(options.fileBytes ?? 65_536), "/dev/urandom"], {
         stdio: ["ignore", openSync(file, "w"), "inherit"],
@@ -90,6 +102,11 @@ export class World {
       await world.end();
       throw error;
     }
+  }
+
+  async #applyExtras(): Promise<void> {
+    for (const name of this.kind.agent.extras) await EXTRAS[name].apply(this.lab, this.agentSide);
+    for (const name of this.kind.connector.extras) await EXTRAS[name].apply(this.lab, this.connectorSide);
   }
 
   /** One wire's part: a way crosses two of them, there and back. */
@@ -181,9 +198,10 @@ export class World {
     return [this.agent, this.connector, this.intermediate].map((program) => program?.tail ?? "").join("\n");
   }
 
-  /** Both NATs forget everything: what one run mapped does not help the next. */
+  /** All NATs forget everything: what one run mapped does not help the next. */
   rebootNats(): void {
     for (const nat of [...this.agentSide.nats, ...this.connectorSide.nats]) nat.reboot();
+    this.#shared?.nat.reboot();
   }
 
   async end(): Promise<void> {

@@ -1,0 +1,17 @@
+/** What a side may have beside its NATs, one a file: `eim-apdf+no-udp`. */
+import type { Lab } from "../lab.ts";
+import type { Side } from "../side.ts";
+import { noUdp } from "./no-udp.ts";
+import { only443 } from "./only-443.ts";
+
+export interface Extra {
+  readonly words: string;
+  /** Once, when the network stands and before any program runs. */
+  apply(lab: Lab, side: Side): Promise<void> | void;
+  /** No UDP gets through: nothing can be direct. */
+  readonly blocksUdp?: boolean;
+}
+
+export const EXTRAS = { "no-udp": noUdp, "only-443": only443 } as const satisfies Record<string, Extra>;
+
+export type ExtraName = keyof typeof EXTRAS;

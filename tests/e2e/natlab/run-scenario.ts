@@ -1,0 +1,95 @@
+/** Runs a scenario: the network changes under a transfer, and what the application saw of it comes out. */
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { epochMs, type Gap } from "../tool/gaps.ts";
+import { type LogLine, type Program, tool } from "./programs.ts";
+import { SCENARIOS } from "./scenarios/index.ts";
+import type { Scenario, ScenarioRun } from "./scenarios/scenario.ts";
+import { LOCAL, World } from "./world.ts";
+
+export interface ScenarioJob {
+  readonly kind: "scenario";
+  readonly name: string;
+  readonly rttMs: number;
+  readonly runs: number;
+  readonly sizeBytes: number;
+}
+
+/** The agent's side and the connector's; hashed, so that a reboot brings other ports. */
+const PAIR = "eim-apdf-hashed:eim-adf-hashed";
+/** The transfer's speed, so that the change comes in its middle. */
+const RATE_BYTES_PER_S = 20_000_000;
+const CHANGE_AT = 0.3;
+const DIRECT_MS = 10_000;
+/** Attempts at direct are spaced with a growing backoff. */
+const DIRECT_AGAIN_MS = 45_000;
+const TRANSFER_MS = 90_000;
+
+export async function runScenarios(job: ScenarioJob, say: (result: object) => void): Promise<void> {
+  const scenario = SCENARIOS[job.name];
+  if (!scenario) throw new Error(`no such scenario: ${job.name}`);
+  for (let run = 0; run < job.runs; run++) {
+    const world = await World.begin({
+      pair: PAIR,
+      rttMs: job.rttMs,
+      fileBytes: Math.min(job.sizeBytes, scenario.maxBytes ?? job.sizeBytes),
+      rateBytesPerS: RATE_BYTES_PER_S,
+      ...scenario.world,
+    });
+    try {
+      await world.startConnector();
+      const agent = world.startAgent();
+      const direct = (line: LogLine) => line.to === "direct" || line.path === "direct";
+      if (!(await agent.line(direct, DIRECT_MS)) && !scenario.relayWillDo) throw new Error("not direct to begin with");
+      say(await (scenario.instead?.(world) ?? transfer(world, scenario, agent)));
+    } catch (error) {
+      say({
+        error: `${(error as Error).message}\n${world.tails}`,
+      });
+    } finally {
+      await world.end();
+    }
+  }
+}
+
+interface Done extends LogLine {
+  readonly sha256: string;
+  readonly gaps: readonly Gap[];
+}
+
+async function transfer(world: World, scenario: Scenario, agent: Program): Promise<ScenarioRun> {
+  const url = `http://${LOCAL.host}:${LOCAL.port}/file`;
+  const download = world.start("agent", "download", tool("get", "--url", url, "--timeout", String(TRANSFER_MS)));
+  const expected = createHash("sha256")
+    .update(readFileSync(`${world.directory}/file`))
+    .digest("hex");
+  const bytes = (world.options.fileBytes ?? 0) * CHANGE_AT;
+  await download.expect("progress", TRANSFER_MS, (line) => Number(line.bytes) >= bytes);
+  const changedMs = epochMs();
+  await scenario.change(world);
+  const wholeMs = epochMs();
+  const done = (await download.expect("done", TRANSFER_MS)) as Done;
+  if (done.sha256 !== expected) throw new Error(`the transfer has the hash ${done.sha256} instead of ${expected}`);
+  const left = agent.lines.some((line) => line.event === "path-changed" && line.timeMs >= changedMs);
+  const back = left ? await directAgain(world, agent, changedMs) : null;
+  const session = await world.session();
+  if (!session) throw new Error("the session is gone");
+  return {
+    gapMs: Math.max(0, ...done.gaps.filter(({ atMs, ms }) => atMs + ms >= changedMs).map(({ ms }) => ms)),
+    directAgainMs: back === null ? null : Math.max(0, back - (back < wholeMs ? changedMs : wholeMs)),
+    handshakes: session.handshakes,
+    path: session.path,
+  };
+}
+
+/** When the session was on a direct path for good. */
+async function directAgain(world: World, agent: Program, changedMs: number): Promise<number> {
+  const isChange = (line: LogLine) => line.event === "path-changed" && line.timeMs >= changedMs;
+  const deadlineMs = epochMs() + DIRECT_AGAIN_MS;
+  for (;;) {
+    const last = agent.lines.findLast(isChange);
+    if (last?.to === "direct" && (await world.session())?.path === "direct") return last.timeMs;
+    if (epochMs() > deadlineMs) throw new Error(`not direct again within ${DIRECT_AGAIN_MS} ms`);
+    await agent.line((line) => isChange(line) && line !== last && line.timeMs >= (last?.timeMs ?? 0), 1000);
+  }
+}

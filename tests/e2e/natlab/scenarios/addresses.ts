@@ -1,0 +1,18 @@
+import type { Side } from "../side.ts";
+import type { World } from "../world.ts";
+import type { Scenario } from "./scenario.ts";
+
+/** A host gets another address in its own network. */
+export const agentAddress: Scenario = { change: (world) => changeAddress(world, world.agentSide) };
+export const connectorAddress: Scenario = { change: (world) => changeAddress(world, world.connectorSide) };
+
+function changeAddress({ lab }: World, side: Side): void {
+  const net = side.hostIp.split(".").slice(0, 3).join(".");
+  // Away with the old one first: it takes all others of its prefix with it.
+  lab.ip(
+    side.host,
+    `addr delete ${net}.2/24 dev eth0`,
+    `addr add ${net}.3/24 dev eth0`,
+    `route add default via ${net}.1`,
+  );
+}

@@ -1,0 +1,13 @@
+import type { Scenario } from "./scenario.ts";
+
+/** From Wi-Fi to cell: one interface is gone, another appears, behind another NAT. */
+export const agentRoams: Scenario = {
+  world: { secondUplink: "eim-apdf-hashed" },
+  change({ lab, cellSide }) {
+    if (!cellSide) throw new Error("a second uplink was expected");
+    const net = cellSide.hostIp.split(".").slice(0, 3).join(".");
+    lab.ip("agent", "link delete eth0");
+    lab.ip("cell", "link set eth0 netns agent");
+    lab.ip("agent", `addr add ${cellSide.hostIp}/24 dev eth0`, "link set eth0 up", `route add default via ${net}.1`);
+  },
+};

@@ -1,0 +1,4 @@
+import { blockFor, type Scenario } from "./scenario.ts";
+
+/** The peer's address is unreachable for a while, the relay is not. */
+export const directBlocked: Scenario = { change: (world) => blockFor(world, [world.connectorSide.publicIp]) };

@@ -1,0 +1,31 @@
+import { LOCAL, type World } from "../world.ts";
+import type { Scenario, ScenarioRun } from "./scenario.ts";
+
+/** Nothing moves for ten times as long as the NATs keep a mapping that is not used. */
+export const idle = idleScenario(20);
+/** The same with NATs that forget within two seconds: quicker to try, and harder than any real one. */
+export const idleShort = idleScenario(2);
+
+function idleScenario(bindingTimeoutS: number): Scenario {
+  return {
+    world: { bindingTimeoutS },
+    maxBytes: 1,
+    change: () => {},
+    instead: (world) => stayIdle(world, 10 * bindingTimeoutS * 1000),
+  };
+}
+
+async function stayIdle(world: World, idleMs: number): Promise<ScenarioRun> {
+  const before = await world.session();
+  await Bun.sleep(idleMs);
+  const after = await world.session();
+  if (!after || !before) throw new Error("the session is gone");
+  const { connectedMs, firstByteMs } = await world.lab
+    .station("agent")
+    .ask("firstByte", LOCAL.host, LOCAL.port, "/hello", 10_000);
+  if (after.path !== "direct" || after.migrations !== before.migrations)
+    throw new Error(
+      `after ${idleMs} ms: ${after.path}, ${after.migrations - before.migrations} path changes: ${after.reason}`,
+    );
+  return { gapMs: firstByteMs - connectedMs, directAgainMs: null, handshakes: after.handshakes, path: after.path };
+}

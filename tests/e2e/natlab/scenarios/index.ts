@@ -1,0 +1,27 @@
+/** All that may happen to a network, by name. */
+import { agentAddress, connectorAddress } from "./addresses.ts";
+import { agentRoams } from "./agent-roams.ts";
+import { lossy20, satellite450, slow5mbit } from "./bad-networks.ts";
+import { directBlocked } from "./direct-blocked.ts";
+import { idle, idleShort } from "./idle.ts";
+import { intermediateRestart } from "./intermediate-restart.ts";
+import { linkOut } from "./link-out.ts";
+import { agentNatReboot, bothNatsReboot, connectorNatReboot } from "./nat-reboots.ts";
+import type { Scenario } from "./scenario.ts";
+
+export const SCENARIOS: Readonly<Record<string, Scenario>> = {
+  "agent-address": agentAddress,
+  "connector-address": connectorAddress,
+  "agent-roams": agentRoams,
+  "agent-nat-reboot": agentNatReboot,
+  "connector-nat-reboot": connectorNatReboot,
+  "both-nats-reboot": bothNatsReboot,
+  "link-out": linkOut,
+  "direct-blocked": directBlocked,
+  "intermediate-restart": intermediateRestart,
+  "lossy-20": lossy20,
+  "satellite-450": satellite450,
+  "slow-5mbit": slow5mbit,
+  idle,
+  "idle-short": idleShort,
+};

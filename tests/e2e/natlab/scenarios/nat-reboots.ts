@@ -1,0 +1,6 @@
+import type { Scenario } from "./scenario.ts";
+
+/** All mappings are lost, and the new ones have other ports. */
+export const agentNatReboot: Scenario = { change: ({ agentSide }) => agentSide.nats[0]?.reboot() };
+export const connectorNatReboot: Scenario = { change: ({ connectorSide }) => connectorSide.nats[0]?.reboot() };
+export const bothNatsReboot: Scenario = { change: (world) => world.rebootNats() };

@@ -1,0 +1,38 @@
+import type { WireQuality } from "../wire.ts";
+import type { World, WorldOptions } from "../world.ts";
+
+/** The network changes under a transfer. */
+export interface Scenario {
+  readonly world?: Partial<WorldOptions>;
+  /** Does the change, and returns when the network is whole again (which may be at once). */
+  change(world: World): Promise<void> | void;
+  /** For networks that would take too long for the whole file. */
+  readonly maxBytes?: number;
+  /** Being direct is not what it is about. */
+  readonly relayWillDo?: boolean;
+  /** A transfer is not what it is about: what is done in its place, once the session is direct. */
+  readonly instead?: (world: World) => Promise<ScenarioRun>;
+}
+
+export interface ScenarioRun {
+  /** The longest silence that the application saw, from the change on. For `idle`: the time to the first byte afterwards. */
+  readonly gapMs: number;
+  /** From the change (or from its end, where it has one) to direct; null when the session never left the direct path. */
+  readonly directAgainMs: number | null;
+  readonly handshakes: number;
+  readonly path: string;
+}
+
+/** Nothing changes: the network is bad from the start. */
+export function badNetwork(quality: WireQuality, maxBytes: number): Scenario {
+  return { world: { quality }, relayWillDo: true, maxBytes, change: () => {} };
+}
+
+const OUTAGE_MS = 5000;
+
+/** The agent's NAT loses all to and from these addresses for a while. */
+export async function blockFor({ agentSide }: World, ips: readonly string[]): Promise<void> {
+  agentSide.nats[0]?.block(ips);
+  await Bun.sleep(OUTAGE_MS);
+  agentSide.nats[0]?.block([]);
+}

@@ -1,0 +1,54 @@
+import { run } from "./commands.ts";
+import { type NatSetting, natRules } from "./nat-rules.ts";
+
+/** A host and the NATs between it and the internet. */
+export interface Side {
+  /** The host's namespace. */
+  readonly host: string;
+  readonly hostIp: string;
+  /** The innermost first; a NAT that is shared with another side is not among them. */
+  readonly nats: readonly NatOfLab[];
+  /** What the internet sees. */
+  readonly publicIp: string;
+  /** The namespace furthest out that is this side's alone: it has the device `wan`, or `eth0` where it is the host behind a shared NAT. */
+  readonly edge: string;
+}
+
+/** One NAT; every change replaces its rules at once. */
+export class NatOfLab {
+  readonly name: string;
+  #setting: NatSetting;
+
+  constructor(name: string, setting: NatSetting) {
+    this.name = name;
+    this.#setting = setting;
+    this.#load();
+  }
+
+  /** Forgets all mappings, as a reboot does. */
+  reboot(): void {
+    this.#setting = { ...this.#setting, generation: this.#setting.generation + 1 };
+    this.#load();
+  }
+
+  /** Datagrams to and from these addresses are dropped without a word, and no others. */
+  block(ips: readonly string[]): void {
+    run("nft", ["-f", "-"], {
+      namespace: this.name,
+      input: [
+        "add table ip block",
+        "delete table ip block",
+        "add table ip block",
+        "add chain ip block arriving { type filter hook prerouting priority -310; }",
+        ...ips.flatMap((ip) => [
+          `add rule ip block arriving ip saddr ${ip} drop`,
+          `add rule ip block arriving ip daddr ${ip} drop`,
+        ]),
+      ].join("\n"),
+    });
+  }
+
+  #load(): void {
+    run("nft", ["-f", "-"], { namespace: this.name, input: natRules(this.#setting) });
+  }
+}

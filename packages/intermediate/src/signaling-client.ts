@@ -1,19 +1,13 @@
-/** One client of the intermediate: a QUIC connection, its one stream, and the signaling spoken on it. */
+/** One client of the intermediate: what carries its bytes, and the signaling spoken on it. */
 import { type Deadline, earliest, type Millis, type SocketAddress } from "@adit/core";
-import type { QuicConnection, QuicStream } from "@adit/quic";
 import type { SignalingServerConnection } from "@adit/signaling";
+import type { ClientCarrier } from "./client-carrier.ts";
 import type { ConnectionId } from "./session-table.ts";
 
 /** How long a client that is being closed may take to read the last words. */
 const LAST_WORDS_MS = 1_000;
 
 const READ_BYTES = 16_384;
-
-/** QUIC application close code: nothing is wrong, or the signaling message before it says what. */
-const CLOSE_CODE = 0;
-
-/** What the client does on a second stream: nothing that we know of. */
-const UNEXPECTED_STREAM = 1;
 
 type State =
   /** The certificate is not known yet. */
@@ -29,18 +23,17 @@ type State =
 
 export class SignalingClientConnection {
   readonly id: ConnectionId;
-  readonly quic: QuicConnection;
+  readonly carrier: ClientCarrier;
   /** Where its first packet came from: what the bound per address counts. */
   readonly origin: SocketAddress;
   /** When its TURN credentials are due for renewal; null when it has none. */
   renewAt: Millis | null = null;
   #state: State = { is: "handshaking" };
-  #stream: QuicStream | null = null;
   #pending: Uint8Array | null = null;
 
-  constructor(id: ConnectionId, quic: QuicConnection, origin: SocketAddress) {
+  constructor(id: ConnectionId, carrier: ClientCarrier, origin: SocketAddress) {
     this.id = id;
-    this.quic = quic;
+    this.carrier = carrier;
     this.origin = origin;
   }
 
@@ -57,25 +50,13 @@ export class SignalingClientConnection {
     this.#state = { is: "open", signaling };
   }
 
-  /** The first stream that the client opens is the one; others are refused. */
-  takeStream(stream: QuicStream, wake: () => void): void {
-    if (this.#stream || this.#state.is === "closed") {
-      stream.stopSending(UNEXPECTED_STREAM);
-      stream.reset(UNEXPECTED_STREAM);
-      return;
-    }
-    this.#stream = stream;
-    stream.onReadable = wake;
-    stream.onWritable = wake;
-  }
-
   /** Hands what has arrived to the signaling connection. */
   read(now: Millis): void {
-    if (!this.#stream || this.#state.is !== "open") return;
+    if (this.#state.is !== "open") return;
     const { signaling } = this.#state;
     try {
       while (!signaling.isClosed) {
-        const read = this.#stream.read(buffer);
+        const read = this.carrier.read(buffer);
         if (read === "blocked") return;
         if (read === "end") return signaling.handleDisconnected("the client ended the stream");
         signaling.handleData(now, buffer.subarray(0, read));
@@ -85,62 +66,56 @@ export class SignalingClientConnection {
     }
   }
 
-  /** The signaling connection is over: what it still has to say is written, then QUIC closes. */
+  /** The signaling connection is over: what it still has to say is written, then the connection closes. */
   beginClose(now: Millis, reason: string): void {
     if (this.#state.is !== "open") return;
     this.#state = { is: "closing", signaling: this.#state.signaling, reason, until: now + LAST_WORDS_MS };
   }
 
-  /** Writes what the stream takes, and closes QUIC when that was the last. */
+  /** Writes what the stream takes, and closes the connection when that was the last. */
   write(now: Millis): void {
     if (this.#state.is !== "open" && this.#state.is !== "closing") return;
     const done = this.#writeAll(this.#state.signaling);
-    if (this.#state.is === "closing" && (done || this.#state.until <= now)) this.#closeQuic(this.#state.reason);
+    if (this.#state.is === "closing" && (done || this.#state.until <= now)) this.#finish(this.#state.reason);
   }
 
-  /** QUIC is over by itself. */
-  handleQuicClosed(): void {
+  /** The connection is over by itself. */
+  handleCarrierClosed(): void {
     this.#state = { is: "closed" };
   }
 
   pollTimeout(now: Millis): Deadline | null {
-    const quic = this.quic.pollTimeout(now);
+    const carrier = this.carrier.pollTimeout(now);
     switch (this.#state.is) {
       case "open": {
         const renewal = this.renewAt === null ? null : { at: this.renewAt, reason: "TURN credentials" };
-        return earliest(earliest(quic, this.#state.signaling.pollTimeout()), renewal);
+        return earliest(earliest(carrier, this.#state.signaling.pollTimeout()), renewal);
       }
       case "closing":
-        return earliest(quic, { at: this.#state.until, reason: "last words" });
+        return earliest(carrier, { at: this.#state.until, reason: "last words" });
       default:
-        return quic;
+        return carrier;
     }
   }
 
   /** True when nothing is left to write. Without a stream the last words wait for one, as long as closing may take. */
   #writeAll(signaling: SignalingServerConnection): boolean {
-    if (!this.#stream) return false;
     try {
       for (;;) {
         this.#pending ??= signaling.pollBytes();
         if (!this.#pending) return true;
-        const taken = this.#stream.write(this.#pending);
+        const taken = this.carrier.write(this.#pending);
         this.#pending = taken < this.#pending.length ? this.#pending.subarray(taken) : null;
         if (this.#pending) return false;
       }
     } catch {
-      return true; // reset by the client, or QUIC is over: its own event tells
+      return true; // reset by the client, or over: the carrier's own event tells
     }
   }
 
-  #closeQuic(reason: string): void {
+  #finish(reason: string): void {
     this.#state = { is: "closed" };
-    try {
-      this.#stream?.finish();
-    } catch {
-      // The stream was over already: what matters is the close below.
-    }
-    this.quic.close(CLOSE_CODE, reason);
+    this.carrier.finish(reason);
   }
 }
 

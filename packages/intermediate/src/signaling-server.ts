@@ -1,7 +1,9 @@
 /**
- * The signaling service: QUIC connections of clients, the signaling spoken on each, and the rendezvous between them. A driver
+ * The signaling service: clients over QUIC and over TLS, the signaling spoken on each, and the rendezvous between them. A driver
  * component without a socket of its own.
  */
+
+import type { TLSSocket } from "node:tls";
 import {
   Counters,
   type Deadline,
@@ -10,12 +12,12 @@ import {
   type Millis,
   nullLogger,
   type Random,
-  SocketAddress,
+  type SocketAddress,
   type SocketId,
   type Transmit,
 } from "@adit/core";
-import { type Identity, QuicConfig, type QuicConnection, QuicEndpoint } from "@adit/quic";
-import { SIGNALING_ALPN, SignalingServerConnection, type SignalingServerEvent } from "@adit/signaling";
+import { type Identity, peerIdFromCertificate, type QuicConnection, type QuicEndpoint } from "@adit/quic";
+import { SignalingServerConnection, type SignalingServerEvent } from "@adit/signaling";
 import type { DriverComponent } from "@adit/transport";
 import type { AccessPolicy } from "./access-policy.ts";
 import { Accounts } from "./accounts.ts";
@@ -24,19 +26,13 @@ import { Deadlines } from "./deadlines.ts";
 import type { FormerClient } from "./former-clients.ts";
 import { type HandshakeDrop, HandshakeGate } from "./handshake-gate.ts";
 import { IpLimits } from "./ip-limits.ts";
-import { LoosePackets } from "./loose-packets.ts";
 import type { NameStore } from "./names/name-store.ts";
+import { QuicCarrier } from "./quic-carrier.ts";
+import { QuicFront } from "./quic-front.ts";
 import { Rendezvous } from "./rendezvous.ts";
 import type { ConnectionId } from "./session-table.ts";
 import { SignalingClientConnection } from "./signaling-client.ts";
-
-/** What the gate lets in, and those that are on their way out. */
-const MAX_CONNECTIONS = 20_000;
-
-/** QUIC's own end for a connection that is silent. Signaling pings every 25 s at the latest and notices sooner. */
-const IDLE_TIMEOUT_MS = 60_000;
-
-const MAX_PACKET_BYTES = 1500;
+import { TlsCarrier } from "./tls-carrier.ts";
 
 /** Application close code for a client that we failed to serve. */
 const INTERNAL_ERROR = 2;
@@ -64,15 +60,15 @@ export interface SignalingServerOptions {
   readonly log?: Logger;
 }
 
-export type SignalingDrop = HandshakeDrop;
+/** Clients that were turned away before they could say anything. */
+export type SignalingDrop = HandshakeDrop | "bad-certificate";
 
 export class SignalingServer implements DriverComponent {
   readonly rendezvous: Rendezvous;
-  readonly quic: QuicEndpoint;
   readonly drops = new Counters<SignalingDrop>();
   readonly #options: SignalingServerOptions;
   readonly #log: Logger;
-  readonly #local: { readonly host: string; readonly port: number };
+  readonly #front: QuicFront;
   readonly #clients = new Map<ConnectionId, SignalingClientConnection>();
   readonly #byQuic = new Map<QuicConnection, SignalingClientConnection>();
   /** Those that something happened to since they were last looked at; and those that may have packets to send. */
@@ -80,14 +76,11 @@ export class SignalingServer implements DriverComponent {
   readonly #sending = new Set<SignalingClientConnection>();
   readonly #accounts: Accounts;
   readonly #gate: HandshakeGate;
-  readonly #loose: LoosePackets;
   #draining = false;
   #lastId: ConnectionId = 0;
   readonly #deadlines = new Deadlines<SignalingClientConnection>();
   /** The latest time that the driver told. */
   #now: Millis = 0;
-  /** For the next packet. */
-  #out = new Uint8Array(MAX_PACKET_BYTES);
 
   constructor(options: SignalingServerOptions) {
     const { identity, random, log = nullLogger, names, policy, resetKey } = options;
@@ -96,24 +89,21 @@ export class SignalingServer implements DriverComponent {
     const ipLimits = new IpLimits(() => this.#accounts.limits);
     this.#gate = new HandshakeGate(() => this.#accounts.limits, ipLimits);
     this.#log = log;
-    this.#local = { host: options.address.ip, port: options.address.port };
-    const server = QuicConfig.create({
-      role: "server",
+    this.#front = new QuicFront({
       identity,
-      alpn: SIGNALING_ALPN,
-      maxIdleTimeoutMs: IDLE_TIMEOUT_MS,
-      maxPeerStreams: 2,
-      maxStreamWindowBytes: 1 << 20,
-      datagrams: false,
-    });
-    this.quic = new QuicEndpoint({
+      socket: options.socket,
+      address: options.address,
+      gate: this.#gate,
+      resetKey,
       random,
-      server,
-      maxConnections: MAX_CONNECTIONS,
       log,
-      ...(resetKey && { resetKey }),
+      onDrop: (reason) => this.drops.add(reason),
+      onConnection: (connection, from) => this.#handleConnection(connection, from),
+      onPacket: (connection) => {
+        const client = this.#byQuic.get(connection);
+        if (client) this.#dirty.add(client);
+      },
     });
-    this.#loose = new LoosePackets(this.quic, options.socket);
     this.rendezvous = new Rendezvous({
       onSessionsChanged: () => options.onSessionsChanged(),
       names,
@@ -124,9 +114,13 @@ export class SignalingServer implements DriverComponent {
     });
   }
 
+  get quic(): QuicEndpoint {
+    return this.#front.quic;
+  }
+
   /** Retries and resets that found their queue full. */
   get looseDrops(): Counters<"loose-packets"> {
-    return this.#loose.drops;
+    return this.#front.loose.drops;
   }
 
   /** Handshakes under way. */
@@ -136,12 +130,12 @@ export class SignalingServer implements DriverComponent {
 
   /** Retry packets sent since start: clients that had to prove their address first. */
   get retriesSent(): number {
-    return this.#loose.retriesSent;
+    return this.#front.loose.retriesSent;
   }
 
   /** Stateless resets sent since start: packets of connections that this process knows nothing of. */
   get resetsSent(): number {
-    return this.#loose.resetsSent;
+    return this.#front.loose.resetsSent;
   }
 
   get clientCount(): number {
@@ -149,36 +143,55 @@ export class SignalingServer implements DriverComponent {
   }
 
   handleDatagram(now: Millis, from: SocketAddress, data: Uint8Array): void {
-    const route = this.quic.route(data);
-    if (route.kind === "drop") {
-      if (route.reason === "unknown-connection") this.#loose.reset(now, from, data);
-      return;
-    }
-    const remote = { host: from.ip, port: from.port };
-    if (route.kind === "connection") {
-      const client = this.#byQuic.get(route.connection);
-      if (!client) return;
-      route.connection.recv(now, data, this.#local, remote);
-      this.#dirty.add(client);
-      return;
-    }
-    const verdict = this.#gate.decide(now, from, this.quic.hasProvedAddress(now, route.header, remote));
-    if (verdict === "retry") return this.#loose.retry(now, route.header, from);
-    if (verdict !== "accept") return this.drops.add(verdict);
-    const quic = this.quic.accept(now, route.header, this.#local, remote);
-    if (!quic) return;
-    const client = new SignalingClientConnection(++this.#lastId, quic, from);
+    this.#front.handleDatagram(now, from, data);
+  }
+
+  #handleConnection(quic: QuicConnection, from: SocketAddress): void {
+    const client: SignalingClientConnection = new SignalingClientConnection(
+      ++this.#lastId,
+      new QuicCarrier(quic, from, () => this.#touch(client)),
+      from,
+    );
     this.#clients.set(client.id, client);
     this.#byQuic.set(quic, client);
     this.#gate.accepted(from);
-    quic.onWork = () => this.#touch(client);
-    quic.recv(now, data, this.#local, remote);
-    this.#dirty.add(client);
+  }
+
+  /** Whether TLS may be spoken with that address: asked before it costs anything. */
+  mayConnect(now: Millis, from: SocketAddress): boolean {
+    // TCP's handshake has proved the address.
+    const verdict = this.#gate.decide(now, from, true);
+    if (verdict === "accept") return true;
+    if (verdict !== "retry") this.drops.add(verdict);
+    return false;
+  }
+
+  /** A client whose TLS handshake is over. What its certificate says is looked at here. */
+  handleTls(now: Millis, socket: TLSSocket, from: SocketAddress): void {
+    const { raw } = socket.getPeerCertificate();
+    const peerId = raw ? peerIdFromCertificate(raw) : null;
+    if (peerId === null) {
+      this.drops.add("bad-certificate");
+      socket.destroy();
+      return;
+    }
+    if (!this.mayConnect(now, from)) {
+      socket.destroy();
+      return;
+    }
+    const client: SignalingClientConnection = new SignalingClientConnection(
+      ++this.#lastId,
+      new TlsCarrier(socket, from, peerId, () => this.#touch(client)),
+      from,
+    );
+    this.#clients.set(client.id, client);
+    this.#gate.accepted(from);
+    this.#touch(client);
   }
 
   handleTimeout(now: Millis): void {
     this.rendezvous.handleTimeout(now);
-    this.#loose.handleTimeout(now);
+    this.#front.handleTimeout(now);
     for (const client of this.#deadlines.take(now)) {
       const due = client.pollTimeout(now);
       if (due && due.at <= now) this.#timeout(now, client);
@@ -189,8 +202,7 @@ export class SignalingServer implements DriverComponent {
   pollTimeout(): Deadline | null {
     const sessions = this.rendezvous.pollTimeout();
     const next = this.#deadlines.next;
-    const { nextAt } = this.#loose;
-    const former = nextAt === null ? null : { at: nextAt, reason: "former clients" };
+    const former = this.#front.pollTimeout();
     return earliest(earliest(sessions, former), next === null ? null : { at: next, reason: "signaling clients" });
   }
 
@@ -207,15 +219,11 @@ export class SignalingServer implements DriverComponent {
   }
 
   pollTransmit(): Transmit | null {
-    const loose = this.#loose.pollTransmit();
+    const loose = this.#front.loose.pollTransmit();
     if (loose) return loose;
     for (const client of this.#sending) {
-      const packet = client.quic.send(this.#out);
-      if (packet) {
-        const data = this.#out.subarray(0, packet.length);
-        this.#out = new Uint8Array(MAX_PACKET_BYTES);
-        return { data, socket: this.#options.socket, to: SocketAddress.of(packet.remote.host, packet.remote.port) };
-      }
+      const packet = client.carrier instanceof QuicCarrier ? this.#front.transmit(client.carrier.quic) : null;
+      if (packet) return packet;
       this.#sending.delete(client);
       // One that was forgotten in this turn has sent its last.
       if (this.#clients.has(client.id)) this.#deadlines.set(client, client.pollTimeout(this.#now)?.at ?? null);
@@ -226,14 +234,17 @@ export class SignalingServer implements DriverComponent {
   /** Who could be told of a crash. */
   *clients(): Iterable<FormerClient> {
     for (const client of this.#clients.values()) {
-      const connectionId = client.signaling && this.quic.firstIdOf(client.quic);
-      if (connectionId && client.signaling) yield { connectionId, address: client.signaling.observed };
+      const { carrier, signaling } = client;
+      // Who speaks TLS hears it from TCP.
+      const former =
+        signaling && carrier instanceof QuicCarrier && this.#front.former(carrier.quic, signaling.observed);
+      if (former) yield former;
     }
   }
 
   /** Clients of a former life of this program, which ended without a word: they are told, some hundreds a second. */
   tellFormer(now: Millis, clients: readonly FormerClient[]): void {
-    this.#loose.tellFormer(now, clients);
+    this.#front.loose.tellFormer(now, clients);
     this.#options.wake();
   }
 
@@ -260,7 +271,7 @@ export class SignalingServer implements DriverComponent {
   shutdown(now: Millis): void {
     for (const client of this.#clients.values()) {
       if (client.signaling) client.signaling.goodbye("shutdown");
-      else client.quic.close(0, "shutdown");
+      else client.carrier.abort(0, "shutdown");
       this.#touch(client);
     }
     this.drain(now);
@@ -272,32 +283,28 @@ export class SignalingServer implements DriverComponent {
   }
 
   #timeout(now: Millis, client: SignalingClientConnection): void {
-    client.quic.handleTimeout(now);
+    client.carrier.handleTimeout(now);
     client.signaling?.handleTimeout(now);
     if (client.renewAt !== null && client.renewAt <= now) this.#renew(now, client);
     this.#dirty.add(client);
   }
 
-  /** Takes what QUIC and signaling have to say. */
+  /** Takes what the carrier and signaling have to say. */
   #pump(now: Millis, client: SignalingClientConnection): void {
-    const { quic } = client;
-    for (let event = quic.pollEvent(); event; event = quic.pollEvent()) {
+    const { carrier } = client;
+    for (let event = carrier.pollEvent(); event; event = carrier.pollEvent()) {
       switch (event.type) {
         case "established":
           this.#establish(now, client, event.peerId);
           break;
-        case "stream":
-          client.takeStream(event.stream, () => this.#touch(client));
-          break;
-        case "path":
-          if (event.event === "peer-migrated") this.#moved(client, event.remote);
+        case "moved":
+          client.signaling?.setObserved(event.to);
+          this.rendezvous.handleObserved(client.id, event.to);
           break;
         case "closed":
           client.read(now); // what came before the close counts, a Goodbye above all
           this.#pumpSignaling(now, client);
           return this.#lose(now, client, event.reason);
-        case "datagram":
-          break; // not announced, so never sent
       }
     }
     client.read(now);
@@ -373,7 +380,7 @@ export class SignalingServer implements DriverComponent {
 
   #settle(now: Millis, client: SignalingClientConnection): void {
     client.write(now);
-    if (client.quic.state === "closed") this.#forget(client);
+    if (client.carrier.isGone) this.#forget(client);
     else this.#sending.add(client);
   }
 
@@ -383,22 +390,14 @@ export class SignalingServer implements DriverComponent {
       work();
     } catch (error) {
       this.#log.error("client-failed", { peerId: client.signaling?.peerId ?? null, error: String(error) });
-      client.quic.close(INTERNAL_ERROR, "internal error");
+      client.carrier.abort(INTERNAL_ERROR, "internal error");
       this.#dirty.add(client);
     }
   }
 
-  #moved(client: SignalingClientConnection, remote: { readonly host: string; readonly port: number }): void {
-    const observed = SocketAddress.of(remote.host, remote.port);
-    client.signaling?.setObserved(observed);
-    this.rendezvous.handleObserved(client.id, observed);
-  }
-
   /** Where packets to the client go now. */
-  #observedOf(client: SignalingClientConnection): SocketAddress {
-    if (client.signaling) return client.signaling.observed;
-    const active = client.quic.pathStats().find((path) => path.active);
-    return active ? SocketAddress.of(active.remote.host, active.remote.port) : client.origin;
+  #observedOf({ signaling, carrier }: SignalingClientConnection): SocketAddress {
+    return signaling?.observed ?? carrier.remote;
   }
 
   #turnFor(now: Millis, client: SignalingClientConnection, peerId: string) {
@@ -413,18 +412,18 @@ export class SignalingServer implements DriverComponent {
     else client.renewAt = null;
   }
 
-  /** QUIC is over: nothing is said any more, but the client stays in the tables until QUIC has drained. */
+  /** The connection is over: nothing is said any more, but the client stays in the tables until QUIC has drained. */
   #lose(now: Millis, client: SignalingClientConnection, reason: string): void {
     if (client.isHandshaking) this.#gate.failed(client.origin);
     if (client.signaling) this.#log.debug("client-lost", { peerId: client.signaling.peerId, reason });
-    client.handleQuicClosed();
+    client.handleCarrierClosed();
     this.rendezvous.handleClosed(now, client.id, "broken");
   }
 
   #forget(client: SignalingClientConnection): void {
     this.#deadlines.set(client, null);
     this.#clients.delete(client.id);
-    this.#byQuic.delete(client.quic);
+    if (client.carrier instanceof QuicCarrier) this.#byQuic.delete(client.carrier.quic);
     this.#gate.gone(client.origin);
   }
 }

@@ -1,0 +1,119 @@
+/** The intermediate's QUIC: whose packet it is, who may begin a handshake, and what is sent to nobody's connection. */
+import {
+  type Deadline,
+  type Logger,
+  type Millis,
+  type Random,
+  SocketAddress,
+  type SocketId,
+  type Transmit,
+} from "@adit/core";
+import { type Identity, QuicConfig, type QuicConnection, QuicEndpoint } from "@adit/quic";
+import { SIGNALING_ALPN } from "@adit/signaling";
+import type { FormerClient } from "./former-clients.ts";
+import type { HandshakeDrop, HandshakeGate } from "./handshake-gate.ts";
+import { LoosePackets } from "./loose-packets.ts";
+
+/** What the gate lets in, and those that are on their way out. */
+const MAX_CONNECTIONS = 20_000;
+
+/** QUIC's own end for a connection that is silent. Signaling pings every 25 s at the latest and notices sooner. */
+const IDLE_TIMEOUT_MS = 60_000;
+
+const MAX_PACKET_BYTES = 1500;
+
+export interface QuicFrontOptions {
+  readonly identity: Identity;
+  /** The socket that clients talk to, and its address. */
+  readonly socket: SocketId;
+  readonly address: SocketAddress;
+  readonly gate: HandshakeGate;
+  /** 32 secret bytes that outlive the process: with them a restart is told to former clients (RFC 9000 §10.3). */
+  readonly resetKey: Uint8Array | undefined;
+  readonly random: Random;
+  readonly log: Logger;
+  /** A first packet was turned away. */
+  readonly onDrop: (reason: HandshakeDrop) => void;
+  /** A handshake begins. */
+  readonly onConnection: (connection: QuicConnection, from: SocketAddress) => void;
+  /** A packet was handed to the connection. */
+  readonly onPacket: (connection: QuicConnection) => void;
+}
+
+export class QuicFront {
+  readonly quic: QuicEndpoint;
+  readonly loose: LoosePackets;
+  readonly #options: QuicFrontOptions;
+  readonly #local: { readonly host: string; readonly port: number };
+  /** For the next packet. */
+  #out = new Uint8Array(MAX_PACKET_BYTES);
+
+  constructor(options: QuicFrontOptions) {
+    const { identity, random, log, resetKey } = options;
+    this.#options = options;
+    this.#local = { host: options.address.ip, port: options.address.port };
+    const server = QuicConfig.create({
+      role: "server",
+      identity,
+      alpn: SIGNALING_ALPN,
+      maxIdleTimeoutMs: IDLE_TIMEOUT_MS,
+      maxPeerStreams: 2,
+      maxStreamWindowBytes: 1 << 20,
+      datagrams: false,
+    });
+    this.quic = new QuicEndpoint({
+      random,
+      server,
+      maxConnections: MAX_CONNECTIONS,
+      log,
+      ...(resetKey && { resetKey }),
+    });
+    this.loose = new LoosePackets(this.quic, options.socket);
+  }
+
+  handleDatagram(now: Millis, from: SocketAddress, data: Uint8Array): void {
+    const { gate, onDrop, onConnection, onPacket } = this.#options;
+    const route = this.quic.route(data);
+    if (route.kind === "drop") {
+      if (route.reason === "unknown-connection") this.loose.reset(now, from, data);
+      return;
+    }
+    const remote = { host: from.ip, port: from.port };
+    if (route.kind === "connection") {
+      route.connection.recv(now, data, this.#local, remote);
+      return onPacket(route.connection);
+    }
+    const verdict = gate.decide(now, from, this.quic.hasProvedAddress(now, route.header, remote));
+    if (verdict === "retry") return this.loose.retry(now, route.header, from);
+    if (verdict !== "accept") return onDrop(verdict);
+    const connection = this.quic.accept(now, route.header, this.#local, remote);
+    if (!connection) return;
+    onConnection(connection, from);
+    connection.recv(now, data, this.#local, remote);
+    onPacket(connection);
+  }
+
+  /** The next packet of that connection. */
+  transmit(connection: QuicConnection): Transmit | null {
+    const packet = connection.send(this.#out);
+    if (!packet) return null;
+    const data = this.#out.subarray(0, packet.length);
+    this.#out = new Uint8Array(MAX_PACKET_BYTES);
+    return { data, socket: this.#options.socket, to: SocketAddress.of(packet.remote.host, packet.remote.port) };
+  }
+
+  /** By what the client of that connection can be told, after a crash, that it is over. */
+  former(connection: QuicConnection, address: SocketAddress): FormerClient | null {
+    const connectionId = this.quic.firstIdOf(connection);
+    return connectionId && { connectionId, address };
+  }
+
+  handleTimeout(now: Millis): void {
+    this.loose.handleTimeout(now);
+  }
+
+  pollTimeout(): Deadline | null {
+    const { nextAt } = this.loose;
+    return nextAt === null ? null : { at: nextAt, reason: "former clients" };
+  }
+}

@@ -114,7 +114,8 @@ async function meeting({ ours, theirs, data, consentMs, turn = null }) {
     await until(() => connection.path?.nominated, LIMIT_MS, "nomination");
     const tookMs = performance.now() - begun;
     const { remote } = connection.path;
-    if (turn && remote.address.ip !== turn.host) throw new Error(`the path does not lead over the relay: ${remote.address.key}`);
+    if (turn && remote.address.ip !== turn.host)
+      throw new Error(`the path does not lead over the relay: ${remote.address.key}`);
     if (data) await exchange(connection);
     if (consentMs > 0) {
       const before = connection.path.consentUntil;

@@ -1,9 +1,10 @@
 import { SocketAddress } from "@adit/core";
-import { BaseUdpSocket } from "./base.ts";
+import { BaseUdpSocket, type UdpParts } from "./base.ts";
 import { UdpCounts } from "./counts.ts";
 import { bindError, errorCode } from "./errors.ts";
 import { Gatherer } from "./gather.ts";
-import { receiveBufferRaiser } from "./receive-buffer.ts";
+import type { SegmentSender } from "./segments.ts";
+import { socketCalls } from "./socket-calls.ts";
 import type { Outgoing, UdpBindOptions, UdpSocket } from "./udp.ts";
 
 /** `data, port, ip, data, port, ip, ...` */
@@ -29,7 +30,7 @@ export async function bindBun(options: UdpBindOptions): Promise<UdpSocket> {
   const handle = { socket: null as BunUdpSocket | null };
   const gatherer = new Gatherer(address.family, counts, (batch) => options.handlers.onBatch(batch));
   // Made before the socket is: once bound, the caller must have it before the first batch comes.
-  const raiseReceiveBuffer = await receiveBufferRaiser();
+  const calls = await socketCalls();
   let native: NativeSocket & { readonly port: number };
   try {
     native = await Bun.udpSocket({
@@ -46,23 +47,65 @@ export async function bindBun(options: UdpBindOptions): Promise<UdpSocket> {
   } catch (cause) {
     throw bindError(address, cause);
   }
-  raiseReceiveBuffer(native);
+  calls.raiseReceiveBuffer(native);
+  if (options.dontFragment) calls.forbidFragments(native, address.family);
   const bound = SocketAddress.of(address.ip, native.port);
-  handle.socket = new BunUdpSocket({ address: bound, native, handlers: options.handlers, counts, gatherer });
+  const parts = { address: bound, native, handlers: options.handlers, counts, gatherer };
+  handle.socket = new BunUdpSocket(parts, calls.segmentSender(native, address.family));
   return handle.socket;
 }
 
 /** @internal Exported for its test. */
 export class BunUdpSocket extends BaseUdpSocket<NativeSocket> {
+  readonly #segments: SegmentSender | null;
+
+  constructor(parts: UdpParts<NativeSocket>, segments: SegmentSender | null = null) {
+    super(parts);
+    this.#segments = segments;
+  }
+
   /** Bun also says "drain" after a batch that stopped at a refused datagram. */
   onNativeDrain(): void {
     this.drained();
   }
 
+  /** Long runs to one destination go in a call of their own, what is between them in one call each. */
   protected override offer(batch: readonly Outgoing[], from: number): number {
+    const segments = this.#segments;
+    if (!segments) return this.#offerMany(batch, from, batch.length);
+    let plainFrom = from;
+    for (let i = from; i < batch.length; ) {
+      const run = segments.run(batch, i);
+      if (run === 0 || this.refusal((batch[i] as Outgoing).to) !== null) {
+        i++;
+        continue;
+      }
+      const before = this.#offerMany(batch, plainFrom, i);
+      if (before < i - plainFrom) return plainFrom + before - from;
+      const dealt = this.#offerRun(segments, batch, i, run);
+      if (dealt < run) return i + dealt - from;
+      i += run;
+      plainFrom = i;
+    }
+    return plainFrom - from + this.#offerMany(batch, plainFrom, batch.length);
+  }
+
+  #offerRun(segments: SegmentSender, batch: readonly Outgoing[], from: number, count: number): number {
+    if (segments.send(batch, from, count)) {
+      this.counts.sent += count;
+      return count;
+    }
+    // The kernel is full, an ICMP error about an earlier datagram was in the way, or runs cannot be sent here: one by one it will show.
+    const sentBefore = this.counts.sent;
+    const dealt = this.#offerMany(batch, from, from + count);
+    if (this.counts.sent - sentBefore === count) segments.refused();
+    return dealt;
+  }
+
+  #offerMany(batch: readonly Outgoing[], from: number, end: number): number {
     const packets: Triples = [];
     const refused: { readonly index: number; readonly code: string }[] = [];
-    for (let i = from; i < batch.length; i++) {
+    for (let i = from; i < end; i++) {
       const { data, to } = batch[i] as Outgoing;
       const code = this.refusal(to);
       if (code === null) packets.push(data, to.port, to.ip);

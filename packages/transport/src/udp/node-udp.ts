@@ -4,7 +4,7 @@ import { BaseUdpSocket } from "./base.ts";
 import { UdpCounts } from "./counts.ts";
 import { bindError, errorCode } from "./errors.ts";
 import { Gatherer } from "./gather.ts";
-import { RECEIVE_BUFFER_BYTES } from "./receive-buffer.ts";
+import { RECEIVE_BUFFER_BYTES } from "./socket-calls.ts";
 import type { Outgoing, UdpBindOptions, UdpSocket } from "./udp.ts";
 
 /** What this file needs of a `node:dgram` socket. */

@@ -57,6 +57,8 @@ export interface UdpBindOptions {
   /** Where to bind; port 0 lets the system choose. `0.0.0.0` and `::` are wildcards; `::` takes IPv6 only. */
   readonly address: SocketAddress;
   readonly handlers: UdpHandlers;
+  /** Datagrams leave with DF, as QUIC wants it, where the runtime can be brought to it (Bun on Linux and macOS); false by default. */
+  readonly dontFragment?: boolean;
   /** Which implementation; the runtime's own unless given. `bun` needs Bun. */
   readonly runtime?: UdpRuntime;
 }

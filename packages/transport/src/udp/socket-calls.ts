@@ -1,0 +1,91 @@
+import type { IpFamily } from "@adit/core";
+import { SegmentSender } from "./segments.ts";
+
+/** What a socket asks for, bytes. The system gives what it permits (net.core.rmem_max on Linux). */
+export const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
+
+/** What the system can do for a `Bun.udpSocket`, which has no option for it. Each says false, or null, where that cannot be done. */
+export interface SocketCalls {
+  /**
+   * The default of Linux holds some 90 full-size datagrams: a pause of 1.5 ms at 60,000 datagrams per second loses some.
+   */
+  raiseReceiveBuffer(socket: object): boolean;
+  /**
+   * Datagrams are not cut up on their way (RFC 9000 §14: "UDP datagrams MUST NOT be fragmented at the IP layer"). What is too large for
+   * an interface is refused with EMSGSIZE, and what ICMP says of the path changes nothing: that is proved by other means.
+   */
+  forbidFragments(socket: object, family: IpFamily): boolean;
+  segmentSender(socket: object, family: IpFamily): SegmentSender | null;
+}
+
+/** <sys/socket.h>, <netinet/in.h>: levels, options and values differ between systems. */
+const SYSTEMS = {
+  linux: {
+    libraries: ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"],
+    receiveBuffer: { level: 1, option: 8 },
+    // IP_MTU_DISCOVER and IPV6_MTU_DISCOVER, to IP_PMTUDISC_PROBE
+    fragments: { 4: { level: 0, option: 10, value: 3 }, 6: { level: 41, option: 23, value: 3 } },
+  },
+  darwin: {
+    libraries: ["libSystem.B.dylib"],
+    receiveBuffer: { level: 0xffff, option: 0x1002 },
+    // IP_DONTFRAG and IPV6_DONTFRAG
+    fragments: { 4: { level: 0, option: 28, value: 1 }, 6: { level: 41, option: 62, value: 1 } },
+  },
+} as const;
+
+const MSG_DONTWAIT = 0x40; // on Linux
+
+const NONE: SocketCalls = {
+  raiseReceiveBuffer: () => false,
+  forbidFragments: () => false,
+  segmentSender: () => null,
+};
+
+let made: Promise<SocketCalls> | null = null;
+
+/** Made once: loading a library costs more than a socket. */
+export function socketCalls(): Promise<SocketCalls> {
+  made ??= make();
+  return made;
+}
+
+async function make(): Promise<SocketCalls> {
+  const { platform } = process;
+  if (platform !== "linux" && platform !== "darwin") return NONE;
+  const system = SYSTEMS[platform];
+  const ffi = await import("bun:ffi");
+  const { i32, u32, ptr, i64_fast } = ffi.FFIType;
+  for (const name of system.libraries) {
+    try {
+      const { symbols } = ffi.dlopen(name, {
+        setsockopt: { args: [i32, i32, i32, ptr, u32], returns: i32 },
+        sendmsg: { args: [i32, ptr, i32], returns: i64_fast },
+      });
+      const set = (socket: object, at: { level: number; option: number }, value: number): boolean => {
+        const fd = descriptorOf(socket);
+        return fd !== null && symbols.setsockopt(fd, at.level, at.option, ffi.ptr(new Int32Array([value])), 4) === 0;
+      };
+      return {
+        raiseReceiveBuffer: (socket) => raise((size) => set(socket, system.receiveBuffer, size)),
+        forbidFragments: (socket, family) => set(socket, system.fragments[family], system.fragments[family].value),
+        segmentSender: (socket, family) => {
+          const fd = descriptorOf(socket);
+          if (platform !== "linux" || fd === null) return null;
+          const sendmsg = (header: number) => Number(symbols.sendmsg(fd, header as never, MSG_DONTWAIT));
+          return new SegmentSender({ family, sendmsg, addressOf: (memory) => Number(ffi.ptr(memory)) });
+        },
+      };
+    } catch {} // not this C library
+  }
+  return NONE;
+}
+
+const descriptorOf = (socket: object): number | null =>
+  "fd" in socket && typeof socket.fd === "number" && socket.fd >= 0 ? socket.fd : null;
+
+/** BSD refuses what is above its limit, where Linux takes the limit: so halve until it is accepted. */
+function raise(set: (size: number) => boolean): boolean {
+  for (let size = RECEIVE_BUFFER_BYTES; size >= 128 * 1024; size /= 2) if (set(size)) return true;
+  return false;
+}

@@ -48,6 +48,7 @@ export { controlCodec, openServiceCodec, serviceReplyCodec } from "./peer-codec.
 export {
   type ControlHello,
   type ControlMessage,
+  type NetworkView,
   type OpenService,
   PEER_ALPN,
   type ServiceReply,

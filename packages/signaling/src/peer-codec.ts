@@ -14,6 +14,7 @@ export const controlCodec: Codec<ControlMessage> = enumCodec<ControlMessage>({
   pong: { tag: 5, fields: { id: u64 } },
   goodbye: { tag: 6, fields: { reason: freeText } },
   "stream-end": { tag: 7, fields: { streamId: u64, bytes: u64 } },
+  "network-view": { tag: 8, fields: { policy: code, udp: code, mapping: code, ports: code } },
 });
 
 /** The first frame of a service stream: a struct, so no tag. */

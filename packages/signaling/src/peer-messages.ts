@@ -18,6 +18,22 @@ export interface StreamEnd {
   readonly bytes: bigint;
 }
 
+/**
+ * What the sender knows of its own network, so that both sides can say why a session is relayed. For people only: nothing is
+ * decided by it. Each word is one of those named, or one that a newer peer knows.
+ */
+export interface NetworkView {
+  readonly type: "network-view";
+  /** What the sender lets its candidates be: `all` or `relay`. */
+  readonly policy: string;
+  /** Whether UDP gets out and back: `open`, `blocked`, `unknown`. */
+  readonly udp: string;
+  /** RFC 4787 §4.1: `eim` (one mapping for all destinations), `apdm` (another for each), `unknown`. */
+  readonly mapping: string;
+  /** How an `apdm` NAT chooses ports: `sequential`, `random`, `unknown`. */
+  readonly ports: string;
+}
+
 /** The signaling messages of the same names, without `sessionId`: the connection is the session. */
 export type ControlMessage =
   | ControlHello
@@ -27,7 +43,8 @@ export type ControlMessage =
   | Ping
   | Pong
   | Goodbye
-  | StreamEnd;
+  | StreamEnd
+  | NetworkView;
 
 /** The first frame on a service stream, from whoever opened it; bytes of the service may follow at once. */
 export interface OpenService {

@@ -150,6 +150,10 @@ export class Generator {
   }
 
   control(): ControlMessage {
+    if (this.#u64() % 9n === 0n) {
+      const [policy, udp, mapping, ports] = [this.#name(), this.#name(), this.#name(), this.#name()];
+      return { type: "network-view", policy, udp, mapping, ports };
+    }
     const type = this.pick(["hello", "candidate", "restart", "path-report", "ping", "pong", "goodbye"] as const);
     const { sessionId: _, role: __, ...rest } = this.signaling(type) as SignalingMessage & Record<string, unknown>;
     return rest as ControlMessage;

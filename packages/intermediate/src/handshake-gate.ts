@@ -58,6 +58,11 @@ export class HandshakeGate {
     return spent || busy ? "retry" : "accept";
   }
 
+  /** Whether that address has handshakes left. */
+  mayHandshake(now: Millis, from: SocketAddress): boolean {
+    return this.#handshakes < MAX_HANDSHAKES && this.#ipLimits.mayHandshake(now, from.ip);
+  }
+
   accepted(from: SocketAddress): void {
     this.#clients++;
     add(this.#clientsPerIp, sourceKey(from.ip), 1);

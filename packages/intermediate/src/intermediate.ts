@@ -17,6 +17,8 @@ import { readTlsFiles } from "./tls-files.ts";
 
 export interface IntermediateValues {
   readonly listen: SocketAddress;
+  /** Nobody named: beside `listen`. */
+  readonly signalingTls: readonly (SocketAddress | "off")[];
   readonly stun: SocketAddress;
   readonly stunTls: SocketAddress | undefined;
   readonly tlsCert: string | undefined;
@@ -78,6 +80,7 @@ async function serve(values: IntermediateValues, opened: Opened, context: Contex
   try {
     const listeners: Listener[] = [
       { service: "signaling", address: server.signalingAddress.key },
+      ...server.stun.signalingTls.map(({ key }) => ({ service: "signaling-tls", address: key })),
       { service: "stun", address: server.stunAddress.key },
       { service: "stun-tcp", address: server.stun.tcpAddress.key },
       ...(server.stun.tlsAddress ? [{ service: "stun-tls", address: server.stun.tlsAddress.key }] : []),
@@ -126,12 +129,13 @@ function watchNames(names: NameStore, server: Intermediate, log: Logger): void {
 }
 
 async function start(values: IntermediateValues, opened: Opened, log: Logger): Promise<Intermediate> {
-  const { allow, turnUser, admin, tlsCert, tlsKey, policy: _path, drain: _drain, ...rest } = values;
+  const { allow, turnUser, admin, tlsCert, tlsKey, signalingTls, policy: _path, drain: _drain, ...rest } = values;
   const tlsCertificate = readTlsFiles(tlsCert, tlsKey);
   const { identity, policy, names } = opened;
   try {
     return await Intermediate.start({
       ...rest,
+      signalingTls: signalingTls.length === 0 ? undefined : signalingTls.filter((address) => address !== "off"),
       tlsCertificate,
       identity,
       allow: allow.length === 0 || allow.includes("any") ? undefined : new Set(allow),

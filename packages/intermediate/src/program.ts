@@ -12,6 +12,7 @@ import {
   portRange,
   secretText,
   socketAddress,
+  socketAddressOrOff,
   statusOptions,
   text,
   toggle,
@@ -24,6 +25,9 @@ import { intermediateStatusInWords } from "./status.ts";
 
 const options = {
   listen: value(socketAddress, { help: "where signaling (QUIC over UDP) listens", default: "0.0.0.0:4433" }),
+  signalingTls: list(socketAddressOrOff, {
+    help: "where signaling and TURN over TLS listen, for networks that block UDP: HOST:PORT, such as 0.0.0.0:443, or off (default: the TCP port of --listen)",
+  }),
   stun: value(socketAddress, { help: "where STUN and TURN listen, UDP and TCP", default: "0.0.0.0:3478" }),
   stunTls: value(socketAddress, { help: "where STUN and TURN over TLS listen, such as 0.0.0.0:5349" }),
   tlsCert: value(text, {
@@ -64,6 +68,7 @@ export function makeProgram(): Program<typeof options> {
     example: "adit-intermediate --listen 0.0.0.0:4433 --stun 0.0.0.0:3478 --external-ip 203.0.113.7",
     uses: [
       "listen",
+      "signalingTls",
       "stun",
       "stunTls",
       "tlsCert",

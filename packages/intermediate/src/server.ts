@@ -1,9 +1,11 @@
 /** The intermediate as a whole: its sockets, a driver, signaling and relay on it. */
 
 import { createHash } from "node:crypto";
+import type { TLSSocket } from "node:tls";
 import {
   type Clock,
   type Logger,
+  type Millis,
   monotonicClock,
   nullLogger,
   type Random,
@@ -13,7 +15,7 @@ import {
   utf8,
 } from "@adit/core";
 import type { Identity } from "@adit/quic";
-import { Driver } from "@adit/transport";
+import { Driver, type Incoming } from "@adit/transport";
 import { type AccessPolicy, OPEN_POLICY } from "./access-policy.ts";
 import { Accounts } from "./accounts.ts";
 import { Credentials } from "./credentials.ts";
@@ -29,6 +31,8 @@ export interface IntermediateOptions {
   readonly identity: Identity;
   /** Where signaling (QUIC) listens. */
   readonly listen: SocketAddress;
+  /** Where it listens for TLS on TCP, which TURN shares; beside `listen`, on the TCP port of the same number, unless given. */
+  readonly signalingTls?: readonly SocketAddress[] | undefined;
   /** Where STUN and TURN listen, UDP and TCP; another port than `listen`'s. */
   readonly stun: SocketAddress;
   /** The same over TLS. */
@@ -167,16 +171,33 @@ async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock:
   // What is received before the state machines stand is dropped; there is no await in between.
   let signaling: SignalingServer | null = null;
   let turn: TurnServer | null = null;
-  const signalingSocket = await driver.bind({
-    address: options.listen,
-    receive: (now, _socket, batch) => {
-      for (const { from, data } of batch) signaling?.handleDatagram(now, from, data);
+  const { listen, stun: stunUdp, stunTls, alternateAddress: alternateIp } = options;
+  const own = { cert: identity.certificatePem, key: identity.keyPem };
+  const listeners = {
+    stun: stunUdp,
+    stunTls,
+    alternateIp,
+    certificate: options.tlsCertificate ?? own,
+    clock,
+    signaling: {
+      listen,
+      tls: options.signalingTls ?? ("beside" as const),
+      receive: (now: Millis, _socket: SocketId, batch: readonly Incoming[]) => {
+        for (const { from, data } of batch) signaling?.handleDatagram(now, from, data);
+      },
+      door: {
+        identity: own,
+        mayHandshake: (from: SocketAddress) => signaling?.mayHandshake(clock.now(), from) ?? false,
+        take: (socket: TLSSocket, from: SocketAddress) => {
+          if (signaling) signaling.handleTls(clock.now(), socket, from);
+          else socket.destroy();
+        },
+      },
     },
-  });
-  const { stun: stunUdp, stunTls, alternateAddress: alternateIp } = options;
-  const certificate = options.tlsCertificate ?? { cert: identity.certificatePem, key: identity.keyPem };
-  const stun = await openStunListeners(driver, { stun: stunUdp, stunTls, alternateIp, certificate, clock }, () => turn);
-  const signalingAddress = boundAddress(driver, signalingSocket);
+  };
+  const stun = await openStunListeners(driver, listeners, () => turn);
+  if (!stun.signaling) throw new Error("signaling was asked for");
+  const { socket: signalingSocket, address: signalingAddress } = stun.signaling;
   const stunAddress = stun.address;
   const relayAddress = chooseRelayAddress(stunAddress, options.externalIp ?? null);
   const credentials = new Credentials({
@@ -190,7 +211,7 @@ async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock:
     allowPrivate: options.allowPrivateRelay ?? false,
     relayedIp: relayAddress.ip,
     ownIps: hostAddresses(),
-    services: [signalingAddress, ...stun.all, ...(options.otherServices ?? [])],
+    services: [...stun.all, ...(options.otherServices ?? [])],
     isLivePort: (port) => turn?.isLivePort(port) ?? false,
     isSessionPeer: (peerId, ip) => signaling?.rendezvous.isSessionPeer(peerId, ip) ?? false,
   });
@@ -243,10 +264,4 @@ const UNSPECIFIED = { 4: "0.0.0.0", 6: "::" } as const;
 function turnAddress(signaling: SocketAddress, stun: SocketAddress, externalIp: string | undefined): SocketAddress {
   const ip = stun.ip === signaling.ip ? UNSPECIFIED[stun.family] : (externalIp ?? stun.ip);
   return SocketAddress.of(ip, stun.port);
-}
-
-function boundAddress(driver: Driver, socket: SocketId): SocketAddress {
-  const bound = driver.sockets.get(socket);
-  if (!bound) throw new Error("the driver was closed while the intermediate started");
-  return bound.address;
 }

@@ -158,12 +158,8 @@ export class SignalingServer implements DriverComponent {
   }
 
   /** Whether TLS may be spoken with that address: asked before it costs anything. */
-  mayConnect(now: Millis, from: SocketAddress): boolean {
-    // TCP's handshake has proved the address.
-    const verdict = this.#gate.decide(now, from, true);
-    if (verdict === "accept") return true;
-    if (verdict !== "retry") this.drops.add(verdict);
-    return false;
+  mayHandshake(now: Millis, from: SocketAddress): boolean {
+    return this.#gate.mayHandshake(now, from);
   }
 
   /** A client whose TLS handshake is over. What its certificate says is looked at here. */
@@ -175,7 +171,10 @@ export class SignalingServer implements DriverComponent {
       socket.destroy();
       return;
     }
-    if (!this.mayConnect(now, from)) {
+    // TCP's handshake has proved the address.
+    const verdict = this.#gate.decide(now, from, true);
+    if (verdict !== "accept" && verdict !== "retry") {
+      this.drops.add(verdict);
       socket.destroy();
       return;
     }

@@ -1,13 +1,14 @@
 /**
- * STUN and TURN over TCP and TLS (RFC 8489 §6.2.2, RFC 8656 §3.1). To the driver it is a socket like the UDP ones: it hands up
+ * STUN and TURN over TCP and TLS (RFC 8489 §6.2.2, RFC 8656 §3.1), and the door to signaling over TLS, which may share a port with them. To the driver it is a socket like the UDP ones: it hands up
  * messages and takes messages, cuts and pads them; a message to a client that is gone, or does not read, is lost, as in UDP.
  *
  * What a client may cost before it has an allocation is bounded in number, bytes and time; with one, its allocation's life is the bound.
  */
 import { createServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer } from "node:tls";
+import { createSecureContext, createServer as createTlsServer, type TLSSocket, type TlsOptions } from "node:tls";
 import { type Clock, Counters, type Millis, monotonicClock, SocketAddress } from "@adit/core";
 import { frameForStream, MAX_STREAM_MESSAGE_BYTES, StreamDeframer } from "@adit/ice";
+import { IDENTITY_SERVER_NAME, SIGNALING_ALPN, TURN_ALPN } from "@adit/signaling";
 import {
   type Incoming,
   type Outgoing,
@@ -45,7 +46,18 @@ export const STREAM_LIMITS: StreamLimits = {
   queuedBytes: 262_144,
 };
 
+/** Who takes the TLS clients that ask for signaling (by ALPN). */
+export interface SignalingDoor {
+  /** Shown to those who name {@link IDENTITY_SERVER_NAME}, in PEM. */
+  readonly identity: { readonly cert: string; readonly key: string };
+  /** Whether that address may have another TLS handshake: half a millisecond of CPU. */
+  mayHandshake(from: SocketAddress): boolean;
+  /** The handshake is over; the socket is the taker's. */
+  take(socket: TLSSocket, from: SocketAddress): void;
+}
+
 export type StreamClose =
+  | "too-many-handshakes"
   | "too-many"
   | "too-many-from-address"
   | "not-stun"
@@ -58,6 +70,8 @@ export interface StreamListenerOptions {
   readonly address: SocketAddress;
   /** TLS when given: certificate chain and key in PEM. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
+  /** Only with {@link tls}. */
+  readonly signaling?: SignalingDoor | undefined;
   readonly limits?: Partial<StreamLimits>;
   readonly clock?: Clock;
   /** Whether the client has an allocation. */
@@ -105,7 +119,7 @@ export class StreamListener implements UdpSocket {
     this.#limits = { ...STREAM_LIMITS, ...options.limits };
     this.#clock = options.clock ?? monotonicClock;
     server.on("connection", (socket: Socket) => this.#accept(socket));
-    server.on("secureConnection", (socket: Socket) => this.#converse(socket));
+    server.on("secureConnection", (socket: TLSSocket) => this.#secured(socket));
     server.on("tlsClientError", (_error: Error, socket: Socket) => {
       this.closes.add("tls-error");
       socket.destroy();
@@ -117,7 +131,7 @@ export class StreamListener implements UdpSocket {
   /** Listens. @throws UdpBindError when the address cannot be bound; Error when the certificate or key is no good. */
   static async listen(options: StreamListenerOptions): Promise<StreamListener> {
     const server: Server = options.tls
-      ? createTlsServer({ ...options.tls, minVersion: "TLSv1.2", handshakeTimeout: STREAM_LIMITS.firstMessageMs })
+      ? createTlsServer(tlsOptions(options.tls, options.signaling))
       : createServer({ noDelay: true });
     const { ip, port } = options.address;
     await new Promise<void>((resolve, reject) => {
@@ -201,6 +215,7 @@ export class StreamListener implements UdpSocket {
     const inUse = this.#perSource.get(source) ?? 0;
     if (this.#connections.size >= this.#limits.connections) return this.#refuse(raw, "too-many");
     if (inUse >= this.#limits.connectionsPerIp) return this.#refuse(raw, "too-many-from-address");
+    if (this.#options.signaling?.mayHandshake(from) === false) return this.#refuse(raw, "too-many-handshakes");
     const now = this.#clock.now();
     const connection: Connection = {
       raw,
@@ -219,11 +234,29 @@ export class StreamListener implements UdpSocket {
     if (!this.#options.tls) this.#converse(raw);
   }
 
+  #secured(stream: TLSSocket): void {
+    const { signaling } = this.#options;
+    if (!signaling || stream.alpnProtocol !== SIGNALING_ALPN) return this.#converse(stream);
+    const connection = this.#connectionOf(stream);
+    if (!connection) {
+      stream.destroy();
+      return;
+    }
+    this.#forget(connection);
+    stream.setNoDelay(true);
+    signaling.take(stream, connection.from);
+  }
+
+  /** Null when there is none, or its stream is known already. */
+  #connectionOf({ remoteAddress: ip, remotePort: port }: Socket): Connection | null {
+    if (ip === undefined || port === undefined) return null;
+    const connection = this.#connections.get(SocketAddress.of(ip.replace(/%.*$/, ""), port).key);
+    return connection && !connection.stream ? connection : null;
+  }
+
   #converse(stream: Socket): void {
-    const { remoteAddress: ip, remotePort: port } = stream;
-    const key = ip === undefined || port === undefined ? "" : SocketAddress.of(ip.replace(/%.*$/, ""), port).key;
-    const connection = this.#connections.get(key);
-    if (!connection || connection.stream) {
+    const connection = this.#connectionOf(stream);
+    if (!connection) {
       stream.destroy();
       return;
     }
@@ -284,6 +317,20 @@ export class StreamListener implements UdpSocket {
     else this.#perSource.delete(source);
     this.#options.onClosed(from);
   }
+}
+
+function tlsOptions(certificate: { readonly cert: string; readonly key: string }, door?: SignalingDoor): TlsOptions {
+  const own = { ...certificate, minVersion: "TLSv1.2", handshakeTimeout: STREAM_LIMITS.firstMessageMs } as const;
+  if (!door) return own;
+  const identity = createSecureContext({ ...door.identity, minVersion: "TLSv1.2" });
+  return {
+    ...own,
+    ALPNProtocols: [SIGNALING_ALPN, TURN_ALPN],
+    SNICallback: (name, answer) => answer(null, name === IDENTITY_SERVER_NAME ? identity : undefined),
+    // Who a client is, its key says: no authority vouches for it. TURN clients have none to show.
+    requestCert: true,
+    rejectUnauthorized: false,
+  };
 }
 
 /** The same error as for the UDP port, so that the program treats it alike. */

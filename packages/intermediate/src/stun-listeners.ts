@@ -1,7 +1,10 @@
-/** Where STUN and TURN listen: UDP, TCP beside it, TLS, and the three further UDP sockets that NAT behaviour discovery needs. */
+/**
+ * Where the intermediate listens: signaling (QUIC, and TLS on TCP), STUN and TURN (UDP, TCP beside it, TLS), and the three further UDP
+ * sockets that NAT behaviour discovery needs. Signaling and TURN over TLS share their ports.
+ */
 import { AditError, type Clock, classifyIp, type Millis, SocketAddress, type SocketId } from "@adit/core";
-import { type Driver, type Incoming, UdpBindError } from "@adit/transport";
-import { type StreamLimits, StreamListener } from "./stream-listener.ts";
+import { type Driver, type Incoming, type Receive, UdpBindError } from "@adit/transport";
+import { type SignalingDoor, type StreamLimits, StreamListener } from "./stream-listener.ts";
 import type { DiscoverySocket } from "./stun-server.ts";
 
 export class StunListenError extends AditError {
@@ -12,12 +15,27 @@ export interface StunListenOptions {
   /** UDP and TCP. */
   readonly stun: SocketAddress;
   readonly stunTls?: SocketAddress | undefined;
-  /** For {@link stunTls}: PEM. */
-  readonly certificate: { readonly cert: string; readonly key: string };
+  readonly signaling?: SignalingListenOptions | undefined;
+  /** For TLS: PEM. */
+  readonly certificate: Certificate;
   /** RFC 5780: a second IP address of this host. */
   readonly alternateIp?: string | undefined;
   readonly streamLimits?: Partial<StreamLimits> | undefined;
   readonly clock: Clock;
+}
+
+interface Certificate {
+  readonly cert: string;
+  readonly key: string;
+}
+
+export interface SignalingListenOptions {
+  /** For QUIC. */
+  readonly listen: SocketAddress;
+  /** For TLS, and for TURN over it as well; `beside`: the TCP port of the same number as QUIC's. */
+  readonly tls: readonly SocketAddress[] | "beside";
+  readonly door: SignalingDoor;
+  readonly receive: Receive;
 }
 
 /** The TURN server, which does not exist yet while sockets are bound. */
@@ -33,11 +51,19 @@ export interface StunListeners {
   readonly address: SocketAddress;
   readonly tcpAddress: SocketAddress;
   readonly tlsAddress: SocketAddress | null;
+  /** Null unless it was asked for. */
+  readonly signaling: BoundUdp | null;
+  readonly signalingTls: readonly SocketAddress[];
   /** For the Binding service: four, or none. */
   readonly discovery: readonly DiscoverySocket[];
   /** Every address that is listened on. */
   readonly all: readonly SocketAddress[];
   readonly streams: readonly StreamListener[];
+}
+
+interface BoundUdp {
+  readonly socket: SocketId;
+  readonly address: SocketAddress;
 }
 
 /** Binds all. @throws UdpBindError, StunListenError `bad-stun-listener`. */
@@ -52,19 +78,24 @@ export async function openStunListeners(
     const server = sink();
     if (server) for (const { from, data } of batch) server.handleDatagram(now, from, data, socket);
   };
-  const udp = async (address: SocketAddress): Promise<{ socket: SocketId; address: SocketAddress }> => {
-    const socket = await driver.bind({ address, receive });
+  const udp = async (address: SocketAddress, handle = receive): Promise<BoundUdp> => {
+    const socket = await driver.bind({ address, receive: handle });
     const bound = driver.socket(socket);
     if (!bound) throw new Error("the driver was closed while listeners were bound");
     return { socket, address: bound.address };
   };
   const streams: StreamListener[] = [];
-  const stream = async (address: SocketAddress, tls?: { cert: string; key: string }): Promise<SocketAddress> => {
+  const stream = async (
+    address: SocketAddress,
+    tls?: Certificate,
+    signaling?: SignalingDoor,
+  ): Promise<SocketAddress> => {
     let id: SocketId | null = null;
     const { clock, streamLimits } = options;
     const listener = await StreamListener.listen({
       address,
       tls,
+      signaling,
       clock,
       ...(streamLimits ? { limits: streamLimits } : {}),
       hasAllocation: (from) => id !== null && (sink()?.hasAllocation(clock.now(), from, id) ?? false),
@@ -78,11 +109,33 @@ export async function openStunListeners(
     return listener.address;
   };
 
+  const signaling = options.signaling ? await bindSignaling(driver, options, options.signaling, udp, stream) : null;
   const { first, tcpAddress } = await bindBoth(driver, stun, udp, stream);
   const discovery = alternateIp === undefined ? [] : await bindDiscovery(first, alternateIp, udp);
-  const tlsAddress = stunTls ? await stream(stunTls, options.certificate) : null;
-  const all = [first.address, ...discovery.map(({ address }) => address), ...(tlsAddress ? [tlsAddress] : [])];
-  return { ...first, tcpAddress, tlsAddress, discovery, all, streams };
+  const signalingTls = signaling?.tls ?? [];
+  const shared = signalingTls.find((address) => stunTls?.equals(address));
+  const tlsAddress = shared ?? (stunTls ? await stream(stunTls, options.certificate) : null);
+  const all = [first, ...discovery, ...(signaling ? [signaling.udp] : [])].map(({ address }) => address);
+  all.push(...signalingTls, ...(tlsAddress && !shared ? [tlsAddress] : []));
+  return { ...first, tcpAddress, tlsAddress, signaling: signaling?.udp ?? null, signalingTls, discovery, all, streams };
+}
+
+async function bindSignaling(
+  driver: Driver,
+  { certificate }: StunListenOptions,
+  { listen, tls, door, receive }: SignalingListenOptions,
+  bindUdp: (address: SocketAddress, receive: Receive) => Promise<BoundUdp>,
+  bindTcp: (address: SocketAddress, tls: Certificate, door: SignalingDoor) => Promise<SocketAddress>,
+): Promise<{ readonly udp: BoundUdp; readonly tls: readonly SocketAddress[] }> {
+  const overTls = (address: SocketAddress): Promise<SocketAddress> => bindTcp(address, certificate, door);
+  if (tls === "beside") {
+    const { first, tcpAddress } = await bindBoth(driver, listen, (address) => bindUdp(address, receive), overTls);
+    return { udp: first, tls: [tcpAddress] };
+  }
+  const udp = await bindUdp(listen, receive);
+  const bound: SocketAddress[] = [];
+  for (const address of tls) bound.push(await overTls(address));
+  return { udp, tls: bound };
 }
 
 /** With port 0, a port that the system gave for UDP may be taken for TCP: another one is drawn, so many times. */
@@ -92,7 +145,7 @@ const DRAWS = 8;
 async function bindBoth(
   driver: Driver,
   address: SocketAddress,
-  udp: (address: SocketAddress) => Promise<{ socket: SocketId; address: SocketAddress }>,
+  udp: (address: SocketAddress) => Promise<BoundUdp>,
   tcp: (address: SocketAddress) => Promise<SocketAddress>,
 ) {
   for (let draw = 1; ; draw++) {

@@ -58,6 +58,7 @@ export {
   secretText,
   serviceName,
   socketAddress,
+  socketAddressOrOff,
   type Target,
   target,
   text,

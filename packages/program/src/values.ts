@@ -65,6 +65,12 @@ export const socketAddress: ValueType<SocketAddress> = valueType(
   (value) => readSocketAddress(value),
 );
 
+export const socketAddressOrOff: ValueType<SocketAddress | "off"> = valueType(
+  "ADDR:PORT|off",
+  "IP:port such as 0.0.0.0:443, or off",
+  (value) => (value === "off" ? "off" : readSocketAddress(value)),
+);
+
 /** `ADDR[:PORT]`: where the UDP socket binds; no port is port 0, the system's choice. */
 export const bindAddress: ValueType<{ ip: string; port: number }> = valueType(
   "ADDR[:PORT]",

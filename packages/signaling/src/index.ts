@@ -61,3 +61,4 @@ export {
   type SignalingServerEvent,
 } from "./server-connection.ts";
 export { signalingCodec } from "./signaling-codec.ts";
+export { IDENTITY_SERVER_NAME, TURN_ALPN } from "./tls.ts";

@@ -17,6 +17,16 @@ export type { FilteringBehavior, MappingBehavior, NatReport } from "./nat/report
 export type { IceRole, NominationReason, PairFailure, PairId, PairInfo, PairStateName } from "./pair.ts";
 export { pairId } from "./pair.ts";
 export { generateParameters, type IceParameters, isValidParameters } from "./parameters.ts";
+export { PortMapping, type PortMappingOptions, type PortMapReport } from "./portmap/driver.ts";
+export { type PortMapEvent, PortMapper, type PortMapperOptions } from "./portmap/port-mapper.ts";
+export type {
+  ClientStatus,
+  HttpAnswer,
+  HttpRequest,
+  PortLease,
+  PortMapOutput,
+  PortMapProtocol,
+} from "./portmap/types.ts";
 export { type CandidateRules, type ExternalAddress, IceRuleError } from "./rules.ts";
 export {
   type CandidateAttribute,

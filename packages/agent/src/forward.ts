@@ -1,7 +1,7 @@
 import type { SocketAddress } from "@adit/core";
 import {
   type Context,
-  type ExitError,
+  Datagrams,
   type LocalListener,
   type OpenState,
   peerMetrics,
@@ -14,16 +14,20 @@ import type { PeerSession } from "@adit/transport";
 import { Carrier } from "./carrier.ts";
 import { isPermanent } from "./failures.ts";
 import { Link, type LinkValues, type StartEndpoint } from "./link.ts";
-import { Listeners } from "./listeners.ts";
+import { type BoundListener, Listeners } from "./listeners.ts";
+import { UnknownServices } from "./open-on-session.ts";
 import { SessionKeeper } from "./session-keeper.ts";
+import { UdpCarrier } from "./udp-carrier.ts";
+import { UdpListeners } from "./udp-listeners.ts";
 
 export interface ForwardValues extends LinkValues {
   readonly local: readonly LocalListener[];
+  readonly udpIdle: number;
   readonly admin: SocketAddress;
 }
 
 /**
- * `adit-agent forward`: local TCP listeners that lead to a connector's services. Runs until it is told to end, or refused for
+ * `adit-agent forward`: local TCP and UDP listeners that lead to a connector's services. Runs until it is told to end, or refused for
  * good.
  * @throws ExitError
  */
@@ -35,13 +39,19 @@ export async function forward(
 ): Promise<void> {
   const { log } = context;
   const streams = new Streams(log);
+  const datagrams = new Datagrams();
   const stop = new AbortController();
   const signal = AbortSignal.any([context.signal, stop.signal]);
   const services = [...new Set(values.local.map(({ service }) => service))];
   // First of all, so that a client may knock as soon as the program runs.
-  const listeners = await Listeners.bind(values.local);
+  const listeners = await Listeners.bind(values.local.filter(({ protocol }) => protocol === "tcp"));
   const endings: (() => unknown)[] = [() => listeners.stop()];
   try {
+    const udpListeners = await UdpListeners.bind(
+      values.local.filter(({ protocol }) => protocol === "udp"),
+      (reason, count) => datagrams.dropped.add(reason, count),
+    );
+    endings.push(() => udpListeners.close());
     const link = await Link.open(start, values, state, context);
     endings.push(
       () => link.close(),
@@ -53,21 +63,31 @@ export async function forward(
       log,
       signal,
     });
-    const onUseless = (error: ExitError): void => stop.abort(error);
-    const carrier = new Carrier({ session: (until) => keeper.session(until), streams, log, services, onUseless });
+    const unknown = new UnknownServices(services, (error) => stop.abort(error));
+    const session = (until: AbortSignal): Promise<PeerSession> => keeper.session(until);
+    const carrier = new Carrier({ session, streams, log, unknown });
+    const udpCarrier = new UdpCarrier({ session, datagrams, log, unknown, idleMs: values.udpIdle });
+    endings.push(() => udpCarrier.close());
+    const bound = [...listeners.bound, ...udpListeners.bound];
     const admin = await startAdmin(values.admin, {
-      health: () => ({ ready: !signal.aborted, listeners: listeners.bound }),
-      status: () => peerStatus(link.endpoint.status(), listenerStatus(listeners)),
-      metrics: () => [...peerMetrics(link.endpoint.status()), ...streams.metrics()],
+      health: () => ({
+        ready: !signal.aborted,
+        listeners: bound.map(({ protocol, service, address }) => ({ protocol, service, address })),
+      }),
+      status: () => peerStatus(link.endpoint.status(), listenerStatus(bound), datagrams.status()),
+      metrics: () => [...peerMetrics(link.endpoint.status()), ...streams.metrics(), ...datagrams.metrics()],
     });
     endings.push(() => admin.close());
     log.debug("admin", { address: admin.address });
-    for (const { service, address } of listeners.bound) log.info("listening", { service, address });
+    for (const { protocol, service, address } of bound) log.info("listening", { service, address, protocol });
     link.endpoint.onStopped = (code, message) => {
       // Without a session the attempt to get one fails with the same words.
       if (keeper.isUp) log.warn("intermediate-refused", { code, message });
     };
     listeners.start((socket, service) => void carrier.carry(socket, service));
+    udpListeners.start((listener, batch) => {
+      for (const { data, from } of batch) udpCarrier.handle(listener, from, data);
+    });
     await keeper.run().catch((error) => {
       throw link.failure(error);
     });
@@ -77,5 +97,5 @@ export async function forward(
   }
 }
 
-const listenerStatus = (listeners: Listeners) =>
-  listeners.bound.map(({ service, address }) => ({ service, address: address.key }));
+const listenerStatus = (bound: readonly BoundListener[]) =>
+  bound.map(({ protocol, service, address }) => ({ protocol, service, address: address.key }));

@@ -4,8 +4,13 @@ import { bindFailure, type LocalListener } from "@adit/program";
 
 /** A listener that is bound: port 0 has become a real one. */
 export interface BoundListener {
+  readonly protocol: "tcp" | "udp";
   readonly service: string;
   readonly address: SocketAddress;
+}
+
+interface TcpListener extends BoundListener {
+  readonly server: Server;
 }
 
 /** Connections that one listener has at once; the next ones are closed by the system. */
@@ -22,20 +27,20 @@ export class Listeners {
   #early: [Socket, string][] = [];
   #handler: Handler | null = null;
 
-  private constructor(bound: readonly (BoundListener & { readonly server: Server })[]) {
-    this.bound = bound.map(({ service, address }) => ({ service, address }));
+  private constructor(bound: readonly TcpListener[]) {
+    this.bound = bound.map(({ protocol, service, address }) => ({ protocol, service, address }));
     this.#servers = bound.map(({ server }) => server);
     for (const { server, service } of bound) server.on("connection", (socket) => this.#take(socket, service));
   }
 
   /** @throws ExitError `usage` when an address cannot be bound. */
   static async bind(wanted: readonly LocalListener[]): Promise<Listeners> {
-    const bound: (BoundListener & { readonly server: Server })[] = [];
+    const bound: TcpListener[] = [];
     try {
       for (const { address, service } of wanted) {
         const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
         server.maxConnections = MAX_CONNECTIONS;
-        bound.push({ server, service, address: await listen(server, address) });
+        bound.push({ server, protocol: "tcp", service, address: await listen(server, address) });
       }
     } catch (error) {
       for (const { server } of bound) server.close();

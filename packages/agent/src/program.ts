@@ -30,6 +30,7 @@ const options = {
     default: "all",
   }),
   wait: value(duration, { help: "how long to look for a connector that is not there", default: "10s" }),
+  udpIdle: value(duration, { help: "a UDP flow without datagrams for so long is closed", default: "2m" }),
   count: value(count, { short: "c", help: "how many pings, 1 s apart", default: "10" }),
   untilDirect: toggle({ help: "end at the first answer over a direct path; exit status 1 if none comes" }),
   ...statusOptions,
@@ -48,9 +49,9 @@ export function makeProgram(start: StartEndpoint): Program<typeof options> {
   program
     .command({
       name: "forward",
-      summary: "Carries local TCP ports to services until it is stopped.",
+      summary: "Carries local TCP and UDP ports to services until it is stopped.",
       example: "adit-agent forward --intermediate relay.example.org:4433 --to office --local 8080=web",
-      uses: [...link, "local", "admin"],
+      uses: [...link, "local", "udpIdle", "admin"],
       required: ["intermediate", "to", "local"],
       run: async (values, context) => {
         const { forward } = await import("./forward.ts");

@@ -2,13 +2,15 @@ import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import { nullLogger, SocketAddress } from "@adit/core";
 import { type T, test } from "@adit/harness";
-import { type ExitError, Streams } from "@adit/program";
+import { type ExitError, type LocalListener, Streams } from "@adit/program";
 import { ServiceRefusedError, SessionError } from "@adit/transport";
 import { Carrier } from "../src/carrier.ts";
 import { Listeners } from "../src/listeners.ts";
+import { UnknownServices } from "../src/open-on-session.ts";
 import { EchoStream, FakeSession } from "./fakes.ts";
 
 const anyPort = SocketAddress.of("127.0.0.1", 0);
+const tcp = (service: string, address: SocketAddress): LocalListener => ({ protocol: "tcp", service, address });
 
 /** Listeners for some services whose connections are carried over what `session` gives. */
 async function makeAgent(
@@ -21,13 +23,12 @@ async function makeAgent(
   const note = (event: string, fields = {}) => void events.push({ event, fields });
   const log = { ...nullLogger, info: note, warn: note };
   const useless: ExitError[] = [];
-  const listeners = await Listeners.bind(services.map((service) => ({ service, address: anyPort })));
+  const listeners = await Listeners.bind(services.map((service) => tcp(service, anyPort)));
   const carrier = new Carrier({
     session,
     streams: new Streams(log),
     log,
-    services,
-    onUseless: (error) => useless.push(error),
+    unknown: new UnknownServices(services, (error) => useless.push(error)),
     ...(waitMs !== undefined && { waitMs }),
   });
   const carried: Promise<void>[] = [];
@@ -167,16 +168,13 @@ test("a taken listener address is a usage error, and nothing stays bound", async
   await once(server, "listening");
   const bound = server.address();
   const taken = anyPort.withPort(typeof bound === "object" && bound ? bound.port : 0);
-  const probe = await Listeners.bind([{ service: "a", address: anyPort }]);
+  const probe = await Listeners.bind([tcp("a", anyPort)]);
   const free = t.must(probe.bound[0]).address;
   probe.stop();
-  const both = [
-    { service: "a", address: free },
-    { service: "b", address: taken },
-  ];
+  const both = [tcp("a", free), tcp("b", taken)];
   await t.rejects(Listeners.bind(both), {
     code: "usage",
     message: new RegExp(`${taken.key} is in use; choose another with --local`),
   });
-  (await Listeners.bind([{ service: "a", address: free }])).stop();
+  (await Listeners.bind([tcp("a", free)])).stop();
 });

@@ -21,6 +21,7 @@ import { FakeSession, settle } from "./fakes.ts";
 const peerA = toBase32(new Uint8Array(32).fill(1));
 const peerB = toBase32(new Uint8Array(32).fill(2));
 const anyPort = SocketAddress.of("127.0.0.1", 0);
+const echo = { protocol: "tcp", service: "echo", address: anyPort } as const;
 
 type Attempt = { target: string; expectedPeer?: string; service: string; waitMs: number };
 
@@ -76,7 +77,7 @@ function makeWorld(t: T) {
     wait: 2000,
   } as const;
   const runForward = () => {
-    const values = { ...link, local: [{ service: "echo", address: anyPort }], admin: anyPort };
+    const values = { ...link, local: [echo], admin: anyPort, udpIdle: 120_000 };
     const running = forward(start, values, state, context);
     running.catch(() => {});
     t.teardown(() => abort.abort());
@@ -142,8 +143,8 @@ test("the admin address says healthy, and shows the listeners in the status", as
   const listener = await addressOf(event, "listening");
   t.equal((await fetch(`http://${admin.key}/healthz`)).status, 200);
   const status = (await (await fetch(`http://${admin.key}/status`)).json()) as Record<string, unknown>;
-  t.same(Object.keys(status), ["peerId", "intermediate", "observedAddress", "listeners", "sessions"]);
-  t.same(status.listeners, [{ service: "echo", address: listener.key }]);
+  t.same(Object.keys(status), ["peerId", "intermediate", "observedAddress", "listeners", "udp", "sessions"]);
+  t.same(status.listeners, [{ protocol: "tcp", service: "echo", address: listener.key }]);
   t.match(await (await fetch(`http://${admin.key}/metrics`)).text(), /^adit_intermediate_connected 1$/m);
 });
 
@@ -209,8 +210,9 @@ test("a PeerId as target is expected, and pins nothing", async (t) => {
   const values = {
     ...link,
     to: t.must(target.parse(peerB)),
-    local: [{ service: "echo", address: anyPort }],
+    local: [echo],
     admin: anyPort,
+    udpIdle: 120_000,
   };
   const running = forward(start, values, state, context);
   const { target: asked, expectedPeer, resolve } = await attempt(0);
@@ -236,7 +238,7 @@ test("the intermediate's key is pinned at the first contact, or must be the one 
 
   const named = makeWorld(t);
   const intermediate = t.must(intermediateAddress.parse(`${peerA}@127.0.0.1:4433`));
-  const values = { ...named.link, intermediate, local: [{ service: "echo", address: anyPort }], admin: anyPort };
+  const values = { ...named.link, intermediate, local: [echo], admin: anyPort, udpIdle: 120_000 };
   forward(named.start, values, named.state, named.context).catch(() => {});
   await named.attempt(0);
   const namedCheck = t.must(named.world.started).checkIntermediate;

@@ -1,6 +1,7 @@
 import type { SocketAddress } from "@adit/core";
 import {
   type Context,
+  Datagrams,
   ExitError,
   type Exposure,
   type IntermediateAddress,
@@ -13,6 +14,7 @@ import {
 } from "@adit/program";
 import type { Endpoint, EndpointOptions } from "@adit/transport";
 import { Services } from "./services.ts";
+import { UdpServices } from "./udp-services.ts";
 
 export interface ConnectorValues {
   readonly intermediate: IntermediateAddress;
@@ -21,6 +23,7 @@ export interface ConnectorValues {
   /** PeerIds, or `any`. */
   readonly allow: readonly string[];
   readonly bind: { readonly ip: string; readonly port: number } | undefined;
+  readonly udpIdle: number;
   readonly admin: SocketAddress;
   readonly icePolicy: "all" | "relay";
 }
@@ -44,7 +47,9 @@ export async function connector(
   const { log, signal } = context;
   const { intermediate, name, bind, icePolicy } = values;
   const streams = new Streams(log);
-  const services = new Services(values.expose, streams, log);
+  const datagrams = new Datagrams();
+  const udp = new UdpServices({ datagrams, log, idleMs: values.udpIdle });
+  const services = new Services(values.expose, streams, udp, log);
   const allowed = new Set(values.allow);
   if (allowed.size === 0) log.warn("nobody-allowed", { message: NOBODY });
   const endpoint = await start({
@@ -65,8 +70,8 @@ export async function connector(
     const stopped = stopOf(endpoint, signal);
     const admin = await startAdmin(values.admin, {
       health: () => ({ ready: endpoint.registered, registered: endpoint.registered }),
-      status: () => peerStatus(endpoint.status(), []),
-      metrics: () => [...peerMetrics(endpoint.status()), ...streams.metrics()],
+      status: () => peerStatus(endpoint.status(), [], datagrams.status()),
+      metrics: () => [...peerMetrics(endpoint.status()), ...streams.metrics(), ...datagrams.metrics()],
     });
     endings.push(() => admin.close());
     log.debug("admin", { address: admin.address });

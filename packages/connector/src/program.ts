@@ -4,6 +4,7 @@ import {
   addStatusCommand,
   adminOption,
   bindAddress,
+  duration,
   exposure,
   intermediateAddress,
   list,
@@ -20,13 +21,14 @@ import type { StartEndpoint } from "./connector.ts";
 const options = {
   intermediate: value(intermediateAddress, { help: "the intermediate to register with" }),
   name: value(peerName, { help: "the name that agents ask for" }),
-  expose: list(exposure, { help: "a service, and the TCP server behind it" }),
+  expose: list(exposure, { help: "a service, and the TCP or UDP server behind it" }),
   allow: list(peerIdOrAny, { help: "who is let in: PeerIds as `adit-agent id` prints them; nobody by default" }),
   bind: value(bindAddress, { help: "where the UDP socket binds (default: all addresses, any port)" }),
   icePolicy: value(oneOf(["all", "relay"]), {
     help: "relay: never tell the other side an address of ours",
     default: "all",
   }),
+  udpIdle: value(duration, { help: "a UDP flow without datagrams for so long is closed", default: "2m" }),
   ...statusOptions,
   admin: adminOption("127.0.0.1:9434"),
 };
@@ -43,7 +45,7 @@ export function makeProgram(start: StartEndpoint): Program<typeof options> {
     summary: "Stands next to private services and hands incoming streams to them.",
     example:
       "adit-connector --intermediate relay.example.org:4433 --name office --expose web=tcp://127.0.0.1:8080 --allow PEERID",
-    uses: ["intermediate", "name", "expose", "allow", "bind", "icePolicy", "admin"],
+    uses: ["intermediate", "name", "expose", "allow", "bind", "icePolicy", "udpIdle", "admin"],
     required: ["intermediate", "name", "expose"],
     run: async (values, context) => {
       const { connector } = await import("./connector.ts");

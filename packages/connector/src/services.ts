@@ -1,14 +1,13 @@
 import { connect, type Socket } from "node:net";
 import type { Logger } from "@adit/core";
 import { type ByteStream, codeOf, ExitError, type Exposure, type Streams, sentenceOf } from "@adit/program";
+import type { FlowRequest, UdpServices } from "./udp-services.ts";
 
 /** A stream that asks for a service; the endpoint's IncomingService is one. */
-export interface ServiceRequest {
-  readonly session: { readonly peer: { readonly id: string } };
-  readonly name: string;
+export interface ServiceRequest extends Pick<FlowRequest, "session" | "name" | "acceptFlow"> {
   readonly protocol: "tcp" | "udp";
   accept(): Promise<ByteStream>;
-  refuse(code: "service-unknown" | "service-unavailable", reason: string): Promise<void>;
+  refuse(code: "service-unknown" | "service-unavailable" | "too-many", reason: string): Promise<void>;
 }
 
 /** The TCP server behind a service must take the connection within this time, ms. */
@@ -20,39 +19,47 @@ export interface Dialing {
   readonly connect?: typeof connect;
 }
 
-/** The exposed services: each request becomes a TCP connection to the server behind the service, or a refusal that says why not. */
+const PROTOCOLS = ["tcp", "udp"] as const;
+
+/**
+ * The exposed services: each request becomes a TCP connection to the server behind the service, or a flow of datagrams, or a refusal that
+ * says why not. One name may stand for a TCP and a UDP service, as with DNS.
+ */
 export class Services {
+  /** By protocol and name. */
   readonly #exposures = new Map<string, Exposure>();
   readonly #streams: Streams;
+  readonly #udp: UdpServices;
   readonly #log: Logger;
   readonly #timeoutMs: number;
   readonly #connect: typeof connect;
   readonly #sockets = new Set<Socket>();
 
-  /** @throws ExitError `usage` when two services have the same name. */
-  constructor(exposures: readonly Exposure[], streams: Streams, log: Logger, dialing: Dialing = {}) {
+  /** @throws ExitError `usage` when two services of one protocol have the same name. */
+  constructor(exposures: readonly Exposure[], streams: Streams, udp: UdpServices, log: Logger, dialing: Dialing = {}) {
     for (const exposure of exposures) {
-      if (this.#exposures.has(exposure.service)) {
-        throw new ExitError("usage", `--expose names the service ${exposure.service} twice`);
+      const { protocol, service } = exposure;
+      if (this.#find(protocol, service)) {
+        throw new ExitError("usage", `--expose names the ${protocol} service ${service} twice`);
       }
-      this.#exposures.set(exposure.service, exposure);
+      this.#exposures.set(`${protocol}/${service}`, exposure);
     }
     this.#streams = streams;
+    this.#udp = udp;
     this.#log = log;
     this.#timeoutMs = dialing.timeoutMs ?? CONNECT_TIMEOUT_MS;
     this.#connect = dialing.connect ?? connect;
   }
 
   has(service: string): boolean {
-    return this.#exposures.has(service);
+    return PROTOCOLS.some((protocol) => this.#find(protocol, service));
   }
 
   /** Until the stream has ended or was refused. Never rejects. */
   async serve(request: ServiceRequest): Promise<void> {
     const { name, protocol } = request;
     const peerId = request.session.peer.id;
-    const exposure = this.#exposures.get(name);
-    if (!exposure) {
+    if (!this.has(name)) {
       this.#log.warn("service-refused", {
         peerId,
         service: name,
@@ -61,7 +68,12 @@ export class Services {
       });
       return request.refuse("service-unknown", `this connector exposes no service named ${name}`);
     }
-    if (protocol !== "tcp") return request.refuse("service-unavailable", `${name} is a TCP service`);
+    const exposure = this.#find(protocol, name);
+    if (!exposure) {
+      const is = protocol === "tcp" ? "a UDP service: --local udp:PORT=" : "a TCP service: --local PORT=";
+      return request.refuse("service-unavailable", `${name} is ${is}${name} leads to it`);
+    }
+    if (protocol === "udp") return this.#udp.serve(request, exposure);
     let socket: Socket;
     try {
       socket = await this.#dial(exposure);
@@ -76,9 +88,14 @@ export class Services {
     await this.#carry(socket, request);
   }
 
-  /** Resets the connections that are left. */
+  /** Resets the connections that are left, and closes the flows. */
   reset(): void {
+    this.#udp.close();
     for (const socket of this.#sockets) socket.resetAndDestroy();
+  }
+
+  #find(protocol: "tcp" | "udp", service: string): Exposure | null {
+    return this.#exposures.get(`${protocol}/${service}`) ?? null;
   }
 
   #dial({ host, port }: Exposure): Promise<Socket> {

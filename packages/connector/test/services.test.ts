@@ -2,8 +2,9 @@ import { once } from "node:events";
 import { createServer, type Server, Socket } from "node:net";
 import { nullLogger } from "@adit/core";
 import { type T, test } from "@adit/harness";
-import { type ByteStream, exposure, Streams } from "@adit/program";
+import { type ByteStream, Datagrams, exposure, Streams } from "@adit/program";
 import { type Dialing, type ServiceRequest, Services } from "../src/services.ts";
+import { UdpServices } from "../src/udp-services.ts";
 
 /** A stream whose peer says `text` and ends, and which keeps what comes back. */
 class ScriptedStream implements ByteStream {
@@ -63,7 +64,8 @@ function makeServices(t: T, exposed: readonly string[], dialing?: Dialing) {
   const note = (event: string, fields = {}) => void events.push({ event, fields });
   const log = { ...nullLogger, info: note, warn: note };
   const exposures = exposed.map((text) => t.must(exposure.parse(text)));
-  return { services: new Services(exposures, new Streams(log), log, dialing), events };
+  const udp = new UdpServices({ datagrams: new Datagrams(), log, idleMs: 120_000 });
+  return { services: new Services(exposures, new Streams(log), udp, log, dialing), events };
 }
 
 function request(name: string, stream: ByteStream | Error, protocol: "tcp" | "udp" = "tcp") {
@@ -76,6 +78,9 @@ function request(name: string, stream: ByteStream | Error, protocol: "tcp" | "ud
       answers.push("accepted");
       if (stream instanceof Error) throw stream;
       return stream;
+    },
+    acceptFlow: async () => {
+      throw new Error("no flows here");
     },
     refuse: async (code, reason) => void answers.push(`${code}: ${reason}`),
   };
@@ -107,11 +112,15 @@ test("a host name is resolved when it is needed", async (t) => {
   t.equal(stream.got, "X");
 });
 
-test("what is not exposed, not TCP, or not answering is refused with a code and a sentence", async (t) => {
+test("what is not exposed, of the other protocol, or not answering is refused with a code and a sentence", async (t) => {
   const { server, port } = await makeServer(t);
   server.close();
   await once(server, "close");
-  const { services, events } = makeServices(t, [`web=tcp://127.0.0.1:${port}`, "far=tcp://host.invalid:80"]);
+  const { services, events } = makeServices(t, [
+    `web=tcp://127.0.0.1:${port}`,
+    "far=tcp://host.invalid:80",
+    "dns=udp://127.0.0.1:53",
+  ]);
   const unused = new ScriptedStream("");
   const ask = async (name: string, protocol?: "tcp" | "udp") => {
     const { asked, answers } = request(name, unused, protocol);
@@ -120,7 +129,8 @@ test("what is not exposed, not TCP, or not answering is refused with a code and 
   };
   t.same(await ask("nosuch"), ["service-unknown: this connector exposes no service named nosuch"]);
   t.same(await ask("constructor"), ["service-unknown: this connector exposes no service named constructor"]);
-  t.same(await ask("web", "udp"), ["service-unavailable: web is a TCP service"]);
+  t.same(await ask("web", "udp"), ["service-unavailable: web is a TCP service: --local PORT=web leads to it"]);
+  t.same(await ask("dns"), ["service-unavailable: dns is a UDP service: --local udp:PORT=dns leads to it"]);
   t.same(await ask("web"), ["service-unavailable: web does not answer: connection refused"]);
   t.match((await ask("far"))[0] ?? "", /^service-unavailable: far does not answer: the host name /);
   // Where the service stands is for the log of this side only.
@@ -144,7 +154,8 @@ test("a peer that gave up meanwhile leaves no connection to the service behind",
   await gone;
 });
 
-test("two services of one name are a usage error", (t) => {
+test("two services of one name and protocol are a usage error; a TCP and a UDP service may share one", (t) => {
+  t.ok(makeServices(t, ["dns=tcp://127.0.0.1:53", "dns=udp://127.0.0.1:53"]).services.has("dns"));
   const twice = () => makeServices(t, ["a=tcp://127.0.0.1:1", "a=tcp://127.0.0.1:2"]);
-  t.throws(twice, { code: "usage", message: /--expose names the service a twice/ });
+  t.throws(twice, { code: "usage", message: /--expose names the tcp service a twice/ });
 });

@@ -1,7 +1,9 @@
 export { type AdminServer, type AdminSource, isTrustedHost, type Metric, renderMetrics, startAdmin } from "./admin.ts";
 export { type CommandSpec, type Context, type Invocation, Program } from "./command-line.ts";
 export { readConfigFile } from "./config-file.ts";
+export { type DatagramDrop, type DatagramStatus, Datagrams, type Flow } from "./datagrams.ts";
 export { bindFailure, codeOf, EXIT_STATUS, type ExitCode, ExitError, exitCodeOf, sentenceOf } from "./exit.ts";
+export { FlowTable, type FlowTableOptions, IdleTimer } from "./flow-table.ts";
 export {
   type ByteStream,
   type ForwardResult,

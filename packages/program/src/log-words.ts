@@ -24,6 +24,8 @@ const words: Readonly<Record<string, (f: Fields) => string | null>> = {
   failed: (f) => `${str(f.program)}: ${str(f.message)}`,
   "stream-open": () => null,
   "stream-close": () => null,
+  "flow-open": () => null,
+  "flow-close": () => null,
   "turn-allocated": () => null,
   "turn-lost": () => null,
   "turn-failed": () => null,

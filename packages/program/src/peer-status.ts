@@ -1,18 +1,24 @@
 import type { EndpointStatus, SessionPath } from "@adit/transport";
 import { z } from "zod";
 import type { Metric } from "./admin.ts";
+import type { DatagramStatus } from "./datagrams.ts";
 import { VERSION } from "./version.ts";
 
 /** A listener in `GET /status`. */
 export interface ListenerStatus {
+  readonly protocol: "tcp" | "udp";
   readonly service: string;
   readonly address: string;
 }
 
 /** `GET /status` of an agent or a connector: what is unknown is null, never absent. */
-export function peerStatus(endpoint: EndpointStatus, listeners: readonly ListenerStatus[]): object {
+export function peerStatus(
+  endpoint: EndpointStatus,
+  listeners: readonly ListenerStatus[],
+  udp: DatagramStatus,
+): object {
   const { peerId, intermediate, observedAddress, sessions } = endpoint;
-  return { peerId, intermediate, observedAddress, listeners, sessions };
+  return { peerId, intermediate, observedAddress, listeners, udp, sessions };
 }
 
 const PATHS: readonly SessionPath[] = ["connecting", "relay", "direct", "suspended"];
@@ -49,7 +55,14 @@ const statusSchema = z.object({
   peerId: z.string(),
   intermediate: z.object({ address: z.string(), connected: z.boolean(), rttMs: z.number().nullable() }),
   observedAddress: nullableText,
-  listeners: z.array(z.object({ service: z.string(), address: z.string() })),
+  listeners: z.array(z.object({ protocol: z.string(), service: z.string(), address: z.string() })),
+  udp: z.object({
+    flows: z.number(),
+    sentDatagrams: z.number(),
+    receivedDatagrams: z.number(),
+    maxPayloadBytes: z.number().nullable(),
+    dropped: z.record(z.string(), z.number()),
+  }),
   sessions: z.array(
     z.object({
       peer: z.object({ id: z.string(), name: nullableText }),
@@ -69,12 +82,13 @@ const statusSchema = z.object({
 
 /** The status of an agent or a connector for a person to read. @throws ZodError when it is not such a status. */
 export function peerStatusInWords(status: unknown): string {
-  const { peerId, intermediate, observedAddress, listeners, sessions } = statusSchema.parse(status);
+  const { peerId, intermediate, observedAddress, listeners, udp, sessions } = statusSchema.parse(status);
   const lines = [
     `PeerId           ${peerId}`,
     `intermediate     ${intermediate.address}, ${intermediate.connected ? `connected${inMs(intermediate.rttMs)}` : "not connected"}`,
     `seen from there  ${observedAddress ?? "unknown"}`,
-    ...listeners.map(({ service, address }) => `listening        ${address} for ${service}`),
+    ...listeners.map(({ protocol, service, address }) => `listening        ${protocol} ${address} for ${service}`),
+    ...udpInWords(udp),
     ...(sessions.length === 0 ? ["sessions         none"] : []),
   ];
   for (const session of sessions) {
@@ -87,6 +101,21 @@ export function peerStatusInWords(status: unknown): string {
     );
   }
   return lines.join("\n");
+}
+
+/** Nothing where no UDP service was ever used. */
+function udpInWords(udp: z.infer<typeof statusSchema>["udp"]): string[] {
+  const { flows, sentDatagrams, receivedDatagrams, maxPayloadBytes, dropped } = udp;
+  const drops = Object.entries(dropped).map(([reason, count]) =>
+    reason === "too-large" && maxPayloadBytes !== null
+      ? `${count} too large for the path (at most ${maxPayloadBytes} bytes)`
+      : `${count} ${reason}`,
+  );
+  if (maxPayloadBytes === null && drops.length === 0) return [];
+  return [
+    `udp              ${flows} ${flows === 1 ? "flow" : "flows"}, ${sentDatagrams} datagrams sent, ${receivedDatagrams} received`,
+    ...(drops.length > 0 ? [`                 dropped: ${drops.join(", ")}`] : []),
+  ];
 }
 
 const inMs = (rttMs: number | null): string => (rttMs === null ? "" : `, ${rttMs.toFixed(1)} ms`);

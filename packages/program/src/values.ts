@@ -156,47 +156,48 @@ export const target: ValueType<Target> = valueType(
   },
 );
 
-/** A service of a connector and the TCP server behind it. */
+/** A service of a connector and the server behind it. */
 export interface Exposure {
   readonly service: string;
+  readonly protocol: "tcp" | "udp";
   readonly host: string;
   readonly port: number;
 }
 
 export const exposure: ValueType<Exposure> = valueType(
-  "SERVICE=tcp://HOST:PORT",
-  "SERVICE=tcp://HOST:PORT such as web=tcp://127.0.0.1:8080",
+  "SERVICE=tcp://HOST:PORT|udp://HOST:PORT",
+  "SERVICE=tcp://HOST:PORT or SERVICE=udp://HOST:PORT such as web=tcp://127.0.0.1:8080 or dns=udp://127.0.0.1:53",
   (value) => {
     const match = /^([^=]*)=([a-z]+):\/\/(.*)$/.exec(value);
     if (!match) return null;
-    const [, service = "", scheme, place = ""] = match;
-    if (scheme === "udp") throw new ValueError("UDP services are not supported by this version");
+    const [, service = "", protocol, place = ""] = match;
     const hostPort = readHostPort(place);
-    if (scheme !== "tcp" || !hostPort) return null;
+    if ((protocol !== "tcp" && protocol !== "udp") || !hostPort) return null;
     checkServiceName(service);
-    return { service, host: hostPort.host, port: hostPort.port };
+    return { service, protocol, host: hostPort.host, port: hostPort.port };
   },
 );
 
-/** A local TCP listener and the service it leads to; port 0 lets the system choose. */
+/** A local listener and the service it leads to; port 0 lets the system choose. */
 export interface LocalListener {
+  readonly protocol: "tcp" | "udp";
   readonly address: SocketAddress;
   readonly service: string;
 }
 
 export const localListener: ValueType<LocalListener> = valueType(
-  "[ADDR:]PORT=SERVICE",
-  "[ADDR:]PORT=SERVICE such as 8080=web or 127.0.0.2:8080=web",
+  "[udp:][ADDR:]PORT=SERVICE",
+  "[udp:][ADDR:]PORT=SERVICE such as 8080=web, 127.0.0.2:8080=web or udp:5353=dns",
   (value) => {
-    if (value.startsWith("udp:")) throw new ValueError("UDP services are not supported by this version");
     const equals = value.lastIndexOf("=");
     if (equals < 0) return null;
-    const place = value.slice(0, equals);
+    const protocol = value.startsWith("udp:") ? "udp" : "tcp";
+    const place = value.slice(protocol === "udp" ? 4 : 0, equals);
     const address = readSocketAddress(/^\d+$/.test(place) ? `127.0.0.1:${place}` : place);
     if (!address) return null;
     const service = value.slice(equals + 1);
     checkServiceName(service);
-    return { address, service };
+    return { protocol, address, service };
   },
 );
 

@@ -101,8 +101,8 @@ test("options are read, repeated ones as a list, and defaults stand for what is 
   t.same(values, {
     to: "office",
     local: [
-      { address: "127.0.0.1:0", service: "web" },
-      { address: "127.0.0.1:9", service: "ssh" },
+      { protocol: "tcp", address: "127.0.0.1:0", service: "web" },
+      { protocol: "tcp", address: "127.0.0.1:9", service: "ssh" },
     ],
     wait: 10_000,
     count: 3,
@@ -118,7 +118,7 @@ test("a bad option names itself, its value and what was expected", (t) => {
     [["forward", "--to", "Office"], /^--to "Office": expected a name of 1 to 40 of a-z, 0-9 and -$/],
     [
       ["forward", "--to", "a", "--local", "1=web", "--local", "9000"],
-      /^--local "9000": expected \[ADDR:\]PORT=SERVICE/,
+      /^--local "9000": expected \[udp:\]\[ADDR:\]PORT=SERVICE/,
     ],
     [["forward", "--to", "a", "--wait", "soon"], /^--wait "soon": expected a duration such as/],
     [["forward", "--to", "a", "--count", "0"], /^--count "0": expected a whole number from 1/],
@@ -157,8 +157,8 @@ test("a configuration file gives any option in TOML or JSON, and the command lin
   t.same(await run(["forward", "--config", toml]), {
     to: "office",
     local: [
-      { address: "127.0.0.1:1", service: "web" },
-      { address: "127.0.0.1:2", service: "ssh" },
+      { protocol: "tcp", address: "127.0.0.1:1", service: "web" },
+      { protocol: "tcp", address: "127.0.0.1:2", service: "ssh" },
     ],
     wait: 60_000,
     count: 4,
@@ -168,7 +168,7 @@ test("a configuration file gives any option in TOML or JSON, and the command lin
   });
   t.same(await run(["forward", "--config", json, "--to", "other", "--no-json", "--local", "3=x"]), {
     to: "other",
-    local: [{ address: "127.0.0.1:3", service: "x" }],
+    local: [{ protocol: "tcp", address: "127.0.0.1:3", service: "x" }],
     wait: 10_000,
     json: false,
     turnUser: [{ name: "a", password: "b" }],
@@ -184,7 +184,7 @@ test("a configuration file's mistakes name the file, the key, the value and what
     ["a.toml", "to = 3.5", /a\.toml: to = 3.5: expected a name of/],
     ["a.toml", 'to = ["a"]', /a\.toml: to = \["a"\]: expected a name of/],
     ["a.toml", 'json = "yes"', /a\.toml: json = "yes": expected true or false/],
-    ["a.toml", 'local = ["1=web", "2"]', /a\.toml: local = "2": expected \[ADDR:\]PORT=SERVICE/],
+    ["a.toml", 'local = ["1=web", "2"]', /a\.toml: local = "2": expected \[udp:\]\[ADDR:\]PORT=SERVICE/],
     ["a.toml", 'to = "office', /a\.toml is not valid TOML: /],
     ["a.json", '{ "to": office }', /a\.json is not valid JSON: /],
     ["a.json", '{ "to": null }', /a\.json: to = null: expected a name of/],

@@ -1,7 +1,7 @@
 import { SocketAddress } from "@adit/core";
 import { test } from "@adit/harness";
 import type { EndpointStatus } from "@adit/transport";
-import { peerMetrics, peerStatus, peerStatusInWords, renderMetrics } from "../src/index.ts";
+import { Datagrams, peerMetrics, peerStatus, peerStatusInWords, renderMetrics } from "../src/index.ts";
 
 const status: EndpointStatus = {
   peerId: "me",
@@ -27,27 +27,39 @@ const status: EndpointStatus = {
   ],
 };
 
+const listener = { protocol: "tcp", service: "web", address: "127.0.0.2:9000" } as const;
+const udp = {
+  flows: 1,
+  sentDatagrams: 20,
+  receivedDatagrams: 18,
+  sentBytes: 2000,
+  receivedBytes: 1800,
+  maxPayloadBytes: 1293,
+  dropped: { "too-large": 2, unreachable: 1 },
+};
+
 const over = (text: string): unknown => JSON.parse(text);
 
 test("as JSON it has the documented names, addresses as text", (t) => {
-  const json = over(JSON.stringify(peerStatus(status, [{ service: "web", address: "127.0.0.2:9000" }])));
+  const json = over(JSON.stringify(peerStatus(status, [listener], udp)));
   t.same(json, {
     peerId: "me",
     intermediate: { address: "127.0.0.1:4433", connected: true, rttMs: 0.4 },
     observedAddress: "203.0.113.7:40111",
-    listeners: [{ service: "web", address: "127.0.0.2:9000" }],
+    listeners: [listener],
+    udp,
     sessions: [{ ...status.sessions[0], local: "127.0.0.2:51111", remote: "127.0.0.3:52222" }],
   });
 });
 
 test("in words it names the path, the addresses and why", (t) => {
-  const words = peerStatusInWords(
-    over(JSON.stringify(peerStatus(status, [{ service: "web", address: "127.0.0.2:9000" }]))),
-  );
+  const words = peerStatusInWords(over(JSON.stringify(peerStatus(status, [listener], udp))));
   for (const part of [
     "127.0.0.1:4433, connected, 0.4 ms",
     "203.0.113.7:40111",
-    "127.0.0.2:9000 for web",
+    "tcp 127.0.0.2:9000 for web",
+    "1 flow, 20 datagrams sent, 18 received",
+    "dropped: 2 too large for the path (at most 1293 bytes), 1 unreachable",
     "office: direct, 0.3 ms (direct pair nominated)",
     "127.0.0.2:51111 (host) <-> 127.0.0.3:52222 (host)",
   ]) {
@@ -62,7 +74,7 @@ test("in words before anything is known", (t) => {
     observedAddress: null,
     sessions: [],
   };
-  const words = peerStatusInWords(over(JSON.stringify(peerStatus(bare, []))));
+  const words = peerStatusInWords(over(JSON.stringify(peerStatus(bare, [], new Datagrams().status()))));
   t.match(words, /127\.0\.0\.1:4433, not connected\n.*unknown\n.*none$/);
 });
 

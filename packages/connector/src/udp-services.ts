@@ -1,0 +1,233 @@
+import { lookup } from "node:dns/promises";
+import { type Clock, type Logger, type Millis, monotonicClock, parseIp, SocketAddress } from "@adit/core";
+import { codeOf, type Datagrams, type Exposure, type Flow, FlowTable, IdleTimer, sentenceOf } from "@adit/program";
+import { bindUdp, type Incoming, type Outgoing, type UdpSocket } from "@adit/transport";
+
+/** A stream that asks for a `udp` service; the endpoint's IncomingService is one. */
+export interface FlowRequest {
+  readonly session: { readonly peer: { readonly id: string } };
+  readonly name: string;
+  acceptFlow(): Promise<Flow>;
+  refuse(code: "service-unavailable" | "too-many", reason: string): Promise<void>;
+}
+
+export interface UdpServicesOptions {
+  readonly datagrams: Datagrams;
+  readonly log: Logger;
+  /** A flow without datagrams for so long is closed. */
+  readonly idleMs: Millis;
+  readonly clock?: Clock;
+  readonly maxFlows?: number;
+  readonly maxFlowsPerPeer?: number;
+}
+
+/** Flows at once, and of one peer: twice what an agent keeps by itself. Each has a socket. More are refused with `too-many`. */
+const MAX_FLOWS = 1024;
+const MAX_FLOWS_PER_PEER = 512;
+/** A service that nothing answers at is warned of once in so long. */
+const WARN_INTERVAL_MS = 10_000;
+
+/** One flow of a peer's and the socket that speaks to the service for it. */
+interface ServedFlow {
+  readonly key: string;
+  readonly peerId: string;
+  readonly exposure: Exposure;
+  readonly flow: Flow;
+  readonly socket: UdpSocket;
+  readonly to: SocketAddress;
+  outgoing: Outgoing[];
+  datagrams: number;
+  bytes: number;
+  /** ICMP errors already counted. */
+  unreachable: number;
+}
+
+/** Gives each flow a UDP socket of its own towards the service, and carries datagrams between the two. */
+export class UdpServices {
+  readonly #options: UdpServicesOptions;
+  readonly #clock: Clock;
+  readonly #table: FlowTable<ServedFlow>;
+  readonly #idle: IdleTimer;
+  /** Those that are being opened too. */
+  readonly #flowsOf = new Map<string, number>();
+  readonly #warnedAt = new Map<string, Millis>();
+  #flows = 0;
+  #nextKey = 0;
+
+  constructor(options: UdpServicesOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? monotonicClock;
+    this.#table = new FlowTable({ maxFlows: options.maxFlows ?? MAX_FLOWS, idleMs: options.idleMs });
+    this.#idle = new IdleTimer(
+      () => this.#clock.now(),
+      () => this.expire(),
+    );
+  }
+
+  /** Until the flow is open, or was refused. Never rejects. */
+  async serve(request: FlowRequest, exposure: Exposure): Promise<void> {
+    const peerId = request.session.peer.id;
+    const { maxFlows = MAX_FLOWS, maxFlowsPerPeer = MAX_FLOWS_PER_PEER, log } = this.#options;
+    const ofPeer = this.#flowsOf.get(peerId) ?? 0;
+    if (this.#flows >= maxFlows || ofPeer >= maxFlowsPerPeer) {
+      log.warn("too-many-flows", { peerId, service: exposure.service, flows: this.#flows, flowsOfPeer: ofPeer });
+      return request.refuse("too-many", `this connector has as many UDP flows as it takes`);
+    }
+    this.#count(peerId, 1);
+    let isOpen = false;
+    try {
+      isOpen = await this.#open(request, exposure);
+    } finally {
+      if (!isOpen) this.#count(peerId, -1);
+    }
+  }
+
+  /** Closes the flows that were idle for too long. */
+  expire(): void {
+    for (const served of this.#table.takeIdle(this.#clock.now())) this.#end(served, "idle");
+    this.#idle.arm(this.#table.nextIdleAt);
+  }
+
+  /** Closes the flows that are left. */
+  close(): void {
+    this.#idle.stop();
+    for (const served of this.#table.clear()) this.#end(served, "the connector is ending");
+  }
+
+  async #open(request: FlowRequest, exposure: Exposure): Promise<boolean> {
+    const { log, datagrams } = this.#options;
+    const peerId = request.session.peer.id;
+    const { service } = exposure;
+    const handlers = { onBatch: (_batch: readonly Incoming[]): void => {}, onDrain: () => {} };
+    let socket: UdpSocket;
+    let to: SocketAddress;
+    try {
+      to = await resolve(exposure);
+      socket = await bindUdp({ address: SocketAddress.of(to.family === 4 ? "0.0.0.0" : "::", 0), handlers });
+    } catch (error) {
+      const reason = sentenceOf(error);
+      const address = `${exposure.host}:${exposure.port}`;
+      log.warn("service-unavailable", {
+        peerId,
+        service,
+        address,
+        reason,
+        message: `${service}: no way to ${address}: ${reason}`,
+      });
+      await request.refuse("service-unavailable", `${service} cannot be reached: ${codeOf(error) ?? "failed"}`);
+      return false;
+    }
+    let flow: Flow;
+    try {
+      flow = await request.acceptFlow();
+    } catch (error) {
+      // The peer gave up meanwhile.
+      log.debug("flow-gone", { service, reason: sentenceOf(error) });
+      socket.close();
+      return false;
+    }
+    const key = String(this.#nextKey++);
+    const served: ServedFlow = {
+      key,
+      peerId,
+      exposure,
+      flow,
+      socket,
+      to,
+      outgoing: [],
+      datagrams: 0,
+      bytes: 0,
+      unreachable: 0,
+    };
+    const evicted = this.#table.add(this.#clock.now(), key, served);
+    if (evicted) this.#end(evicted, "made room for another");
+    this.#idle.arm(this.#table.nextIdleAt);
+    datagrams.opened(flow);
+    log.info("flow-open", { peerId, service });
+    handlers.onBatch = (batch) => this.#fromService(served, batch);
+    flow.onDatagram = (payload) => this.#fromPeer(served, payload);
+    flow.onClosed = (error) => {
+      if (this.#table.delete(key, served)) this.#end(served, error ? sentenceOf(error) : "closed by the agent");
+    };
+    return true;
+  }
+
+  /** What comes in one turn of the event loop goes to the service in one call. */
+  #fromPeer(served: ServedFlow, payload: Uint8Array): void {
+    this.#table.use(this.#clock.now(), served.key);
+    this.#options.datagrams.received(payload);
+    served.datagrams++;
+    served.bytes += payload.length;
+    if (served.outgoing.push({ to: served.to, data: payload }) === 1) queueMicrotask(() => this.#flush(served));
+  }
+
+  #flush(served: ServedFlow): void {
+    const batch = served.outgoing;
+    served.outgoing = [];
+    const left = batch.length - served.socket.send(batch);
+    if (left > 0) this.#options.datagrams.dropped.add("local-full", left);
+    this.#noticeUnreachable(served);
+  }
+
+  #fromService(served: ServedFlow, batch: readonly Incoming[]): void {
+    const { datagrams, log } = this.#options;
+    this.#table.use(this.#clock.now(), served.key);
+    for (const { data, from } of batch) {
+      if (!from.equals(served.to)) {
+        datagrams.dropped.add("stranger");
+      } else if (datagrams.send(served.flow, data)) {
+        served.datagrams++;
+        served.bytes += data.length;
+      } else {
+        const { service } = served.exposure;
+        log.debug("datagram-dropped", { service, bytes: data.length, maxPayloadBytes: served.flow.maxPayloadBytes });
+      }
+    }
+  }
+
+  /** ICMP says that nothing takes datagrams there. The flow stays: the service may come back, as a restarted name server does. */
+  #noticeUnreachable(served: ServedFlow): void {
+    const { receiveErrors, sendErrors } = served.socket.stats();
+    let errors = 0;
+    for (const code of ICMP_ERRORS) errors += (receiveErrors[code] ?? 0) + (sendErrors[code] ?? 0);
+    const news = errors - served.unreachable;
+    if (news === 0) return;
+    served.unreachable = errors;
+    const { datagrams, log } = this.#options;
+    datagrams.dropped.add("unreachable", news);
+    const { service } = served.exposure;
+    const now = this.#clock.now();
+    if (now < (this.#warnedAt.get(service) ?? Number.NEGATIVE_INFINITY) + WARN_INTERVAL_MS) return;
+    this.#warnedAt.set(service, now); // as many as there are services
+    const address = served.to.key;
+    const message = `${service}: nothing takes datagrams at ${address}; is the service running?`;
+    log.warn("service-unavailable", { peerId: served.peerId, service, address, reason: "unreachable", message });
+  }
+
+  /** It is out of the table. */
+  #end(served: ServedFlow, reason: string): void {
+    const { peerId, flow, socket, datagrams, bytes } = served;
+    flow.onDatagram = flow.onClosed = null;
+    flow.close();
+    this.#noticeUnreachable(served);
+    socket.close();
+    this.#count(peerId, -1);
+    this.#options.datagrams.closed();
+    this.#options.log.info("flow-close", { peerId, service: served.exposure.service, datagrams, bytes, reason });
+  }
+
+  #count(peerId: string, by: 1 | -1): void {
+    this.#flows += by;
+    const ofPeer = (this.#flowsOf.get(peerId) ?? 0) + by;
+    if (ofPeer > 0) this.#flowsOf.set(peerId, ofPeer);
+    else this.#flowsOf.delete(peerId);
+  }
+}
+
+const ICMP_ERRORS = ["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "EPROTO"] as const;
+
+async function resolve({ host, port }: Exposure): Promise<SocketAddress> {
+  if (parseIp(host)) return SocketAddress.of(host, port);
+  const { address } = await lookup(host);
+  return SocketAddress.of(address, port);
+}

@@ -1,7 +1,7 @@
 /** A client's signaling over QUIC: its connection, and the one stream on it. */
 import { type Deadline, type Millis, SocketAddress } from "@adit/core";
 import type { QuicConnection, QuicEvent, QuicStream } from "@adit/quic";
-import type { CarrierEvent, ClientCarrier } from "./client-carrier.ts";
+import type { Carrier, CarrierEvent } from "@adit/transport/internal";
 
 /** QUIC application close code: nothing is wrong, or the signaling message before it says what. */
 const CLOSE_CODE = 0;
@@ -9,7 +9,7 @@ const CLOSE_CODE = 0;
 /** What the client does on a second stream: nothing that we know of. */
 const UNEXPECTED_STREAM = 1;
 
-export class QuicCarrier implements ClientCarrier {
+export class QuicCarrier implements Carrier {
   readonly kind = "quic";
   readonly quic: QuicConnection;
   readonly #origin: SocketAddress;

@@ -1,7 +1,7 @@
 /** One client of the intermediate: what carries its bytes, and the signaling spoken on it. */
 import { type Deadline, earliest, type Millis, type SocketAddress } from "@adit/core";
 import type { SignalingServerConnection } from "@adit/signaling";
-import type { ClientCarrier } from "./client-carrier.ts";
+import type { Carrier } from "@adit/transport/internal";
 import type { ConnectionId } from "./session-table.ts";
 
 /** How long a client that is being closed may take to read the last words. */
@@ -23,7 +23,7 @@ type State =
 
 export class SignalingClientConnection {
   readonly id: ConnectionId;
-  readonly carrier: ClientCarrier;
+  readonly carrier: Carrier;
   /** Where its first packet came from: what the bound per address counts. */
   readonly origin: SocketAddress;
   /** When its TURN credentials are due for renewal; null when it has none. */
@@ -31,7 +31,7 @@ export class SignalingClientConnection {
   #state: State = { is: "handshaking" };
   #pending: Uint8Array | null = null;
 
-  constructor(id: ConnectionId, carrier: ClientCarrier, origin: SocketAddress) {
+  constructor(id: ConnectionId, carrier: Carrier, origin: SocketAddress) {
     this.id = id;
     this.carrier = carrier;
     this.origin = origin;

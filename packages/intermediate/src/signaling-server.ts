@@ -19,6 +19,7 @@ import {
 import { type Identity, peerIdFromCertificate, type QuicConnection, type QuicEndpoint } from "@adit/quic";
 import { SignalingServerConnection, type SignalingServerEvent } from "@adit/signaling";
 import type { DriverComponent } from "@adit/transport";
+import { TlsCarrier } from "@adit/transport/internal";
 import type { AccessPolicy } from "./access-policy.ts";
 import { Accounts } from "./accounts.ts";
 import type { Credentials } from "./credentials.ts";
@@ -32,7 +33,6 @@ import { QuicFront } from "./quic-front.ts";
 import { Rendezvous } from "./rendezvous.ts";
 import type { ConnectionId } from "./session-table.ts";
 import { SignalingClientConnection } from "./signaling-client.ts";
-import { TlsCarrier } from "./tls-carrier.ts";
 
 /** Application close code for a client that we failed to serve. */
 const INTERNAL_ERROR = 2;
@@ -180,7 +180,7 @@ export class SignalingServer implements DriverComponent {
     }
     const client: SignalingClientConnection = new SignalingClientConnection(
       ++this.#lastId,
-      new TlsCarrier(socket, from, peerId, () => this.#touch(client)),
+      TlsCarrier.accepted(socket, from, peerId, () => this.#touch(client)),
       from,
     );
     this.#clients.set(client.id, client);

@@ -132,9 +132,13 @@ export class SignalingClient {
     return this.#liveness.rttMs;
   }
 
-  /** The QUIC connection is established and the stream is open. */
+  /**
+   * A connection is established, and bytes can be written. When there is one already it takes its place, and all begins anew with Hello:
+   * what the former one still brings is not to be handed in.
+   */
   handleConnected(now: Millis): void {
-    if (this.#state.at !== "connecting") return;
+    if (this.#state.at === "waiting" || this.#state.at === "stopped") return;
+    this.#liveness.stop();
     this.#outbox.clear();
     this.#reader = new FrameReader();
     this.#state = { at: "greeting", deadline: now + this.#timeoutMs };

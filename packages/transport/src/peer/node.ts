@@ -101,6 +101,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       ...options.intermediate,
       checkIntermediate: options.checkIntermediate,
       sockets: this.#sockets,
+      identity,
       quic: this.#quic,
       config: QuicConfig.create({
         role: "client",
@@ -285,7 +286,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   #receive(now: Millis, socket: SocketId, batch: readonly Datagram[]): void {
     const { link, relay } = this.#presence;
     for (const { data, from } of batch) {
-      if (link.remote?.equals(from)) this.#receiveSignaling(now, from, data);
+      if (link.remote?.equals(from)) this.#receiveSignaling(now, data);
       else if (relay?.socket === socket && relay.server.equals(from)) {
         const relayed = relay.handleDatagram(now, data);
         if (relayed) this.#demux.handleDatagram(now, relay.id, relayed.peer, relayed.data);
@@ -294,12 +295,12 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   /** Packets from the signaling address never reach the peers' connections. */
-  #receiveSignaling(now: Millis, from: SocketAddress, data: Uint8Array): void {
+  #receiveSignaling(now: Millis, data: Uint8Array): void {
     const { link } = this.#presence;
     const route = this.#quic.route(data);
     if (route.kind === "connection" && link.owns(route.connection)) {
-      link.handleDatagram(now, route.connection, from, data);
-    } else if (route.kind === "drop" && route.reason === "unknown-connection") link.handleStray(now, from, data);
+      link.handleDatagram(now, route.connection, data);
+    } else if (route.kind === "drop" && route.reason === "unknown-connection") link.handleStray(now, data);
   }
 
   handleTimeout(now: Millis): void {

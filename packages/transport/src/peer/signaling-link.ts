@@ -1,4 +1,5 @@
 import {
+  Backoff,
   type Deadline,
   earliest,
   type Logger,
@@ -8,7 +9,7 @@ import {
   type SocketId,
   type Transmit,
 } from "@adit/core";
-import type { PeerId, QuicConfig, QuicConnection, QuicEndpoint, QuicStream } from "@adit/quic";
+import type { Identity, PeerId, QuicConfig, QuicConnection, QuicEndpoint } from "@adit/quic";
 import {
   type ClientMessage,
   type Role,
@@ -16,18 +17,28 @@ import {
   type SignalingClientEvent,
   type SignalingCommand,
 } from "@adit/signaling";
-import { PacketBuffers } from "./packet-buffers.ts";
+import type { Carrier } from "../carrier/carrier.ts";
+import { QuicCarrier } from "../carrier/quic-carrier.ts";
+import { CarrierRace, type Way, waysTo } from "../carrier/race.ts";
+import { TlsCarrier } from "../carrier/tls-carrier.ts";
+import { isWildcard } from "./own-candidates.ts";
 
-const PACKET_BYTES = 1500;
 const READ_BYTES = 16 * 1024;
-/** Close code when this side ends the signaling connection. */
+/** Close code when this side ends a connection. */
 const DONE = 0;
+/** Over TLS, QUIC is tried again: UDP may be back, or it was lost packets that made TLS win. Then with growing intervals. */
+const QUIC_AGAIN = { initialMs: 2_000, maxMs: 60_000, jitter: 0.2 };
+/** That long it may take, ms. */
+const QUIC_AGAIN_TIMEOUT_MS = 3_000;
+/** Connections that said goodbye and have their last packets to send; past it the oldest is forgotten. */
+const MAX_LEAVING = 8;
 
 export interface SignalingLinkOptions {
   readonly role: Role;
   readonly name?: string;
   readonly host: string;
   readonly port: number;
+  readonly identity: Identity;
   readonly quic: QuicEndpoint;
   readonly config: QuicConfig;
   readonly random: Random;
@@ -46,23 +57,35 @@ export interface SignalingLinkOptions {
 }
 
 interface Line {
-  readonly connection: QuicConnection;
-  readonly socket: SocketId;
-  readonly remote: SocketAddress;
-  readonly local: { readonly host: string; readonly port: number };
-  stream: QuicStream | null;
+  readonly way: Way;
+  readonly carrier: Carrier;
   pending: Uint8Array | null;
 }
 
-/** The connection to the intermediate: QUIC under the signaling client, from name resolution to bytes. */
+/** Another try at QUIC while TLS carries. */
+interface Again {
+  readonly carrier: QuicCarrier;
+  readonly giveUpAt: Millis;
+}
+
+/**
+ * The connection to the intermediate, under the signaling client, from name resolution to bytes. QUIC and TLS race for it; over TLS it
+ * looks for a way back to QUIC.
+ */
 export class SignalingLink {
   readonly client: SignalingClient;
   readonly #options: SignalingLinkOptions;
-  readonly #buffers = new PacketBuffers(PACKET_BYTES);
   readonly #readBuffer = new Uint8Array(READ_BYTES);
+  /** Where it listens for QUIC, at the address that was tried last. */
+  #remote: SocketAddress | null = null;
+  #race: CarrierRace | null = null;
   #line: Line | null = null;
-  /** A line that said goodbye and has its last packets to send. */
-  #leaving: { readonly line: Line; readonly reason: string } | null = null;
+  /** What worked last. */
+  #lastWay: Way | null = null;
+  #again: Again | null = null;
+  #againAt: Millis | null = null;
+  readonly #againBackoff = new Backoff(QUIC_AGAIN);
+  #leaving: Carrier[] = [];
   #addresses: readonly string[] = [];
   #nextAddress = 0;
   #attempt = 0;
@@ -73,17 +96,19 @@ export class SignalingLink {
     this.client = new SignalingClient({ role, random, log, ...(name === undefined ? {} : { name }) });
   }
 
-  /** Where the connection goes, or is being tried; null before the name was resolved. */
+  /** Where the intermediate's QUIC is, or is being tried; null before the name was resolved. */
   get remote(): SocketAddress | null {
-    return this.#line?.remote ?? null;
+    return this.#remote;
   }
 
-  get connection(): QuicConnection | null {
-    return this.#line?.connection ?? null;
+  /** What carries signaling now; null when nothing does. */
+  get carrier(): Carrier | null {
+    return this.#line?.carrier ?? null;
   }
 
+  /** The QUIC connection that the packet for `connection` belongs to is ours. */
   owns(connection: QuicConnection): boolean {
-    return this.#line?.connection === connection || this.#leaving?.line.connection === connection;
+    return this.#quicCarriers().some((carrier) => carrier.connection === connection);
   }
 
   send(now: Millis, message: ClientMessage): boolean {
@@ -92,51 +117,45 @@ export class SignalingLink {
     return sent;
   }
 
-  handleDatagram(now: Millis, connection: QuicConnection, from: SocketAddress, data: Uint8Array): void {
-    const line = this.#line?.connection === connection ? this.#line : this.#leaving?.line;
-    if (line) connection.recv(now, data, line.local, { host: from.ip, port: from.port });
+  handleDatagram(now: Millis, connection: QuicConnection, data: Uint8Array): void {
+    for (const carrier of this.#quicCarriers())
+      if (carrier.connection === connection) carrier.handleDatagram(now, data);
   }
 
-  /**
-   * A packet for no connection of ours: perhaps the stateless reset (RFC 9000 §10.3) of an intermediate that was started anew. Its
-   * connection ID is noise; only the connection can tell by the token at its end.
-   */
-  handleStray(now: Millis, from: SocketAddress, data: Uint8Array): void {
-    const line = this.#line;
-    line?.connection.recv(now, data, line.local, { host: from.ip, port: from.port });
+  /** A packet for no connection of ours: perhaps the stateless reset of an intermediate that was started anew. */
+  handleStray(now: Millis, data: Uint8Array): void {
+    const carrier = this.#line?.carrier;
+    if (carrier instanceof QuicCarrier) carrier.handleDatagram(now, data);
   }
 
   handleTimeout(now: Millis): void {
     this.client.handleTimeout(now);
-    for (const line of this.#lines()) {
-      const due = line.connection.pollTimeout(now);
-      if (due && due.at <= now) line.connection.handleTimeout(now);
-    }
+    this.#race?.handleTimeout(now);
+    for (const carrier of this.#carriers()) carrier.handleTimeout(now);
+    if (this.#againAt !== null && now >= this.#againAt) this.#tryQuicAgain(now);
+    if (this.#again && now >= this.#again.giveUpAt) this.#endTrial(now, "UDP is blocked still");
   }
 
   pollTimeout(now: Millis): Deadline | null {
-    let next = this.client.pollTimeout();
-    for (const line of this.#lines()) next = earliest(next, line.connection.pollTimeout(now));
-    return next;
+    let next = earliest(this.client.pollTimeout(), this.#race?.pollTimeout() ?? null);
+    for (const carrier of this.#carriers()) next = earliest(next, carrier.pollTimeout(now));
+    if (this.#againAt !== null) next = earliest(next, { at: this.#againAt, reason: "QUIC again" });
+    return this.#again ? earliest(next, { at: this.#again.giveUpAt, reason: "QUIC again" }) : next;
   }
 
   pollTransmit(): Transmit | null {
-    for (const line of this.#lines()) {
-      const packet = this.#packet(line);
+    for (const carrier of this.#quicCarriers()) {
+      const packet = carrier.pollTransmit();
       if (packet) return packet;
     }
-    if (this.#leaving?.line.connection.state !== "established") return null;
-    this.#leaving.line.connection.close(DONE, this.#leaving.reason);
-    return this.#packet(this.#leaving.line);
-  }
-
-  #packet({ connection, socket, remote }: Line): Transmit | null {
-    const sent = connection.send(this.#buffers.next());
-    return sent && { data: this.#buffers.commit(sent.length), socket, to: remote };
+    return null;
   }
 
   pump(now: Millis): void {
-    this.#pumpConnection(now);
+    this.#pumpLeaving();
+    this.#pumpRace(now);
+    this.#pumpLine(now);
+    this.#pumpTrial(now);
     for (let command = this.client.pollCommand(); command; command = this.client.pollCommand()) {
       this.#obey(command);
     }
@@ -151,8 +170,15 @@ export class SignalingLink {
     this.pump(now);
   }
 
-  #lines(): Line[] {
-    return [this.#line, this.#leaving?.line ?? null].filter((line) => line !== null);
+  #carriers(): Carrier[] {
+    const carriers = [...(this.#race?.carriers ?? []), ...this.#leaving];
+    if (this.#line) carriers.push(this.#line.carrier);
+    if (this.#again) carriers.push(this.#again.carrier);
+    return carriers;
+  }
+
+  #quicCarriers(): QuicCarrier[] {
+    return this.#carriers().filter((carrier) => carrier instanceof QuicCarrier);
   }
 
   // ---- the client's commands
@@ -183,101 +209,156 @@ export class SignalingLink {
   }
 
   #dial(now: Millis): void {
-    const { port, quic, config, socketFor } = this.#options;
+    const { host, port, socketFor } = this.#options;
     for (let tried = 0; tried < this.#addresses.length; tried++) {
       const ip = this.#addresses[this.#nextAddress++ % this.#addresses.length] as string;
       const remote = SocketAddress.of(ip, port);
       const socket = socketFor(remote.family);
       if (!socket) continue;
-      const local = { host: socket.address.ip, port: socket.address.port };
-      try {
-        const connection = quic.connect(now, { config, local, remote: { host: remote.ip, port } });
-        connection.onWork = this.#options.wake;
-        this.#line = { connection, socket: socket.id, remote, local, stream: null, pending: null };
-        return;
-      } catch (error) {
-        this.client.handleDisconnected(now, (error as Error).message);
-        return;
-      }
+      this.#remote = remote;
+      this.#race = new CarrierRace(now, waysTo(port, this.#lastWay), (way) => this.#open(now, way, remote));
+      return;
     }
-    this.client.handleDisconnected(
-      now,
-      `no address of ${this.#options.host} can be reached from this machine's sockets`,
-    );
+    this.client.handleDisconnected(now, `no address of ${host} can be reached from this machine's sockets`);
+  }
+
+  /** @throws Error when it cannot even be tried. */
+  #open(now: Millis, way: Way, remote: SocketAddress): Carrier {
+    const { quic, config, identity, socketFor, wake } = this.#options;
+    const socket = socketFor(remote.family);
+    if (!socket) throw new Error(`there is no socket for ${remote}`);
+    if (way.kind === "quic") return new QuicCarrier(now, { quic, config, remote, socket, wake });
+    const localIp = isWildcard(socket.address) ? null : socket.address.ip;
+    return TlsCarrier.dial({ remote: remote.withPort(way.port), localIp, identity, wake });
   }
 
   /** What was written last leaves before the close: a Goodbye, an Error. */
   #hangUp(reason: string): void {
-    if (!this.#line) return;
-    this.#leaving?.line.connection.close(DONE, reason);
-    this.#leaving = { line: this.#line, reason };
+    for (const carrier of this.#race?.carriers ?? []) this.#leave(carrier, reason);
+    this.#race = null;
+    if (this.#line) this.#leave(this.#line.carrier, reason);
     this.#line = null;
+    this.#forgetTrial(reason);
   }
 
-  // ---- QUIC
-
-  #pumpConnection(now: Millis): void {
-    if (this.#leaving) {
-      const { connection } = this.#leaving.line;
-      while (connection.pollEvent());
-      if (connection.state === "handshaking") connection.close(DONE, this.#leaving.reason);
-      if (connection.state === "closed") this.#leaving = null;
-    }
-    const line = this.#line;
-    if (!line) return;
-    for (let event = line.connection.pollEvent(); event; event = line.connection.pollEvent()) {
-      if (event.type === "established") this.#handleEstablished(now, line, event.peerId);
-      if (event.type === "closed") {
-        this.#read(now, line);
-        this.#line = null;
-        this.client.handleDisconnected(now, event.reason || `the connection was closed by ${event.by}`);
-        return;
-      }
-    }
-    this.#read(now, line);
+  #leave(carrier: Carrier, reason: string): void {
+    carrier.finish(reason);
+    this.#leaving.push(carrier);
+    if (this.#leaving.length > MAX_LEAVING) this.#leaving.shift()?.abort(DONE, reason);
   }
 
-  #handleEstablished(now: Millis, line: Line, peerId: PeerId): void {
-    const { host, port, checkIntermediate, onRefused } = this.#options;
+  // ---- carriers
+
+  #pumpLeaving(): void {
+    if (this.#leaving.length === 0) return;
+    for (const carrier of this.#leaving) while (carrier.pollEvent());
+    this.#leaving = this.#leaving.filter((carrier) => !carrier.isGone);
+  }
+
+  #pumpRace(now: Millis): void {
+    const result = this.#race?.poll(now);
+    if (!result) return;
+    for (const carrier of this.#race?.carriers ?? []) this.#leave(carrier, "another way was quicker");
+    this.#race = null;
+    if (result.type === "lost") return this.client.handleDisconnected(now, result.reason);
+    this.#use(now, result.way, result.carrier, result.peerId);
+  }
+
+  /** Signaling is spoken over that carrier from now on, from Hello on. */
+  #use(now: Millis, way: Way, carrier: Carrier, peerId: PeerId): void {
+    const { host, port, checkIntermediate, onRefused, log } = this.#options;
+    const former = this.#line?.carrier;
+    this.#line = { way, carrier, pending: null };
+    this.#lastWay = way;
+    if (former) this.#leave(former, "a better way was found");
     const refusal = checkIntermediate(peerId, host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
     if (refusal !== null) {
       this.client.stop(now, "refused");
       this.#hangUp("this is not the intermediate that was expected");
       return onRefused(refusal);
     }
-    line.stream = line.connection.openStream();
+    log.debug("signaling-carrier", { kind: way.kind, remote: carrier.remote });
+    this.#againAt = way.kind === "tls" ? now + this.#againBackoff.next(this.#options.random.float()) : null;
     this.client.handleConnected(now);
-    line.stream.onReadable = this.#options.wake;
-    line.stream.onWritable = this.#options.wake;
   }
 
-  #read(now: Millis, line: Line): void {
-    if (!line.stream) return;
+  #pumpLine(now: Millis): void {
+    const line = this.#line;
+    if (!line) return;
+    for (let event = line.carrier.pollEvent(); event; event = line.carrier.pollEvent()) {
+      if (event.type !== "closed") continue;
+      this.#read(now, line.carrier);
+      this.#line = null;
+      this.#forgetTrial(event.reason);
+      return this.client.handleDisconnected(now, event.reason);
+    }
+    this.#read(now, line.carrier);
+  }
+
+  #read(now: Millis, carrier: Carrier): void {
     try {
       for (;;) {
-        const read = line.stream.read(this.#readBuffer);
-        if (read === "blocked") return;
-        if (read === "end") break;
+        const read = carrier.read(this.#readBuffer);
+        if (typeof read !== "number") return;
         this.client.handleData(now, this.#readBuffer.subarray(0, read));
       }
     } catch {
-      // Reset or closed: the connection's own event says why.
+      // Reset or closed: the carrier's own event says why.
     }
   }
 
   #write(): void {
     const line = this.#line;
-    if (!line?.stream) return;
+    if (!line) return;
     try {
       for (;;) {
         line.pending ??= this.client.pollBytes();
         if (!line.pending) return;
-        const taken = line.stream.write(line.pending);
+        const taken = line.carrier.write(line.pending);
         line.pending = taken < line.pending.length ? line.pending.subarray(taken) : null;
         if (line.pending) return;
       }
     } catch {
       // As in #read.
     }
+  }
+
+  // ---- back to QUIC
+
+  #tryQuicAgain(now: Millis): void {
+    this.#againAt = null;
+    const { quic, config, socketFor, wake } = this.#options;
+    const remote = this.#remote;
+    const socket = remote && socketFor(remote.family);
+    if (!remote || !socket || this.#line?.carrier.kind !== "tls") return;
+    try {
+      const carrier = new QuicCarrier(now, { quic, config, remote, socket, wake });
+      this.#again = { carrier, giveUpAt: now + QUIC_AGAIN_TIMEOUT_MS };
+    } catch {
+      this.#againAt = now + this.#againBackoff.next(this.#options.random.float());
+    }
+  }
+
+  #pumpTrial(now: Millis): void {
+    const carrier = this.#again?.carrier;
+    if (!carrier) return;
+    for (let event = carrier.pollEvent(); event; event = carrier.pollEvent()) {
+      if (event.type === "closed") return this.#endTrial(now, event.reason);
+      // Not in the middle of a greeting: the one that is under way tells sooner.
+      if (event.type !== "established" || !this.client.isUp) continue;
+      this.#again = null;
+      return this.#use(now, { kind: "quic" }, carrier, event.peerId);
+    }
+  }
+
+  #endTrial(now: Millis, reason: string): void {
+    this.#forgetTrial(reason);
+    this.#againAt = now + this.#againBackoff.next(this.#options.random.float());
+  }
+
+  #forgetTrial(reason: string): void {
+    if (this.#again) this.#leave(this.#again.carrier, reason);
+    this.#again = null;
+    this.#againAt = null;
   }
 }

@@ -33,7 +33,7 @@ export interface UdpCarrierOptions {
 /** Flows at once, of all listeners; the one that was silent longest makes room. A session has 512 streams, which TCP needs too. */
 const MAX_FLOWS = 256;
 /** Of a flow that is being opened: more datagrams, or more bytes, are dropped, the newest first. */
-const MAX_WAITING = 16;
+const MAX_WAITING = 64;
 const MAX_WAITING_BYTES = 64 * 1024;
 /** As long as an early TCP connection waits. */
 const OPEN_WAIT_MS = 10_000;

@@ -38,8 +38,6 @@ interface ServedFlow {
   outgoing: Outgoing[];
   datagrams: number;
   bytes: number;
-  /** ICMP errors already counted. */
-  unreachable: number;
 }
 
 /** Gives each flow a UDP socket of its own towards the service, and carries datagrams between the two. */
@@ -98,7 +96,11 @@ export class UdpServices {
     const { log, datagrams } = this.#options;
     const peerId = request.session.peer.id;
     const { service } = exposure;
-    const handlers = { onBatch: (_batch: readonly Incoming[]): void => {}, onDrain: () => {} };
+    const handlers = {
+      onBatch: (_batch: readonly Incoming[]): void => {},
+      onDrain: () => {}, // what was not taken was dropped
+      onIcmpError: (_code: string): void => {},
+    };
     let socket: UdpSocket;
     let to: SocketAddress;
     try {
@@ -137,7 +139,6 @@ export class UdpServices {
       outgoing: [],
       datagrams: 0,
       bytes: 0,
-      unreachable: 0,
     };
     const evicted = this.#table.add(this.#clock.now(), key, served);
     if (evicted) this.#end(evicted, "made room for another");
@@ -145,6 +146,7 @@ export class UdpServices {
     datagrams.opened(flow);
     log.info("flow-open", { peerId, service });
     handlers.onBatch = (batch) => this.#fromService(served, batch);
+    handlers.onIcmpError = (code) => this.#noteUnreachable(served, code);
     flow.onDatagram = (payload) => this.#fromPeer(served, payload);
     flow.onClosed = (error) => {
       if (this.#table.delete(key, served)) this.#end(served, error ? sentenceOf(error) : "closed by the agent");
@@ -166,7 +168,6 @@ export class UdpServices {
     served.outgoing = [];
     const left = batch.length - served.socket.send(batch);
     if (left > 0) this.#options.datagrams.dropped.add("local-full", left);
-    this.#noticeUnreachable(served);
   }
 
   #fromService(served: ServedFlow, batch: readonly Incoming[]): void {
@@ -186,22 +187,16 @@ export class UdpServices {
   }
 
   /** ICMP says that nothing takes datagrams there. The flow stays: the service may come back, as a restarted name server does. */
-  #noticeUnreachable(served: ServedFlow): void {
-    const { receiveErrors, sendErrors } = served.socket.stats();
-    let errors = 0;
-    for (const code of ICMP_ERRORS) errors += (receiveErrors[code] ?? 0) + (sendErrors[code] ?? 0);
-    const news = errors - served.unreachable;
-    if (news === 0) return;
-    served.unreachable = errors;
+  #noteUnreachable(served: ServedFlow, code: string): void {
     const { datagrams, log } = this.#options;
-    datagrams.dropped.add("unreachable", news);
+    datagrams.dropped.add("unreachable");
     const { service } = served.exposure;
     const now = this.#clock.now();
     if (now < (this.#warnedAt.get(service) ?? Number.NEGATIVE_INFINITY) + WARN_INTERVAL_MS) return;
     this.#warnedAt.set(service, now); // as many as there are services
     const address = served.to.key;
-    const message = `${service}: nothing takes datagrams at ${address}; is the service running?`;
-    log.warn("service-unavailable", { peerId: served.peerId, service, address, reason: "unreachable", message });
+    const message = `${service}: nothing takes datagrams at ${address} (${code}); is the service running?`;
+    log.warn("service-unavailable", { peerId: served.peerId, service, address, reason: "unreachable", code, message });
   }
 
   /** It is out of the table. */
@@ -209,7 +204,6 @@ export class UdpServices {
     const { peerId, flow, socket, datagrams, bytes } = served;
     flow.onDatagram = flow.onClosed = null;
     flow.close();
-    this.#noticeUnreachable(served);
     socket.close();
     this.#count(peerId, -1);
     this.#options.datagrams.closed();
@@ -223,8 +217,6 @@ export class UdpServices {
     else this.#flowsOf.delete(peerId);
   }
 }
-
-const ICMP_ERRORS = ["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "EPROTO"] as const;
 
 async function resolve({ host, port }: Exposure): Promise<SocketAddress> {
   if (parseIp(host)) return SocketAddress.of(host, port);

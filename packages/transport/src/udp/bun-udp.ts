@@ -41,7 +41,11 @@ export async function bindBun(options: UdpBindOptions): Promise<UdpSocket> {
         data: (_socket, data, port, ip) => gatherer.push(data, ip, port),
         drain: () => handle.socket?.onNativeDrain(),
         // The types say (socket, error); what comes is (error). It is an ICMP message about some datagram sent before.
-        error: (...args: unknown[]) => counts.receiveErrors.add(errorCode(args.find((arg) => arg instanceof Error))),
+        error: (...args: unknown[]) => {
+          const code = errorCode(args.find((arg) => arg instanceof Error));
+          counts.receiveErrors.add(code);
+          if (handle.socket) options.handlers.onIcmpError?.(code);
+        },
       },
     });
   } catch (cause) {

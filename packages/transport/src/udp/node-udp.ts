@@ -51,7 +51,11 @@ export async function bindNode(options: UdpBindOptions): Promise<UdpSocket> {
     native.bind({ address: address.ip, port: address.port, exclusive: true }, resolve);
   });
   native.removeAllListeners("error");
-  native.on("error", (error) => counts.receiveErrors.add(errorCode(error)));
+  native.on("error", (error) => {
+    const code = errorCode(error);
+    counts.receiveErrors.add(code);
+    options.handlers.onIcmpError?.(code);
+  });
   raiseReceiveBuffer(native);
   const gatherer = new Gatherer(address.family, counts, (batch) => options.handlers.onBatch(batch));
   native.on("message", (data, { address: ip, port }) => gatherer.push(data, ip, port));

@@ -21,6 +21,8 @@ export interface UdpHandlers {
   onBatch(batch: readonly Incoming[]): void;
   /** After `send` took less than everything: it is worth calling it again. */
   onDrain(): void;
+  /** An error came back for some datagram sent before (ICMP), where the runtime tells: `ECONNREFUSED`, ... It is counted anyway. */
+  onIcmpError?(code: string): void;
 }
 
 /** What a socket did, since it was bound. All failures to send lose one datagram each, as the network may; nothing else. */

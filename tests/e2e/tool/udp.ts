@@ -9,8 +9,8 @@
  *   say   ADDR:PORT TEXT [WITHIN_MS]        prints the answer; exit status 1 when none comes
  */
 import { createSocket, type Socket } from "node:dgram";
-import { once } from "node:events";
 import { Resolver } from "node:dns/promises";
+import { once } from "node:events";
 
 const [command = "", place = "", ...rest] = process.argv.slice(2);
 const colon = place.lastIndexOf(":");

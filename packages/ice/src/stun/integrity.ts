@@ -1,6 +1,7 @@
-import { createHash, createHmac } from "node:crypto";
-import { concat, equalSecret, utf8 } from "@adit/core";
+import { createHash } from "node:crypto";
+import { equalSecret, utf8 } from "@adit/core";
 import { crc32 } from "./crc32.ts";
+import { type HmacAlgorithm, hmac } from "./hmac.ts";
 import type { StunMessage } from "./message.ts";
 import { STUN_HEADER_BYTES } from "./tables.ts";
 
@@ -82,19 +83,20 @@ export function verifyFingerprint(message: StunMessage): boolean {
  * attribute (RFC 8489 §14.5). `raw`'s own length field is not looked at.
  */
 export function integrity(
-  algorithm: "sha1" | "sha256",
+  algorithm: HmacAlgorithm,
   raw: Uint8Array,
   offset: number,
   valueBytes: number,
   key: Uint8Array,
 ): Uint8Array {
   const length = offset + 4 + valueBytes - STUN_HEADER_BYTES;
-  const hmac = createHmac(algorithm, key);
-  if ((((raw[2] as number) << 8) | (raw[3] as number)) === length) return hmac.update(raw.subarray(0, offset)).digest();
+  if ((((raw[2] as number) << 8) | (raw[3] as number)) === length) {
+    return hmac(algorithm, key, null, raw.subarray(0, offset));
+  }
   const start = raw.slice(0, 4);
   start[2] = length >> 8;
   start[3] = length & 0xff;
-  return hmac.update(concat(start, raw.subarray(4, offset))).digest();
+  return hmac(algorithm, key, start, raw.subarray(4, offset));
 }
 
 /** FINGERPRINT's value for a message whose FINGERPRINT attribute, the last one, begins at `offset`. */

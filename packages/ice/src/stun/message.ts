@@ -30,6 +30,59 @@ export interface StunMessage {
   readonly fingerprintOffset: number;
 }
 
+/** Makes its view when it is asked for one: most attributes of a message are never looked at, and views are what decoding costs. */
+class Attribute implements RawAttribute {
+  readonly type: number;
+  readonly #raw: Uint8Array;
+  readonly #start: number;
+  readonly #length: number;
+
+  constructor(type: number, raw: Uint8Array, start: number, length: number) {
+    this.type = type;
+    this.#raw = raw;
+    this.#start = start;
+    this.#length = length;
+  }
+
+  get value(): Uint8Array {
+    return this.#raw.subarray(this.#start, this.#start + this.#length);
+  }
+}
+
+class Message implements StunMessage {
+  readonly raw: Uint8Array;
+  readonly attributes: readonly RawAttribute[];
+  readonly integrityOffset: number;
+  readonly integritySha256Offset: number;
+  readonly fingerprintOffset: number;
+
+  constructor(
+    raw: Uint8Array,
+    attributes: readonly RawAttribute[],
+    integrity: number,
+    sha256: number,
+    fingerprint: number,
+  ) {
+    this.raw = raw;
+    this.attributes = attributes;
+    this.integrityOffset = integrity;
+    this.integritySha256Offset = sha256;
+    this.fingerprintOffset = fingerprint;
+  }
+
+  get class(): StunClass {
+    return classOf(this.raw);
+  }
+
+  get method(): number {
+    return methodOf(this.raw);
+  }
+
+  get transactionId(): Uint8Array {
+    return this.raw.subarray(8, STUN_HEADER_BYTES);
+  }
+}
+
 const CLASSES = ["request", "indication", "success", "error"] as const;
 
 /** A message with more attributes than this is not decoded: none that any standard describes comes near, and each costs memory. */
@@ -86,19 +139,10 @@ export function decodeStun(data: Uint8Array): StunMessage | null {
       if (length !== 20) return null;
       integrityOffset = offset;
     }
-    attributes.push({ type, value: data.subarray(start, start + length) });
+    attributes.push(new Attribute(type, data, start, length));
     offset = next;
   }
-  return {
-    class: classOf(data),
-    method: methodOf(data),
-    transactionId: data.subarray(8, STUN_HEADER_BYTES),
-    attributes,
-    raw: data,
-    integrityOffset,
-    integritySha256Offset,
-    fingerprintOffset,
-  };
+  return new Message(data, attributes, integrityOffset, integritySha256Offset, fingerprintOffset);
 }
 
 /** The two class bits of the message type, C1 at bit 8 and C0 at bit 4 (RFC 8489 §5, figure 3). */

@@ -70,6 +70,7 @@ interface PackageMessage {
   addFingerprint(): void;
   getAttribute(type: number): { readonly value: unknown } | undefined;
 }
+// @ts-expect-error: no types
 const { default: stun } = (await import("stun")) as unknown as { default: StunPackage };
 const tieBreaker = Buffer.alloc(8);
 tieBreaker.writeBigUInt64BE(TIE_BREAKER);

@@ -1,7 +1,7 @@
 import { type Deadline, earliest, type Millis } from "@adit/core";
 import type { AgentState } from "./agent-state.ts";
 import { checkPriority } from "./candidate.ts";
-import { checkRtoMs } from "./checklist.ts";
+import { checkRtoMs, nominationRtoMs } from "./checklist.ts";
 import { encodeCheck, type Nominate } from "./checks.ts";
 import { nextConsentCheck } from "./consent.ts";
 import type { Generation } from "./generation.ts";
@@ -20,6 +20,13 @@ import {
 export const BOOST_MS = 2_000;
 /** A boost repeats a check at once only when it was sent at least this long ago: both sides are told to start at one moment. */
 const BOOST_MIN_AGE_MS = 100;
+
+/**
+ * The first check of a pair is followed by a second one, a new request, when no answer came for this long. What the first one ran
+ * into, the peer's filter or a relay's permission, opens as the peer sends its own first packet at about the same moment, and a
+ * repetition may not come before 500 ms (RFC 8445 §14.3). Shorter round trips than this are not checked twice.
+ */
+export const SECOND_CHECK_MS = 200;
 
 /** Sends checks: new ones at the pace of Ta, repetitions, probes, and those that renew consent. */
 export class CheckRunner {
@@ -64,7 +71,8 @@ export class CheckRunner {
     }
     const transaction = this.send(now, pair, "check", generations.current, null);
     if (!transaction) return;
-    pair.setState({ kind: "in-progress", transactionId: transaction.key, since: now });
+    const againAt = pair.checksBegun++ === 0 ? now + SECOND_CHECK_MS : null;
+    pair.setState({ kind: "in-progress", transactionId: transaction.key, since: now, againAt });
     this.#nextCheckAt = now + (now < this.#boostUntil ? MIN_TA_MS : this.#taMs);
   }
 
@@ -90,7 +98,7 @@ export class CheckRunner {
     const priority = checkPriority(pair.local);
     const { key, username } = remote;
     const data = encodeCheck({ transactionId, username, key, priority, role, tieBreaker, nominate });
-    const repetition = this.#repetition(kind);
+    const repetition = this.#repetition(kind, pair);
     const init = { transactionId, kind, pair, generation, role, nominate, data, answerKey: key, repetition };
     const transaction = transactions.start(now, init);
     this.#transmit(transaction);
@@ -99,8 +107,9 @@ export class CheckRunner {
 
   /** Repeats requests whose time has come. Returns the pairs whose nomination came to nothing. */
   handleTimeout(now: Millis): CandidatePair[] {
+    this.#checkAgain(now);
     const { repeat, over } = this.#state.transactions.takeDue(now);
-    for (const transaction of repeat) this.#transmit(transaction);
+    for (const transaction of repeat) if (!transaction.pair.exhausted) this.#transmit(transaction);
     const unnominated: CandidatePair[] = [];
     for (const { pair, kind, key } of over) {
       if (pair.state.kind === "in-progress" && pair.state.transactionId === key) this.#state.fail(now, pair, "timeout");
@@ -116,8 +125,11 @@ export class CheckRunner {
     if (this.#hasWork) deadline = { at: this.#nextCheckAt, reason: "ice-check" };
     const nextAt = transactions.nextAt;
     if (nextAt !== null) deadline = earliest(deadline, { at: nextAt, reason: "ice-transaction" });
-    for (const { consent } of checklist) {
+    for (const { consent, state } of checklist) {
       if (consent) deadline = earliest(deadline, { at: consent.nextCheckAt, reason: "ice-consent" });
+      if (state.kind === "in-progress" && state.againAt !== null) {
+        deadline = earliest(deadline, { at: state.againAt, reason: "ice-second-check" });
+      }
     }
     return deadline;
   }
@@ -127,10 +139,27 @@ export class CheckRunner {
     return generations.current.remote !== null && transactions.hasRoom && checklist.hasWork;
   }
 
-  #repetition(kind: TransactionKind): Repetition | null {
-    if (kind === "consent" || kind === "probe") return null;
-    const rtoMs = checkRtoMs(this.#taMs, this.#state.checklist.activeCount);
-    return { rtoMs, ...(kind === "check" ? CHECK_SENDS : NOMINATION_SENDS) };
+  #repetition(kind: TransactionKind, pair: CandidatePair): Repetition | null {
+    switch (kind) {
+      case "check":
+        return { rtoMs: checkRtoMs(this.#taMs, this.#state.checklist.activeCount), ...CHECK_SENDS };
+      case "nomination":
+        return { rtoMs: nominationRtoMs(pair.rttMs), ...NOMINATION_SENDS };
+      case "consent":
+      case "probe":
+        return null;
+    }
+  }
+
+  /** {@link SECOND_CHECK_MS}: as long as nothing direct is found. */
+  #checkAgain(now: Millis): void {
+    const isFound = this.#state.validPairs.some(({ direct }) => direct);
+    for (const pair of this.#state.checklist) {
+      const { state } = pair;
+      if (state.kind !== "in-progress" || state.againAt === null || state.againAt > now) continue;
+      pair.setState({ ...state, againAt: null });
+      if (!isFound) this.trigger(now, pair);
+    }
   }
 
   /** RFC 7675 §5.1: each valid pair by itself, requests without repetition, at jittered intervals. */

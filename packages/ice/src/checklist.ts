@@ -148,6 +148,7 @@ export class Checklist {
     for (const pair of this.#pairs.values()) {
       pair.setState({ kind: "frozen" });
       pair.unanswered = 0;
+      pair.checksBegun = 0;
       pair.pendingNomination = null;
     }
     return gone;
@@ -221,3 +222,13 @@ export class Checklist {
 
 /** RFC 8445 §14.3: "RTO = MAX (500ms, Ta * N * (Num-Waiting + Num-In-Progress))", with N = 1 checklist. */
 export const checkRtoMs = (taMs: Millis, activeCount: number): Millis => Math.max(500, taMs * activeCount);
+
+/** Beyond it a measured round trip is rather one of a check that was repeated, which is an upper bound. */
+const MAX_NOMINATION_RTO_MS = 1_500;
+
+/**
+ * The round trip of the pair that is nominated is known. §14.3: "Agents MAY calculate the RTO value using other mechanisms than
+ * those described above. Agents MUST NOT use an RTO value smaller than 500 ms."
+ */
+export const nominationRtoMs = (rttMs: number | null): Millis =>
+  Math.min(MAX_NOMINATION_RTO_MS, Math.max(500, 2 * (rttMs ?? 0)));

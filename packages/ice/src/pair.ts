@@ -22,7 +22,13 @@ export type NominationReason = "peer" | "only-valid" | "direct" | "faster" | "hi
 export type PairState =
   | { readonly kind: "frozen" }
   | { readonly kind: "waiting" }
-  | { readonly kind: "in-progress"; readonly transactionId: string; readonly since: Millis }
+  /** `againAt`: when a new check takes its place unless it is answered before; null: never. */
+  | {
+      readonly kind: "in-progress";
+      readonly transactionId: string;
+      readonly since: Millis;
+      readonly againAt: Millis | null;
+    }
   | { readonly kind: "succeeded"; readonly since: Millis }
   | { readonly kind: "failed"; readonly since: Millis; readonly reason: PairFailure };
 
@@ -88,6 +94,8 @@ export class CandidatePair {
   #responsesReceived = 0;
   /** Requests since the last answer, without those that consent covers. */
   unanswered = 0;
+  /** Checks begun in this generation, repetitions not counted. */
+  checksBegun = 0;
   /** The peer nominated it before our own check succeeded (§7.3.1.5): what its check said, else null. */
   pendingNomination: { readonly value: number | null } | null = null;
 

@@ -8,12 +8,12 @@ import { transactionKey } from "./stun/message.ts";
  * RFC 8489 §6.2.1: "Rc SHOULD be configurable and SHOULD have a default of 7": the most that one request is sent; and after the
  * last one "Rm times the RTO" of waiting, with Rm = 16.
  */
-export const CHECK_SENDS = { maxSends: 7, lastWaitRtos: 16 } as const;
+export const CHECK_SENDS = { maxSends: 7, pauseFactor: 2, lastWaitRtos: 16 } as const;
 /**
- * A nomination goes over a pair that works, so silence means loss: rather than double the pauses to 16 s, a new request follows
- * after 3.5 s (perhaps on a better pair), for as long as consent stands.
+ * A nomination goes over a pair that works, so silence means loss: the pauses stay as they are, and after three sends a new request
+ * follows (perhaps on a better pair), for as long as consent stands.
  */
-export const NOMINATION_SENDS = { maxSends: 3, lastWaitRtos: 4 } as const;
+export const NOMINATION_SENDS = { maxSends: 3, pauseFactor: 1, lastWaitRtos: 1 } as const;
 /** How long the answer to a request that is not repeated (consent, probe, superseded check) is still taken. */
 export const ANSWER_WINDOW_MS = 8_000;
 /** Beyond it the oldest request that is not repeated is forgotten, and new ones are not sent. */
@@ -57,8 +57,10 @@ type Schedule =
   | { readonly kind: "once"; readonly sends: number; readonly at: Millis };
 
 export interface Repetition {
-  /** The first pause, which doubles. */
+  /** The first pause. */
   readonly rtoMs: Millis;
+  /** Each further pause is this many times as long. */
+  readonly pauseFactor: number;
   readonly maxSends: number;
   readonly lastWaitRtos: number;
 }
@@ -155,7 +157,13 @@ export class Transactions {
       const sends = schedule.sends + 1;
       const next: Schedule =
         sends < repetition.maxSends
-          ? { kind: "repeat", sends, repetition, sentAt: now, at: now + repetition.rtoMs * 2 ** (sends - 1) }
+          ? {
+              kind: "repeat",
+              sends,
+              repetition,
+              sentAt: now,
+              at: now + repetition.rtoMs * repetition.pauseFactor ** (sends - 1),
+            }
           : { kind: "last-wait", sends, at: now + repetition.rtoMs * repetition.lastWaitRtos };
       this.#byKey.set(transaction.key, { ...transaction, schedule: next });
       repeat.push(transaction);

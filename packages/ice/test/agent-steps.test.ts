@@ -1,8 +1,10 @@
 import { seededRandom } from "@adit/core";
 import { test } from "@adit/harness";
 import { IceAgent } from "../src/agent.ts";
+import { SECOND_CHECK_MS } from "../src/check-runner.ts";
 import { encodeError, encodeSuccess } from "../src/checks.ts";
 import { getErrorCode, hasAttribute } from "../src/stun/attributes.ts";
+import type { StunMessage } from "../src/stun/message.ts";
 import { STUN_ATTRIBUTE } from "../src/stun/tables.ts";
 import {
   address,
@@ -18,6 +20,7 @@ import {
   PEER_PARAMETERS,
   remoteHost,
   runAlone,
+  STRANGER,
 } from "./kit.ts";
 
 test("an authentic refusal of a check is final for the pair: 300, 400, 500", (t) => {
@@ -66,16 +69,61 @@ test("a check that claims our role: the greater tie-breaker controls, who has to
   }
 });
 
-test("a check that nobody answers is sent at the times of RFC 8489 §6.2.1, then fails", (t) => {
-  const { agent, id } = makeAgent();
+test("a check that nobody answers is sent at the times of RFC 8489 §6.2.1 from the second one on, then fails", (t) => {
+  const { agent, request, id } = makeAgent();
   const sent = runAlone(agent, 60_000);
+  const second = SECOND_CHECK_MS;
   t.same(
     sent.map(({ at }) => at),
-    [500, 1_500, 3_500, 7_500, 15_500, 31_500],
+    [0, 500, 1_500, 3_500, 7_500, 15_500, 31_500].map((after) => second + after),
   );
+  const ids = new Set(sent.map(({ request: { transactionId } }) => transactionId.join()));
+  t.equal(ids.size, 1, "the second check and its repetitions");
+  t.notOk(ids.has(request.transactionId.join()), "it is no early repetition of the first (RFC 8445 §14.3)");
   const [failed] = drainEvents(agent);
   t.equal(failed?.type, "pair-failed");
-  t.equal(agent.pair(id)?.requestsSent, 7);
+  t.equal(agent.pair(id)?.requestsSent, 8);
+});
+
+test("a pair is checked twice in a row only at first, and only while nothing direct is found", (t) => {
+  const { agent } = makeAgent();
+  runAlone(agent, 60_000);
+  agent.retry(60_000);
+  drainTransmits(agent);
+  t.same(
+    runAlone(agent, 61_000).map(({ at }) => at - 60_000),
+    [500],
+    "a retry goes by the RFC's times alone",
+  );
+  const answered = makeAgent();
+  answered.agent.handleDatagram(10, 0, PEER, encodeSuccess(answered.request, OURS, PEER_KEY));
+  answered.agent.addRemoteCandidate(20, remoteHost(STRANGER, 100));
+  drainTransmits(answered.agent);
+  t.same(
+    runAlone(answered.agent, 1_000).map(({ at }) => at),
+    [50, 550],
+    "the other pair has its first check and its repetition",
+  );
+});
+
+test("a nomination that is lost goes out again each half second, on long paths each two round trips", (t) => {
+  for (const [rttMs, at] of [
+    [10, [500, 1_000, 1_500, 2_000]],
+    [400, [800, 1_600, 2_400, 3_200]],
+    [3_000, [1_500, 3_000, 4_500, 6_000]],
+  ] as const) {
+    const { agent, request } = makeAgent("controlling");
+    agent.handleDatagram(rttMs, 0, PEER, encodeSuccess(request, OURS, PEER_KEY));
+    t.equal(drainRequests(agent).length, 1, "it goes out at once");
+    const isNomination = ({ request: sent }: { readonly request: StunMessage }) =>
+      hasAttribute(sent, STUN_ATTRIBUTE.USE_CANDIDATE);
+    const sent = runAlone(agent, 20_000).filter(isNomination);
+    t.same(
+      sent.slice(0, 4).map((one) => one.at - rttMs),
+      [...at],
+      `round trip ${rttMs} ms`,
+    );
+  }
 });
 
 test("a check from the peer makes ours start anew; the answer to the old request still counts (§7.3.1.4)", (t) => {

@@ -26,7 +26,7 @@ function form(list: Checklist, local: LocalCandidate | undefined, to: Candidate)
 
 const start = (pair: CandidatePair | null): CandidatePair => {
   if (!pair) throw new Error("nothing to check");
-  pair.setState({ kind: "in-progress", transactionId: "x", since: 0 });
+  pair.setState({ kind: "in-progress", transactionId: "x", since: 0, againAt: null });
   return pair;
 };
 

@@ -219,7 +219,7 @@ class Peer {
 /** Bounds that every scenario keeps. */
 export const BOUNDS = {
   /** From both sides' having all parameters to a nominated pair on both, on wires that lose nothing. */
-  cleanMs: 3_500,
+  cleanMs: 3_000,
   /** The same where up to 3 % are lost on each of up to eight wires a way: the time of one check transaction (RFC 8489 §6.2.1). */
   lossyMs: 39_500,
   /** Checks that both sides send until then, repetitions too, for each pair that they have. */

@@ -12,6 +12,7 @@ export {
   type Traffic,
 } from "./driver/gathering-agent.ts";
 
+export { type DiscoverNatOptions, discoverNat } from "./nat/discover.ts";
 export { type LocalSocket, NatDiscovery, type NatDiscoveryOptions } from "./nat/discovery.ts";
 export type { FilteringBehavior, MappingBehavior, NatReport } from "./nat/report.ts";
 export type { IceRole, NominationReason, PairFailure, PairId, PairInfo, PairStateName } from "./pair.ts";

@@ -1,4 +1,3 @@
-import { lookup } from "node:dns/promises";
 import {
   type Clock,
   type Logger,
@@ -7,7 +6,7 @@ import {
   parseIp,
   parseSocketAddress,
   type Random,
-  SocketAddress,
+  type SocketAddress,
   type SocketId,
   systemRandom,
 } from "@adit/core";
@@ -21,6 +20,7 @@ import type { TurnServer } from "./gatherer.ts";
 import { GatheringAgent, NO_TRAFFIC, type Traffic } from "./gathering-agent.ts";
 import { hostAddresses, type Interfaces, MAX_SOCKETS } from "./host-addresses.ts";
 import { type NetworkChange, NetworkWatch, WATCH_INTERVAL_MS } from "./network-watch.ts";
+import { resolveServer } from "./resolve.ts";
 import { bindUdp, type Udp } from "./udp.ts";
 
 export interface IceConnectionOptions {
@@ -360,19 +360,4 @@ function bindAddresses(options: IceConnectionOptions): { readonly ip: string; re
     const { ip, port } = parseSocketAddress(text);
     return { ip, port };
   });
-}
-
-async function resolveServer(text: string): Promise<SocketAddress> {
-  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text);
-  const host = match?.[1] ?? match?.[2];
-  const port = Number(match?.[3]);
-  if (!host || port < 1 || port > 65_535) {
-    throw new IceConnectionError("bad-server", `"${text}" is not host:port (IPv6 addresses in brackets)`);
-  }
-  if (parseIp(host)) return SocketAddress.of(host, port);
-  try {
-    return SocketAddress.of((await lookup(host)).address, port);
-  } catch (cause) {
-    throw new IceConnectionError("bad-server", `the server ${host} cannot be resolved; check its name`, { cause });
-  }
 }

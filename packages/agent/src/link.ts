@@ -15,6 +15,7 @@ export interface LinkValues {
   readonly to: Target;
   readonly bind: { readonly ip: string; readonly port: number } | undefined;
   readonly icePolicy: "all" | "relay";
+  readonly portMapping: "on" | "off";
   readonly wait: number;
 }
 
@@ -34,7 +35,7 @@ export class Link {
   }
 
   static async open(start: StartEndpoint, values: LinkValues, state: OpenState, context: Context): Promise<Link> {
-    const { intermediate, bind, icePolicy } = values;
+    const { intermediate, bind, icePolicy, portMapping } = values;
     const endpoint = await start({
       identity: state.identity,
       role: "agent",
@@ -42,6 +43,7 @@ export class Link {
       checkIntermediate: intermediateCheck(state.pins, intermediate),
       ...(bind && { bind }),
       icePolicy,
+      portMapping: portMapping === "on",
       log: context.log,
     });
     const link = new Link(endpoint, values, state);

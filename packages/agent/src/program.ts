@@ -11,6 +11,7 @@ import {
   localListener,
   oneOf,
   Program,
+  portMappingOption,
   serviceName,
   statusOptions,
   target,
@@ -29,6 +30,7 @@ const options = {
     help: "relay: never tell the other side an address of ours",
     default: "all",
   }),
+  portMapping: portMappingOption,
   wait: value(duration, { help: "how long to look for a connector that is not there", default: "10s" }),
   udpIdle: value(duration, { help: "a UDP flow without datagrams for so long is closed", default: "2m" }),
   count: value(count, { short: "c", help: "how many pings, 1 s apart", default: "10" }),
@@ -37,7 +39,7 @@ const options = {
   admin: adminOption("127.0.0.1:9435"),
 };
 
-const link = ["intermediate", "to", "bind", "icePolicy", "wait"] as const;
+const link = ["intermediate", "to", "bind", "icePolicy", "portMapping", "wait"] as const;
 
 /** The commands of adit-agent. What they run is loaded only when it runs: `--help` needs no network and no native library. */
 export function makeProgram(start: StartEndpoint): Program<typeof options> {

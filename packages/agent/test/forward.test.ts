@@ -59,6 +59,7 @@ function makeWorld(t: T) {
         peerId: identity.peerId,
         intermediate: { address: "127.0.0.1:4433", connected: true, rttMs: 0.4 },
         observedAddress: null,
+        portMapping: null,
         sessions: [],
       }),
       onSession: null,
@@ -74,6 +75,7 @@ function makeWorld(t: T) {
     to: t.must(target.parse("office")),
     bind: undefined,
     icePolicy: "all",
+    portMapping: "off",
     wait: 2000,
   } as const;
   const runForward = () => {
@@ -143,7 +145,15 @@ test("the admin address says healthy, and shows the listeners in the status", as
   const listener = await addressOf(event, "listening");
   t.equal((await fetch(`http://${admin.key}/healthz`)).status, 200);
   const status = (await (await fetch(`http://${admin.key}/status`)).json()) as Record<string, unknown>;
-  t.same(Object.keys(status), ["peerId", "intermediate", "observedAddress", "listeners", "udp", "sessions"]);
+  t.same(Object.keys(status), [
+    "peerId",
+    "intermediate",
+    "observedAddress",
+    "portMapping",
+    "listeners",
+    "udp",
+    "sessions",
+  ]);
   t.same(status.listeners, [{ protocol: "tcp", service: "echo", address: listener.key }]);
   t.match(await (await fetch(`http://${admin.key}/metrics`)).text(), /^adit_intermediate_connected 1$/m);
 });

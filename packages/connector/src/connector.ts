@@ -26,6 +26,7 @@ export interface ConnectorValues {
   readonly udpIdle: number;
   readonly admin: SocketAddress;
   readonly icePolicy: "all" | "relay";
+  readonly portMapping: "on" | "off";
 }
 
 export type StartEndpoint = (options: EndpointOptions) => Promise<Endpoint>;
@@ -45,7 +46,7 @@ export async function connector(
   context: Context,
 ): Promise<void> {
   const { log, signal } = context;
-  const { intermediate, name, bind, icePolicy } = values;
+  const { intermediate, name, bind, icePolicy, portMapping } = values;
   const streams = new Streams(log);
   const datagrams = new Datagrams();
   const udp = new UdpServices({ datagrams, log, idleMs: values.udpIdle });
@@ -60,6 +61,7 @@ export async function connector(
     checkIntermediate: intermediateCheck(state.pins, intermediate),
     ...(bind && { bind }),
     icePolicy,
+    portMapping: portMapping === "on",
     admit: (peerId) => allowed.has("any") || allowed.has(peerId),
     offers: (service) => services.has(service),
     onService: (request) => void services.serve(request),

@@ -12,6 +12,7 @@ import {
   Program,
   peerIdOrAny,
   peerName,
+  portMappingOption,
   statusOptions,
   value,
   withState,
@@ -29,6 +30,7 @@ const options = {
     default: "all",
   }),
   udpIdle: value(duration, { help: "a UDP flow without datagrams for so long is closed", default: "2m" }),
+  portMapping: portMappingOption,
   ...statusOptions,
   admin: adminOption("127.0.0.1:9434"),
 };
@@ -45,7 +47,7 @@ export function makeProgram(start: StartEndpoint): Program<typeof options> {
     summary: "Stands next to private services and hands incoming streams to them.",
     example:
       "adit-connector --intermediate relay.example.org:4433 --name office --expose web=tcp://127.0.0.1:8080 --allow PEERID",
-    uses: ["intermediate", "name", "expose", "allow", "bind", "icePolicy", "udpIdle", "admin"],
+    uses: ["intermediate", "name", "expose", "allow", "bind", "icePolicy", "portMapping", "udpIdle", "admin"],
     required: ["intermediate", "name", "expose"],
     run: async (values, context) => {
       const { connector } = await import("./connector.ts");

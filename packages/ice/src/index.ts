@@ -28,6 +28,7 @@ export type {
   PortMapOutput,
   PortMapProtocol,
 } from "./portmap/types.ts";
+export { explainPortMap } from "./portmap/words.ts";
 export { type CandidateRules, type ExternalAddress, IceRuleError } from "./rules.ts";
 export {
   type CandidateAttribute,

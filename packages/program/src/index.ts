@@ -31,6 +31,7 @@ export {
   addStatusCommand,
   adminOption,
   type OpenState,
+  portMappingOption,
   statusOptions,
   withState,
 } from "./peer-commands.ts";

@@ -17,15 +17,16 @@ export function peerStatus(
   listeners: readonly ListenerStatus[],
   udp: DatagramStatus,
 ): object {
-  const { peerId, intermediate, observedAddress, sessions } = endpoint;
-  return { peerId, intermediate, observedAddress, listeners, udp, sessions };
+  const { peerId, intermediate, observedAddress, portMapping, sessions } = endpoint;
+  return { peerId, intermediate, observedAddress, portMapping, listeners, udp, sessions };
 }
 
+const PORT_MAP_PROTOCOLS = ["pcp", "nat-pmp", "upnp"] as const;
 const PATHS: readonly SessionPath[] = ["connecting", "relay", "direct", "suspended"];
 
 /** What can be said of an endpoint in numbers. */
 export function peerMetrics(endpoint: EndpointStatus): readonly Metric[] {
-  const { intermediate, sessions } = endpoint;
+  const { intermediate, portMapping, sessions } = endpoint;
   const count = (path: SessionPath) => sessions.filter((session) => session.path === path).length;
   return [
     {
@@ -39,6 +40,15 @@ export function peerMetrics(endpoint: EndpointStatus): readonly Metric[] {
       help: "Whether the intermediate answers.",
       type: "gauge",
       samples: [{ value: intermediate.connected ? 1 : 0 }],
+    },
+    {
+      name: "adit_port_mapping",
+      help: "1 for the protocol that a port of the router is mapped with, and the world can reach.",
+      type: "gauge",
+      samples: PORT_MAP_PROTOCOLS.map((protocol) => ({
+        labels: { protocol },
+        value: portMapping?.protocol === protocol && portMapping.public ? 1 : 0,
+      })),
     },
     {
       name: "adit_sessions",
@@ -55,6 +65,7 @@ const statusSchema = z.object({
   peerId: z.string(),
   intermediate: z.object({ address: z.string(), connected: z.boolean(), rttMs: z.number().nullable() }),
   observedAddress: nullableText,
+  portMapping: z.object({ reason: z.string() }).nullish(),
   listeners: z.array(z.object({ protocol: z.string(), service: z.string(), address: z.string() })),
   udp: z.object({
     flows: z.number(),
@@ -82,11 +93,12 @@ const statusSchema = z.object({
 
 /** The status of an agent or a connector for a person to read. @throws ZodError when it is not such a status. */
 export function peerStatusInWords(status: unknown): string {
-  const { peerId, intermediate, observedAddress, listeners, udp, sessions } = statusSchema.parse(status);
+  const { peerId, intermediate, observedAddress, portMapping, listeners, udp, sessions } = statusSchema.parse(status);
   const lines = [
     `PeerId           ${peerId}`,
     `intermediate     ${intermediate.address}, ${intermediate.connected ? `connected${inMs(intermediate.rttMs)}` : "not connected"}`,
     `seen from there  ${observedAddress ?? "unknown"}`,
+    ...(portMapping ? [`port mapping     ${portMapping.reason}`] : []),
     ...listeners.map(({ protocol, service, address }) => `listening        ${protocol} ${address} for ${service}`),
     ...udpInWords(udp),
     ...(sessions.length === 0 ? ["sessions         none"] : []),

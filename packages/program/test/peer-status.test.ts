@@ -7,6 +7,13 @@ const status: EndpointStatus = {
   peerId: "me",
   intermediate: { address: "127.0.0.1:4433", connected: true, rttMs: 0.4 },
   observedAddress: SocketAddress.of("203.0.113.7", 40_111),
+  portMapping: {
+    gateway: "192.168.1.1",
+    protocol: "pcp",
+    external: SocketAddress.of("11.0.0.10", 40_111),
+    public: true,
+    reason: "11.0.0.10:40111 at the router 192.168.1.1 by PCP",
+  },
   sessions: [
     {
       id: "1",
@@ -46,6 +53,7 @@ test("as JSON it has the documented names, addresses as text", (t) => {
     peerId: "me",
     intermediate: { address: "127.0.0.1:4433", connected: true, rttMs: 0.4 },
     observedAddress: "203.0.113.7:40111",
+    portMapping: { ...status.portMapping, external: "11.0.0.10:40111" },
     listeners: [listener],
     udp,
     sessions: [{ ...status.sessions[0], local: "127.0.0.2:51111", remote: "127.0.0.3:52222" }],
@@ -60,6 +68,7 @@ test("in words it names the path, the addresses and why", (t) => {
     "tcp 127.0.0.2:9000 for web",
     "1 flow, 20 datagrams sent, 18 received",
     "dropped: 2 too large for the path (at most 1293 bytes), 1 unreachable",
+    "11.0.0.10:40111 at the router 192.168.1.1 by PCP",
     "office: direct, 0.3 ms (direct pair nominated)",
     "127.0.0.2:51111 (host) <-> 127.0.0.3:52222 (host)",
   ]) {
@@ -72,6 +81,7 @@ test("in words before anything is known", (t) => {
     ...status,
     intermediate: { ...status.intermediate, connected: false, rttMs: null },
     observedAddress: null,
+    portMapping: null,
     sessions: [],
   };
   const words = peerStatusInWords(over(JSON.stringify(peerStatus(bare, [], new Datagrams().status()))));
@@ -83,5 +93,10 @@ test("metrics count sessions by path", (t) => {
   t.match(text, /^adit_intermediate_connected 1$/m);
   t.match(text, /^adit_sessions\{path="direct"\} 1$/m);
   t.match(text, /^adit_sessions\{path="relay"\} 0$/m);
+  t.match(text, /^adit_port_mapping\{protocol="pcp"\} 1$/m);
+  t.match(text, /^adit_port_mapping\{protocol="upnp"\} 0$/m);
+  const { portMapping } = status;
+  const behind = { ...status, portMapping: portMapping && { ...portMapping, public: false } };
+  t.match(renderMetrics(peerMetrics(behind)), /^adit_port_mapping\{protocol="pcp"\} 0$/m);
   t.match(text, /^adit_info\{version="\d+\.\d+\.\d+"\} 1$/m);
 });

@@ -26,6 +26,8 @@ export interface EndpointOptions {
   readonly checkIntermediate: (peerId: PeerId, address: string) => string | null;
   readonly bind?: { readonly ip: string; readonly port: number };
   readonly icePolicy?: "all" | "relay";
+  /** Asks the router for a port that leads to the UDP socket (PCP, NAT-PMP, UPnP); not unless asked for, nor with the policy `relay`. */
+  readonly portMapping?: boolean;
   /** A connector's admission: asked before any packet goes to the peer, and again with the certificate's key. Nobody by default. */
   readonly admit?: (peerId: PeerId) => boolean;
   /** Whether a connector has a service of that name: a session for another one is refused at once. All by default. */

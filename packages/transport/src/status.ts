@@ -1,5 +1,5 @@
 import type { SocketAddress } from "@adit/core";
-import type { CandidateType } from "@adit/ice";
+import type { CandidateType, PortMapProtocol } from "@adit/ice";
 
 /** Where a session's bytes go now. It is `relay` when either side's candidate is relayed. */
 export type SessionPath = "connecting" | "relay" | "direct" | "suspended";
@@ -28,11 +28,24 @@ export interface SessionStatus {
   readonly reason: string;
 }
 
+/** The port of the router that leads here. What is unknown is null. */
+export interface PortMappingStatus {
+  readonly gateway: string | null;
+  readonly protocol: PortMapProtocol | null;
+  readonly external: SocketAddress | null;
+  /** False: the router's own address is private or a carrier's, so that the world does not reach it. */
+  readonly public: boolean | null;
+  /** Why there is a mapping, or none. */
+  readonly reason: string;
+}
+
 /** What the endpoint knows of itself: `GET /status` without what only a program knows (listeners). */
 export interface EndpointStatus {
   readonly peerId: string;
   readonly intermediate: { readonly address: string; readonly connected: boolean; readonly rttMs: number | null };
   readonly observedAddress: SocketAddress | null;
+  /** Null: switched off, or nothing to map (loopback, IPv6 alone). */
+  readonly portMapping: PortMappingStatus | null;
   /** Newest first; ended sessions are not in it. */
   readonly sessions: readonly SessionStatus[];
 }

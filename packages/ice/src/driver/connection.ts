@@ -1,5 +1,6 @@
 import {
   type Clock,
+  classifyIp,
   type Logger,
   monotonicClock,
   nullLogger,
@@ -13,6 +14,7 @@ import {
 import type { Candidate } from "../candidate.ts";
 import type { IceRole, PairInfo } from "../pair.ts";
 import type { IceParameters } from "../parameters.ts";
+import { PortMapping } from "../portmap/driver.ts";
 import { type CandidateRules, Rules } from "../rules.ts";
 import { DatagramQueue } from "./datagram-queue.ts";
 import { IceConnectionError } from "./errors.ts";
@@ -40,6 +42,11 @@ export interface IceConnectionOptions {
   readonly rules?: CandidateRules;
   /** Which interfaces are used when `bind` is not given; all by default. */
   readonly interfaces?: (name: string) => boolean;
+  /**
+   * Asks the router for a port that leads to ours (PCP, NAT-PMP, UPnP) and announces it; it is given back on close. Not unless asked for:
+   * it opens the router to everybody who knows the port.
+   */
+  readonly portMapping?: boolean;
   /** The least time between new checks, ms: 50 by default; in force is the greater of both sides'. */
   readonly taMs?: number;
   /**
@@ -107,6 +114,9 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
   readonly #unheard: (Candidate | null)[] = [];
   #onCandidate: ((candidate: Candidate | null) => void) | null = null;
   #waiters: { resolve(pair: PairInfo): void; reject(error: Error): void }[] = [];
+  /** Of the sockets that leave through a router; as many as sockets at most. */
+  readonly #mapsPorts: boolean;
+  readonly #mappings = new Map<SocketId, PortMapping>();
   #timer: ReturnType<typeof setTimeout> | null = null;
   #watchTimer: ReturnType<typeof setInterval> | null = null;
   #state: State = { kind: "open" };
@@ -136,6 +146,8 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
     });
     this.#signal = options.signal ?? null;
     this.#signal?.addEventListener("abort", this.#onAbort, { once: true });
+    this.#mapsPorts = options.portMapping === true && policy !== "relay";
+    for (const [id, socket] of sockets) this.#mapPort(id, socket);
     if (options.watchNetwork ?? options.bind === undefined) this.#watch(options);
     this.#turn();
   }
@@ -301,6 +313,8 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
       if (!removed.includes(socket.address.ip)) continue;
       this.#sockets.delete(id);
       this.#machine.removeSocket(this.#clock.now(), id);
+      void this.#mappings.get(id)?.close();
+      this.#mappings.delete(id);
       void socket.close();
     }
     for (const ip of added.slice(0, Math.max(0, MAX_SOCKETS - this.#sockets.size))) {
@@ -311,13 +325,30 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
         if (this.#state.kind !== "open") return void (await socket.close());
         this.#sockets.set(id, socket);
         this.#machine.addSocket(this.#clock.now(), id, socket.address);
+        this.#mapPort(id, socket);
       } catch (error) {
         // An address that is tentative, or gone again.
         this.#log.debug("ice-bind-failed", { ip, message: error instanceof Error ? error.message : String(error) });
       }
     }
+    for (const mapping of this.#mappings.values()) mapping.refresh();
     if (this.#state.kind === "open") this.#machine.probe(this.#clock.now());
     this.#turn();
+  }
+
+  #mapPort(id: SocketId, { address }: Udp): void {
+    if (!this.#mapsPorts || address.family !== 4 || classifyIp(address.ip) === "loopback") return;
+    const mapping = new PortMapping({
+      internalPort: address.port,
+      boundIp: address.ip,
+      log: this.#log,
+      onChange: ({ lease }) => {
+        if (!lease?.isPublic || this.#state.kind !== "open") return;
+        this.#machine.addMapping(this.#clock.now(), id, lease);
+        this.#turn();
+      },
+    });
+    this.#mappings.set(id, mapping);
   }
 
   #announce(candidate: Candidate | null): void {
@@ -347,7 +378,7 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
       const { socket, data, to } = out;
       leaving.push(new Promise((sent) => this.#sockets.get(socket)?.send(data, to, sent)));
     }
-    await Promise.all(leaving);
+    await Promise.all([...leaving, ...[...this.#mappings.values()].map((mapping) => mapping.close())]);
     await Promise.all([...this.#sockets.values()].map((socket) => socket.close()));
   }
 }

@@ -4,7 +4,7 @@ import {
   isRelaySocket,
   type Millis,
   nullLogger,
-  type SocketAddress,
+  SocketAddress,
   type SocketId,
   type Transmit,
 } from "@adit/core";
@@ -12,6 +12,7 @@ import { IceAgent } from "../agent.ts";
 import type { IceAgentOptions, IceEvent } from "../agent-types.ts";
 import type { Candidate } from "../candidate.ts";
 import type { PairId, PairInfo } from "../pair.ts";
+import type { PortLease } from "../portmap/types.ts";
 import { isStun } from "../stun/message.ts";
 import { Gatherer, type TurnServer } from "./gatherer.ts";
 
@@ -83,6 +84,13 @@ export class GatheringAgent {
     this.agent.addLocalCandidate(now, { type: "host", address, socket });
     this.#gatherer.addSocket(now, socket, address);
     this.#takeGathered(now);
+  }
+
+  /** The router has given a socket a port of its own: a server-reflexive candidate, with the router as the server that told it. */
+  addMapping(now: Millis, socket: SocketId, { external, gateway }: Pick<PortLease, "external" | "gateway">): void {
+    const server = SocketAddress.of(gateway, 0);
+    this.agent.addLocalCandidate(now, { type: "srflx", address: external, socket, server });
+    if (this.#gathering !== "under-way") this.agent.endOfLocalCandidates(now);
   }
 
   /** A network is gone: its candidates and pairs go, also those of allocations that were made through it. */

@@ -31,6 +31,7 @@ import type { Incoming as Datagram } from "../udp/udp.ts";
 import { AgentSession, ATTEMPT_TIMEOUT_MS } from "./agent-session.ts";
 import { ConnectorSession } from "./connector-session.ts";
 import { Demux } from "./demux.ts";
+import { MappedPort } from "./mapped-port.ts";
 import type { BoundSocket } from "./own-candidates.ts";
 import { round } from "./pair-words.ts";
 import { hostPort, Presence } from "./presence.ts";
@@ -74,6 +75,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   readonly #sessions = new SessionSet();
   /** Null for an agent. */
   readonly #reception: Reception | null;
+  #mappedPort: MappedPort | null = null;
   #closing = false;
 
   constructor(options: EndpointOptions) {
@@ -121,6 +123,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       },
       onPermission: (now, ip) => this.#handlePermission(now, ip),
       onIntroduce: (now) => {
+        this.#mappedPort?.refresh();
         for (const session of this.#sessions) {
           if (session instanceof AgentSession) session.introduceAgain(now);
         }
@@ -161,6 +164,20 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       if (socket) this.#sockets.push({ id, address: socket.address });
     }
     this.#driver.add(this);
+    if (this.#options.portMapping && this.icePolicy === "all") this.#mapPort();
+  }
+
+  #mapPort(): void {
+    const { role, name, log } = this.#options;
+    this.#mappedPort = MappedPort.of(this.#sockets, {
+      description: `adit ${name ?? role}`,
+      clock: this.#clock,
+      log,
+      onCandidate: (now, candidate) => {
+        this.#handleCandidate(now, candidate, false);
+        this.#driver.wake();
+      },
+    });
   }
 
   get peerId(): PeerId {
@@ -191,6 +208,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
         rttMs: round(client.rttMs),
       },
       observedAddress: this.#presence.observed,
+      portMapping: this.#mappedPort?.status ?? null,
       sessions: sessions.map((session) => session.status()),
     };
   }
@@ -253,7 +271,8 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   localCandidates(): readonly LocalCandidateInit[] {
-    return this.#presence.candidates();
+    const mapped = this.#mappedPort?.candidate;
+    return mapped ? [...this.#presence.candidates(), mapped] : this.#presence.candidates();
   }
 
   probeInfrastructure(now: Millis): void {
@@ -397,10 +416,12 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     for (const session of this.#sessions) session.close(reason);
     this.#presence.close(now, reason);
     this.#driver.wake();
+    const unmapped = this.#mappedPort?.close();
     const giveUpAt = now + CLOSE_TIMEOUT_MS;
     while (!this.#presence.isSilent && this.#clock.now() < giveUpAt) {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
+    await unmapped;
     this.#driver.close();
   }
 }

@@ -16,4 +16,6 @@ export interface Transmit {
   readonly data: Uint8Array;
   readonly socket: SocketId;
   readonly to: SocketAddress;
+  /** The datagram is dropped rather than fragmented, here and on its way; only where the socket can do that. */
+  readonly dontFragment?: boolean;
 }

@@ -33,6 +33,9 @@ export interface DriverComponent {
 /** Gets each batch of a socket; `now` is when it was picked up. */
 export type Receive = (now: Millis, socket: SocketId, batch: readonly Incoming[]) => void;
 
+/** Gets the system's code (ECONNREFUSED) of an ICMP message about something that a socket sent. */
+export type ReceiveError = (now: Millis, code: string) => void;
+
 /** Timers as the driver needs them; tests bring their own. */
 export interface Timers {
   /** Calls `fn` once after `ms`; returns what cancels it. */
@@ -135,9 +138,14 @@ export class Driver {
   }
 
   /** Binds a UDP socket and takes it in. @throws UdpBindError */
-  async bind(options: { address: SocketAddress; receive: Receive; runtime?: UdpRuntime }): Promise<SocketId> {
+  async bind(options: {
+    address: SocketAddress;
+    receive: Receive;
+    receiveError?: ReceiveError;
+    runtime?: UdpRuntime;
+  }): Promise<SocketId> {
     const id = this.#nextSocket++;
-    const socket = await bindUdp({ ...options, handlers: this.#handlers(id, options.receive) });
+    const socket = await bindUdp({ ...options, handlers: this.#handlers(id, options.receive, options.receiveError) });
     this.#take(id, socket);
     return id;
   }
@@ -199,8 +207,9 @@ export class Driver {
     else this.#sockets.set(id, { socket, queue: [], blocked: false });
   }
 
-  #handlers(id: SocketId, receive: Receive): UdpHandlers {
+  #handlers(id: SocketId, receive: Receive, receiveError?: ReceiveError): UdpHandlers {
     return {
+      ...(receiveError && { onIcmpError: (code) => this.#turn(() => receiveError(this.#clock.now(), code)) }),
       onBatch: (batch) => {
         this.#progress = true;
         this.#turn(() => receive(this.#clock.now(), id, batch));
@@ -309,9 +318,7 @@ export class Driver {
       entry.queue.length = MAX_QUEUED_PER_SOCKET;
       this.drops.add("queue-full", excess);
     }
-    entry.queue = entry.queue.map((outgoing) =>
-      outgoing instanceof Retained ? outgoing : new Retained(outgoing.data.slice(), outgoing.to),
-    );
+    entry.queue = entry.queue.map((outgoing) => (outgoing instanceof Retained ? outgoing : new Retained(outgoing)));
   }
 
   /**
@@ -367,9 +374,11 @@ export class Driver {
 class Retained implements Outgoing {
   readonly data: Uint8Array;
   readonly to: SocketAddress;
+  readonly dontFragment: boolean;
 
-  constructor(data: Uint8Array, to: SocketAddress) {
-    this.data = data;
+  constructor({ data, to, dontFragment = false }: Outgoing) {
+    this.data = data.slice();
     this.to = to;
+    this.dontFragment = dontFragment;
   }
 }

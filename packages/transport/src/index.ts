@@ -21,6 +21,7 @@ export { startEndpoint } from "./peer/node.ts";
 export type { EndpointStatus, PortMappingStatus, SessionPath, SessionStatus } from "./status.ts";
 export { bindUdp, udpRuntimes } from "./udp/bind.ts";
 export { UdpBindError, type UdpBindErrorCode } from "./udp/errors.ts";
+export { canSendUnfragmented } from "./udp/socket-calls.ts";
 export {
   type Incoming,
   MAX_RECEIVE_BATCH,

@@ -2,11 +2,11 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { test } from "@adit/harness";
+import { isBun, test } from "@adit/harness";
 import { udpRuntimes } from "../src/udp/bind.ts";
 
 const SETUP = `
-ip link set lo up
+ip link set lo up mtu 1500
 nft add table inet t
 nft add chain inet t out '{ type filter hook output priority 0; }'
 nft add rule inet t out ip daddr 127.0.0.9 drop
@@ -34,7 +34,7 @@ const child = ["./support/udp-namespace.ts", "./support/udp-namespace.js"]
 
 for (const runtime of udpRuntimes) {
   test(
-    `${runtime}: a drop rule in OUTPUT costs only what it drops, and a slow link holds the sender back`,
+    `${runtime}: a drop rule in OUTPUT costs only what it drops, and a slow link holds the sender back; what must not be fragmented is not`,
     (t) => {
       const run = inNamespace(`${SETUP}\nexec "$1" "$2" "$3"`, [process.execPath, t.must(child), runtime]);
       t.equal(run.status, 0, run.stderr);
@@ -52,6 +52,13 @@ for (const runtime of udpRuntimes) {
       t.equal(result.drains, result.short);
       // 600 x 1242 bytes on the wire at 8 Mb/s take 745 ms; the last 100 or so wait in the kernel.
       t.ok(Number(result.tookMs) > 300, `sent in ${result.tookMs} ms`);
+
+      t.same(
+        result.whole,
+        runtime === "bun"
+          ? { dealt: 3, got: [0, 2], sendErrors: { EMSGSIZE: 1 }, can: true }
+          : { dealt: 3, got: [0, 1, 2], sendErrors: {}, can: isBun },
+      );
     },
     { skip },
   );

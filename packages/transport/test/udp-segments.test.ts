@@ -3,7 +3,7 @@ import { parseSocketAddress, type SocketAddress } from "@adit/core";
 import { test } from "@adit/harness";
 import { BunUdpSocket } from "../src/udp/bun-udp.ts";
 import { UdpCounts } from "../src/udp/counts.ts";
-import { SegmentSender } from "../src/udp/segments.ts";
+import { SegmentMemory, SegmentSender } from "../src/udp/segments.ts";
 import type { Outgoing } from "../src/udp/udp.ts";
 import { numbered, numberOf, range } from "./support/udp.ts";
 
@@ -22,13 +22,10 @@ interface Call {
 function system(family: 4 | 6, answer: (bytes: number) => number = (bytes) => bytes) {
   const base = 0x7f00_0000_1000;
   const calls: Call[] = [];
-  let memory: Uint8Array = new Uint8Array();
+  const segments = new SegmentMemory(() => base);
+  const memory = segments.bytes;
   const sender = new SegmentSender({
-    family,
-    addressOf: (all) => {
-      memory = all;
-      return base;
-    },
+    memory: segments,
     sendmsg: (header) => {
       const view = new DataView(memory.buffer);
       const pointer = (at: number) => Number(view.getBigUint64(at, true)) - base;
@@ -105,7 +102,7 @@ function socketWith(answer: (bytes: number) => number) {
   const counts = new UdpCounts();
   const handlers = { onBatch: () => {}, onDrain: () => {} };
   const parts = { address: near, handlers, counts, gatherer: { close: () => {} }, native };
-  return { socket: new BunUdpSocket(parts, sender), state, calls, counts };
+  return { socket: new BunUdpSocket(parts, { segments: sender }), state, calls, counts };
 }
 
 test("what stands between runs goes out in its place, and all is counted", (t) => {

@@ -55,17 +55,37 @@ export async function bindBun(options: UdpBindOptions): Promise<UdpSocket> {
   if (options.dontFragment) calls.forbidFragments(native, address.family);
   const bound = SocketAddress.of(address.ip, native.port);
   const parts = { address: bound, native, handlers: options.handlers, counts, gatherer };
-  handle.socket = new BunUdpSocket(parts, calls.segmentSender(native, address.family));
+  handle.socket = new BunUdpSocket(parts, {
+    segments: calls.segmentSender(native),
+    whole: options.dontFragment
+      ? null
+      : (send) => {
+          if (!calls.forbidFragments(native, address.family)) return send();
+          try {
+            return send();
+          } finally {
+            calls.allowFragments(native, address.family);
+          }
+        },
+  });
   return handle.socket;
 }
+
+/** Runs what sends on a socket while its datagrams are not fragmented; returns what it returned. */
+type Unfragmented = (send: () => number) => number;
 
 /** @internal Exported for its test. */
 export class BunUdpSocket extends BaseUdpSocket<NativeSocket> {
   readonly #segments: SegmentSender | null;
+  readonly #whole: Unfragmented | null;
 
-  constructor(parts: UdpParts<NativeSocket>, segments: SegmentSender | null = null) {
+  constructor(
+    parts: UdpParts<NativeSocket>,
+    extras: { readonly segments?: SegmentSender | null; readonly whole?: Unfragmented | null } = {},
+  ) {
     super(parts);
-    this.#segments = segments;
+    this.#segments = extras.segments ?? null;
+    this.#whole = extras.whole ?? null;
   }
 
   /** Bun also says "drain" after a batch that stopped at a refused datagram. */
@@ -73,13 +93,24 @@ export class BunUdpSocket extends BaseUdpSocket<NativeSocket> {
     this.drained();
   }
 
-  /** Long runs to one destination go in a call of their own, what is between them in one call each. */
   protected override offer(batch: readonly Outgoing[], from: number): number {
+    const whole = this.#whole;
+    let at = from;
+    if (whole) while (at < batch.length && !batch[at]?.dontFragment) at++;
+    if (!whole || at === batch.length) return this.#offerRuns(batch, from, batch.length);
+    // One that must not be fragmented goes alone: they are rare.
+    const before = this.#offerRuns(batch, from, at);
+    if (before < at - from || whole(() => this.#offerMany(batch, at, at + 1)) === 0) return before;
+    return before + 1 + this.offer(batch, at + 1);
+  }
+
+  /** Long runs to one destination go in a call of their own, what is between them in one call each. */
+  #offerRuns(batch: readonly Outgoing[], from: number, end: number): number {
     const segments = this.#segments;
-    if (!segments) return this.#offerMany(batch, from, batch.length);
+    if (!segments) return this.#offerMany(batch, from, end);
     let plainFrom = from;
-    for (let i = from; i < batch.length; ) {
-      const run = segments.run(batch, i);
+    for (let i = from; i < end; ) {
+      const run = Math.min(segments.run(batch, i), end - i);
       if (run === 0 || this.refusal((batch[i] as Outgoing).to) !== null) {
         i++;
         continue;
@@ -91,7 +122,7 @@ export class BunUdpSocket extends BaseUdpSocket<NativeSocket> {
       i += run;
       plainFrom = i;
     }
-    return plainFrom - from + this.#offerMany(batch, plainFrom, batch.length);
+    return plainFrom - from + this.#offerMany(batch, plainFrom, end);
   }
 
   #offerRun(segments: SegmentSender, batch: readonly Outgoing[], from: number, count: number): number {

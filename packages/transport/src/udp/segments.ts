@@ -1,4 +1,4 @@
-import type { IpFamily, SocketAddress } from "@adit/core";
+import type { SocketAddress } from "@adit/core";
 import type { Outgoing } from "./udp.ts";
 
 /** The kernel's bounds: UDP_MAX_SEGMENTS, and the length of one IP packet with its headers. */
@@ -23,11 +23,59 @@ const CONTROL_BYTES = 24;
 const HEADER_AT = 72; // struct msghdr, 56 bytes
 const PAYLOAD_AT = 128;
 
+/** What the kernel reads of a call: one piece for all sockets of a process, which do not send at the same time. */
+export class SegmentMemory {
+  readonly bytes = new Uint8Array(PAYLOAD_AT + MAX_BYTES);
+  /** Where the struct msghdr stands. */
+  readonly header: number;
+  readonly #view = new DataView(this.bytes.buffer);
+  #to: SocketAddress | null = null;
+
+  /** @param addressOf where the memory stands. */
+  constructor(addressOf: (memory: Uint8Array) => number) {
+    const base = addressOf(this.bytes);
+    this.header = base + HEADER_AT;
+    this.#address(VECTOR_AT, base + PAYLOAD_AT);
+    this.#view.setUint32(CONTROL_AT, 18, true); // with the u16 behind its 16 bytes
+    this.#view.setInt32(CONTROL_AT + 8, SOL_UDP, true);
+    this.#view.setInt32(CONTROL_AT + 12, UDP_SEGMENT, true);
+    this.#address(HEADER_AT, base + NAME_AT);
+    this.#address(HEADER_AT + 16, base + VECTOR_AT);
+    this.#view.setUint32(HEADER_AT + 24, 1, true);
+    this.#address(HEADER_AT + 32, base + CONTROL_AT);
+    this.#view.setUint32(HEADER_AT + 40, CONTROL_BYTES, true);
+  }
+
+  /** Payload of so many bytes, in segments of so many. */
+  describe(to: SocketAddress, totalBytes: number, segmentBytes: number): void {
+    if (this.#to !== to) this.#name(to);
+    this.#view.setUint32(VECTOR_AT + 8, totalBytes, true);
+    this.#view.setUint16(CONTROL_AT + 16, segmentBytes, true);
+  }
+
+  #name(to: SocketAddress): void {
+    const v4 = to.family === 4;
+    this.#view.setUint16(NAME_AT, v4 ? AF_INET : AF_INET6, true);
+    this.#view.setUint16(NAME_AT + 2, to.port, false);
+    this.bytes.set(to.bytes, NAME_AT + (v4 ? 4 : 8));
+    // IPv6: flow information before the address, scope behind it.
+    if (!v4) {
+      this.#view.setUint32(NAME_AT + 4, 0, true);
+      this.#view.setUint32(NAME_AT + 24, 0, true);
+    }
+    this.#view.setUint32(HEADER_AT + 8, v4 ? 16 : 28, true);
+    this.#to = to;
+  }
+
+  #address(at: number, value: number): void {
+    this.#view.setBigUint64(at, BigInt(value), true);
+  }
+}
+
 export interface SegmentSystem {
-  readonly family: IpFamily;
+  readonly memory: SegmentMemory;
   /** sendmsg(2) on the socket with the struct msghdr at that address; how many bytes were sent, negative when none were. */
   sendmsg(header: number): number;
-  addressOf(memory: Uint8Array): number;
 }
 
 /**
@@ -36,27 +84,10 @@ export interface SegmentSystem {
  */
 export class SegmentSender {
   readonly #system: SegmentSystem;
-  readonly #memory = new Uint8Array(PAYLOAD_AT + MAX_BYTES);
-  readonly #view = new DataView(this.#memory.buffer);
-  readonly #header: number;
-  #to: SocketAddress | null = null;
   #refusals = 0;
 
   constructor(system: SegmentSystem) {
     this.#system = system;
-    const base = system.addressOf(this.#memory);
-    this.#header = base + HEADER_AT;
-    const nameBytes = system.family === 4 ? 16 : 28;
-    this.#address(VECTOR_AT, base + PAYLOAD_AT);
-    this.#view.setUint32(CONTROL_AT, 18, true); // with the u16 behind its 16 bytes
-    this.#view.setInt32(CONTROL_AT + 8, SOL_UDP, true);
-    this.#view.setInt32(CONTROL_AT + 12, UDP_SEGMENT, true);
-    this.#address(HEADER_AT, base + NAME_AT);
-    this.#view.setUint32(HEADER_AT + 8, nameBytes, true);
-    this.#address(HEADER_AT + 16, base + VECTOR_AT);
-    this.#view.setUint32(HEADER_AT + 24, 1, true);
-    this.#address(HEADER_AT + 32, base + CONTROL_AT);
-    this.#view.setUint32(HEADER_AT + 40, CONTROL_BYTES, true);
   }
 
   /** How many datagrams from `from` on can go in one call; 0 where a call of their own is not worth it. The last may be shorter. */
@@ -80,17 +111,16 @@ export class SegmentSender {
 
   /** Sends a run. False when the system did not take it: then none was sent. */
   send(batch: readonly Outgoing[], from: number, count: number): boolean {
+    const { memory } = this.#system;
     const { data: first, to } = batch[from] as Outgoing;
-    if (this.#to !== to) this.#name(to);
     let at = PAYLOAD_AT;
     for (let i = from; i < from + count; i++) {
       const { data } = batch[i] as Outgoing;
-      this.#memory.set(data, at);
+      memory.bytes.set(data, at);
       at += data.length;
     }
-    this.#view.setUint32(VECTOR_AT + 8, at - PAYLOAD_AT, true);
-    this.#view.setUint16(CONTROL_AT + 16, first.length, true);
-    if (this.#system.sendmsg(this.#header) !== at - PAYLOAD_AT) return false;
+    memory.describe(to, at - PAYLOAD_AT, first.length);
+    if (this.#system.sendmsg(memory.header) !== at - PAYLOAD_AT) return false;
     this.#refusals = 0;
     return true;
   }
@@ -98,17 +128,5 @@ export class SegmentSender {
   /** A run that was refused went out one by one: this path, or this system, cannot do it. */
   refused(): void {
     this.#refusals++;
-  }
-
-  #name(to: SocketAddress): void {
-    const { family } = this.#system;
-    this.#view.setUint16(NAME_AT, family === 4 ? AF_INET : AF_INET6, true);
-    this.#view.setUint16(NAME_AT + 2, to.port, false);
-    this.#memory.set(to.bytes, NAME_AT + (family === 4 ? 4 : 8));
-    this.#to = to;
-  }
-
-  #address(at: number, value: number): void {
-    this.#view.setBigUint64(at, BigInt(value), true);
   }
 }

@@ -1,5 +1,5 @@
 import type { IpFamily } from "@adit/core";
-import { SegmentSender } from "./segments.ts";
+import { SegmentMemory, SegmentSender } from "./segments.ts";
 
 /** What a socket asks for, bytes. The system gives what it permits (net.core.rmem_max on Linux). */
 export const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
@@ -15,7 +15,9 @@ export interface SocketCalls {
    * an interface is refused with EMSGSIZE, and what ICMP says of the path changes nothing: that is proved by other means.
    */
   forbidFragments(socket: object, family: IpFamily): boolean;
-  segmentSender(socket: object, family: IpFamily): SegmentSender | null;
+  /** The default again. */
+  allowFragments(socket: object, family: IpFamily): boolean;
+  segmentSender(socket: object): SegmentSender | null;
 }
 
 /** <sys/socket.h>, <netinet/in.h>: levels, options and values differ between systems. */
@@ -23,14 +25,14 @@ const SYSTEMS = {
   linux: {
     libraries: ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"],
     receiveBuffer: { level: 1, option: 8 },
-    // IP_MTU_DISCOVER and IPV6_MTU_DISCOVER, to IP_PMTUDISC_PROBE
-    fragments: { 4: { level: 0, option: 10, value: 3 }, 6: { level: 41, option: 23, value: 3 } },
+    // IP_MTU_DISCOVER and IPV6_MTU_DISCOVER: IP_PMTUDISC_PROBE, or IP_PMTUDISC_WANT
+    fragments: { 4: { level: 0, option: 10 }, 6: { level: 41, option: 23 }, forbidden: 3, allowed: 1 },
   },
   darwin: {
     libraries: ["libSystem.B.dylib"],
     receiveBuffer: { level: 0xffff, option: 0x1002 },
     // IP_DONTFRAG and IPV6_DONTFRAG
-    fragments: { 4: { level: 0, option: 28, value: 1 }, 6: { level: 41, option: 62, value: 1 } },
+    fragments: { 4: { level: 0, option: 28 }, 6: { level: 41, option: 62 }, forbidden: 1, allowed: 0 },
   },
 } as const;
 
@@ -39,8 +41,14 @@ const MSG_DONTWAIT = 0x40; // on Linux
 const NONE: SocketCalls = {
   raiseReceiveBuffer: () => false,
   forbidFragments: () => false,
+  allowFragments: () => false,
   segmentSender: () => null,
 };
+
+/** Whether {@link Outgoing.dontFragment} has an effect on the sockets of this runtime. */
+export async function canSendUnfragmented(): Promise<boolean> {
+  return process.versions.bun !== undefined && (await socketCalls()) !== NONE;
+}
 
 let made: Promise<SocketCalls> | null = null;
 
@@ -66,14 +74,17 @@ async function make(): Promise<SocketCalls> {
         const fd = descriptorOf(socket);
         return fd !== null && symbols.setsockopt(fd, at.level, at.option, ffi.ptr(new Int32Array([value])), 4) === 0;
       };
+      let memory: SegmentMemory | null = null;
       return {
         raiseReceiveBuffer: (socket) => raise((size) => set(socket, system.receiveBuffer, size)),
-        forbidFragments: (socket, family) => set(socket, system.fragments[family], system.fragments[family].value),
-        segmentSender: (socket, family) => {
+        forbidFragments: (socket, family) => set(socket, system.fragments[family], system.fragments.forbidden),
+        allowFragments: (socket, family) => set(socket, system.fragments[family], system.fragments.allowed),
+        segmentSender: (socket) => {
           const fd = descriptorOf(socket);
           if (platform !== "linux" || fd === null) return null;
           const sendmsg = (header: number) => Number(symbols.sendmsg(fd, header as never, MSG_DONTWAIT));
-          return new SegmentSender({ family, sendmsg, addressOf: (memory) => Number(ffi.ptr(memory)) });
+          memory ??= new SegmentMemory((bytes) => Number(ffi.ptr(bytes)));
+          return new SegmentSender({ memory, sendmsg });
         },
       };
     } catch {} // not this C library

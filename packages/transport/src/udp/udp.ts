@@ -4,6 +4,8 @@ import type { SocketAddress } from "@adit/core";
 export interface Outgoing {
   readonly data: Uint8Array;
   readonly to: SocketAddress;
+  /** Drop it rather than fragment it, where this socket can ({@link canSendUnfragmented}). */
+  readonly dontFragment?: boolean;
 }
 
 /**

@@ -2,6 +2,7 @@
 // Argument 1: runtime. 127.0.0.9 is dropped by a rule in OUTPUT; 10.9.9.2 lies behind a slow link.
 import { parseSocketAddress } from "@adit/core";
 import { bindUdp } from "../../src/udp/bind.ts";
+import { canSendUnfragmented } from "../../src/udp/socket-calls.ts";
 import type { UdpRuntime } from "../../src/udp/udp.ts";
 
 const runtime = process.argv[2] as UdpRuntime;
@@ -58,6 +59,31 @@ async function slowLink(): Promise<void> {
   sender.close();
 }
 
+/** Three datagrams of 4,000 bytes over a loopback whose MTU is 1,500; the one in the middle must not be fragmented. */
+async function fragments(): Promise<void> {
+  const got: number[] = [];
+  const receiver = await bindUdp({
+    address: parseSocketAddress("127.0.0.1:0"),
+    runtime,
+    handlers: { onBatch: (batch) => got.push(...batch.map(({ data }) => data[0] ?? -1)), onDrain: () => {} },
+  });
+  const sender = await bindUdp({
+    address: parseSocketAddress("127.0.0.1:0"),
+    runtime,
+    handlers: { onBatch: () => {}, onDrain: () => {} },
+  });
+  const batch = [0, 1, 2].map((i) => ({
+    data: new Uint8Array(4_000).fill(i),
+    to: receiver.address,
+    dontFragment: i === 1,
+  }));
+  const dealt = sender.send(batch);
+  await waitFor(() => got.length >= 3, 500);
+  result.whole = { dealt, got, sendErrors: sender.stats().sendErrors, can: await canSendUnfragmented() };
+  sender.close();
+  receiver.close();
+}
+
 async function waitFor(condition: () => boolean, timeoutMs: number): Promise<boolean> {
   for (const limit = performance.now() + timeoutMs; !condition(); ) {
     if (performance.now() > limit) return false;
@@ -68,4 +94,5 @@ async function waitFor(condition: () => boolean, timeoutMs: number): Promise<boo
 
 await firewall();
 await slowLink();
+await fragments();
 console.log(JSON.stringify(result));

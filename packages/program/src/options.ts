@@ -54,11 +54,20 @@ const LIST_LIMIT = 1000;
 /** An option that may be given several times; in a file a list, or one value. */
 export function list<T>(type: ValueType<T>, options: SpecOptions): OptionSpec<readonly T[]> {
   const expected = `at most ${LIST_LIMIT} values`;
+  const { default: defaultText } = options;
+  const standing = defaultText === undefined ? [] : [defaultText];
   const schema = z.preprocess(
-    (raw) => (raw === undefined ? [] : Array.isArray(raw) ? raw : [raw]),
+    (raw) => (raw === undefined ? standing : Array.isArray(raw) ? raw : [raw]),
     z.array(schemaOf(type)).max(LIST_LIMIT, expected),
   );
-  return { kind: "list", type, schema, help: options.help, defaultText: null, short: options.short ?? null };
+  return {
+    kind: "list",
+    type,
+    schema,
+    help: options.help,
+    defaultText: defaultText ?? null,
+    short: options.short ?? null,
+  };
 }
 
 /** An option without a value: off unless given. */

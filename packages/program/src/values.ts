@@ -58,6 +58,31 @@ export const ipAddress: ValueType<string> = valueType("IP", "an IP address such 
   return bytes ? formatIp(bytes) : null;
 });
 
+/** IP addresses that begin alike. */
+export interface IpPrefix {
+  /** 4 or 16 bytes; those behind the prefix do not matter. */
+  readonly network: Uint8Array;
+  /** In bits. */
+  readonly length: number;
+}
+
+/** `10.0.0.0/8`, or one address. The prefix of IPv4-mapped IPv6 addresses is the IPv4 prefix that it is. */
+export const ipPrefix: ValueType<IpPrefix> = valueType(
+  "CIDR",
+  "an IP prefix such as 10.0.0.0/8 or 2001:db8::/32, or an IP address",
+  (value) => {
+    const [ip = "", bits, ...rest] = value.split("/");
+    const network = parseIp(ip);
+    if (!network || rest.length > 0) return null;
+    // An IPv4-mapped address is parsed to its 4 bytes, but its length counts from the front of 16.
+    const mapped = network.length === 4 && ip.includes(":") ? 96 : 0;
+    if (bits === undefined) return { network, length: network.length * 8 };
+    if (!/^\d{1,3}$/.test(bits)) return null;
+    const length = Number(bits) - mapped;
+    return length >= 0 && length <= network.length * 8 ? { network, length } : null;
+  },
+);
+
 /** `IP:port`, IPv6 in brackets; port 0 lets the system choose. */
 export const socketAddress: ValueType<SocketAddress> = valueType(
   "ADDR:PORT",

@@ -91,6 +91,7 @@ const limitsSchema = z.strictObject({
   "relay-bytes-per-day": amount.optional(),
   "clients-per-ip": amount.optional(),
   "handshakes-per-ip-per-second": amount.optional(),
+  "challenges-per-ip-per-second": amount.optional(),
   "new-names-per-ip-per-hour": amount.optional(),
 });
 
@@ -128,6 +129,7 @@ export function parsePolicy(path: string, content: unknown): AccessPolicy {
       relayBytesPerDay: limits["relay-bytes-per-day"] ?? DEFAULT_LIMITS.relayBytesPerDay,
       clientsPerIp: limits["clients-per-ip"] ?? DEFAULT_LIMITS.clientsPerIp,
       handshakesPerIpPerSecond: limits["handshakes-per-ip-per-second"] ?? DEFAULT_LIMITS.handshakesPerIpPerSecond,
+      challengesPerIpPerSecond: limits["challenges-per-ip-per-second"] ?? DEFAULT_LIMITS.challengesPerIpPerSecond,
       newNamesPerIpPerHour: limits["new-names-per-ip-per-hour"] ?? DEFAULT_LIMITS.newNamesPerIpPerHour,
     },
   });

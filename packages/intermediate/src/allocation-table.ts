@@ -1,19 +1,30 @@
 /** All allocations of a relay by client, by port and by relay socket; which port a new one gets, and how many anybody may have. */
-import { Counters, type Logger, type Millis, type Random, randomInt, SocketAddress, type SocketId } from "@adit/core";
+import {
+  Counters,
+  equalSecret,
+  type IpFamily,
+  type Logger,
+  type Millis,
+  type Random,
+  SocketAddress,
+  type SocketId,
+} from "@adit/core";
+import { STUN_ERROR } from "@adit/ice";
 import { Accounts } from "./accounts.ts";
-import { type AllocateRequest, Allocation, type RelayId } from "./allocation.ts";
+import { type AllocateRequest, Allocation, Relay, type RelayId } from "./allocation.ts";
 import type { RelayPolicy, TurnOwner } from "./relay-policy.ts";
+import { RESERVATION_MS, type RelayedIp, RelayPorts, type Reservation } from "./relay-ports.ts";
 
 export interface TurnLimits {
-  /** Allocations at one time; past it 508. */
+  /** Relayed addresses at one time; past it 508. By default as many as there are ports. */
   readonly allocations: number;
-  /** Allocations per foreign user or REST id (486): one account may stand for a whole service. */
+  /** Relayed addresses per foreign user or REST id (486): one account may stand for a whole service. */
   readonly perForeign: number;
-  /** Allocations per client IP address (486): keys cost nothing, addresses do. */
+  /** Relayed addresses per client IP address (486): keys cost nothing, addresses do. */
   readonly perClientIp: number;
 }
 
-export const TURN_LIMITS: TurnLimits = { allocations: 4096, perForeign: 1024, perClientIp: 512 };
+export const TURN_LIMITS: TurnLimits = { allocations: Number.POSITIVE_INFINITY, perForeign: 1024, perClientIp: 512 };
 
 /** What the driver is asked to do with relay sockets. */
 export type TurnCommand =
@@ -21,10 +32,8 @@ export type TurnCommand =
   | { readonly type: "close"; readonly relay: RelayId };
 
 export interface AllocationTableOptions {
-  /** Where relay sockets are bound. */
-  readonly bindIp: string;
-  /** The IP address in XOR-RELAYED-ADDRESS. */
-  readonly relayedIp: string;
+  /** One or two, of different families. */
+  readonly relayed: readonly RelayedIp[];
   /** `--relay-ports`, both included. */
   readonly ports: { readonly first: number; readonly last: number };
   readonly limits: TurnLimits;
@@ -50,12 +59,16 @@ export class AllocationTable {
   readonly #accounts: Accounts;
   #closed = false;
   readonly #options: AllocationTableOptions;
+  readonly #ports: Readonly<Partial<Record<IpFamily, RelayPorts>>>;
   /** By 5-tuple: our socket, then the client's address. */
   readonly #byClient = new Map<SocketId, Map<string, Allocation>>();
-  readonly #byRelay = new Map<RelayId, Allocation>();
-  /** Ports in use, those that are being bound included. */
-  readonly #byPort = new Map<number, Allocation>();
+  readonly #allocations = new Set<Allocation>();
+  readonly #relays = new Map<RelayId, Relay>();
+  /** In the order in which they expire. Each counts against its owner's bound and holds a port, so there are no more than ports. */
+  readonly #reservations = new Set<Reservation>();
+  /** Relayed addresses and reservations. */
   readonly #perOwner = new Map<string, number>();
+  /** Relayed addresses. */
   readonly #perClientIp = new Map<string, number>();
   readonly #commands: TurnCommand[] = [];
   #lastRelay: RelayId = 0;
@@ -63,17 +76,33 @@ export class AllocationTable {
   #deepSweepAt: Millis = 0;
 
   constructor(options: AllocationTableOptions) {
+    const { relayed, ports, random } = options;
     this.#options = options;
     this.#accounts = options.accounts ?? new Accounts();
+    this.#ports = Object.fromEntries(relayed.map((ip) => [ip.family, new RelayPorts(ip, ports, random)]));
   }
 
-  /** No new allocations from now on (508). */
+  /** No new allocations from now on (300 or 508). */
   close(): void {
     this.#closed = true;
   }
 
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
   get size(): number {
-    return this.#byRelay.size;
+    return this.#allocations.size;
+  }
+
+  /** Whether there are relayed addresses of this family. */
+  has(family: IpFamily): boolean {
+    return this.#ports[family] !== undefined;
+  }
+
+  /** The IP address of relayed addresses of this family. */
+  relayedIp(family: IpFamily): string | undefined {
+    return this.#ports[family]?.relayedIp;
   }
 
   /** The allocation of this client on that socket of ours, if it has not expired. */
@@ -85,78 +114,98 @@ export class AllocationTable {
     return null;
   }
 
-  ofRelay(relay: RelayId): Allocation | undefined {
-    return this.#byRelay.get(relay);
+  ofRelay(relay: RelayId): Relay | undefined {
+    return this.#relays.get(relay);
   }
 
-  /** The live allocation with this port of the relayed IP. */
-  ofPort(port: number): Allocation | undefined {
-    const allocation = this.#byPort.get(port);
-    return allocation?.state.kind === "live" ? allocation : undefined;
+  /** The relay behind a relayed address of ours. */
+  relayAt(address: SocketAddress): Relay | undefined {
+    return this.#ports[address.family]?.relayAt(address);
   }
 
-  /** A new allocation, for which the driver is asked to bind a socket. `quota` is the client's bound, `full` the server's. */
+  /** What was kept under this token; null when it is unknown, somebody else's or too old. */
+  reservation(now: Millis, owner: TurnOwner, token: Uint8Array): Reservation | null {
+    for (const one of this.#reservations) {
+      if (one.owner === owner.key && one.expiresAt > now && equalSecret(one.token, token)) return one;
+    }
+    return null;
+  }
+
+  /** A new allocation, for which the driver is asked to bind sockets. `quota` is the client's bound, `full` the server's. */
   create(now: Millis, o: NewAllocation): "ok" | "quota" | "full" {
     const refusal = this.#deny(o);
     if (refusal) {
       this.refusals.add(refusal);
       return refusal === "quota-allocations" || refusal === "ip-allocations" ? "quota" : "full";
     }
-    const port = this.#freePort(null, o.request.evenPort);
-    if (port === null) {
-      this.refusals.add("allocations");
-      return "full";
-    }
     const allocation = new Allocation({
-      relay: ++this.#lastRelay,
       client: o.client,
       clientSocket: o.clientSocket,
       owner: o.owner,
       account: this.#accounts.of(o.owner.key),
       transaction: o.transaction,
-      state: { kind: "binding", port, tries: 1, request: o.request },
+      request: o.request,
       expiresAt: now + o.request.lifetimeMs,
     });
+    for (const family of o.request.families) this.#addRelay(now, allocation, family);
+    if (allocation.relays.length < o.request.families.length) {
+      for (const relay of allocation.relays) this.#removeRelay(relay);
+      this.refusals.add("allocations");
+      return "full";
+    }
     const clients = this.#byClient.get(o.clientSocket) ?? new Map<string, Allocation>();
     this.#byClient.set(o.clientSocket, clients.set(o.client.key, allocation));
-    this.#byRelay.set(allocation.relay, allocation);
-    count(this.#perOwner, o.owner.key, 1);
-    count(this.#perClientIp, o.client.ip, 1);
-    this.#askToBind(allocation, port);
+    this.#allocations.add(allocation);
     this.#sweepAt ??= now + SWEEP_MS;
     return "ok";
   }
 
-  #deny({ owner, client }: NewAllocation): AllocationRefusal | null {
+  #deny({ owner, client, request }: NewAllocation): AllocationRefusal | null {
     const { limits } = this.#options;
     if (this.#closed) return "draining";
     const perOwner = owner.kind === "peer" ? this.#accounts.limits.allocationsPerKey : limits.perForeign;
-    if ((this.#perOwner.get(owner.key) ?? 0) >= perOwner) return "quota-allocations";
-    if ((this.#perClientIp.get(client.ip) ?? 0) >= limits.perClientIp) return "ip-allocations";
-    return this.#byRelay.size >= limits.allocations ? "allocations" : null;
+    const relays = request.families.length;
+    // A reserved port counts already.
+    const held = typeof request.port === "object" ? 0 : relays + (request.port === "pair" ? 1 : 0);
+    if ((this.#perOwner.get(owner.key) ?? 0) + held > perOwner) return "quota-allocations";
+    if ((this.#perClientIp.get(client.ip) ?? 0) + relays > limits.perClientIp) return "ip-allocations";
+    return this.#relays.size + relays > limits.allocations ? "allocations" : null;
   }
 
-  /** The socket is there. */
-  setLive(allocation: Allocation, relayed: SocketAddress, socket: SocketId, response: Uint8Array): void {
-    allocation.state = { kind: "live", relayed, socket, response };
+  /** All sockets of the allocation are there. */
+  setLive(allocation: Allocation, response: Uint8Array): void {
+    allocation.state = { kind: "live", response };
     this.#options.policy.invalidate();
     this.#options.log.debug("allocation-created", {
       client: allocation.client.key,
-      relayed: relayed.key,
+      relayed: allocation.relays.map(({ bound }) => bound?.address.key).join(" "),
       owner: allocation.owner.key,
     });
   }
 
   /** The port was not to be had, perhaps another program has it: the next one is tried. False when it is time to give up. */
-  tryNextPort(allocation: Allocation): boolean {
+  tryNextPort(now: Millis, relay: Relay): boolean {
+    const { allocation } = relay;
     if (allocation.state.kind !== "binding") return true;
-    const { port, tries, request } = allocation.state;
-    const next = tries < MAX_BIND_TRIES ? this.#freePort(port, request.evenPort) : null;
+    const want = allocation.state.request.port;
+    const ports = this.#ports[relay.family];
+    if (!ports || typeof want === "object" || relay.tries >= MAX_BIND_TRIES) return false;
+    const next = ports.find(relay.port, want);
     if (next === null) return false;
-    this.#byPort.delete(port);
-    allocation.state = { kind: "binding", port: next, tries: tries + 1, request };
-    this.#askToBind(allocation, next);
+    ports.release(relay.port);
+    if (relay.reservation) this.#removeReservation(relay.reservation);
+    this.#askToBind(now, relay, next);
     return true;
+  }
+
+  /** Gives up one of two relayed addresses of an allocation that is being made. */
+  dropRelay(relay: Relay, reason: string): void {
+    const { allocation } = relay;
+    if (allocation.state.kind === "binding") {
+      allocation.state.request.refused = { family: relay.family, code: STUN_ERROR.INSUFFICIENT_CAPACITY };
+    }
+    this.#removeRelay(relay);
+    this.#options.log.debug("relayed-address-removed", { client: allocation.client.key, family: relay.family, reason });
   }
 
   /** A socket that came too late. */
@@ -165,19 +214,15 @@ export class AllocationTable {
   }
 
   remove(allocation: Allocation, reason: string): void {
-    const { relay, client, clientSocket, owner } = allocation;
-    if (!this.#byRelay.delete(relay)) return;
+    if (!this.#allocations.delete(allocation)) return;
+    const { client, clientSocket, owner } = allocation;
     this.#byClient.get(clientSocket)?.delete(client.key);
-    this.#byPort.delete(portOf(allocation));
-    count(this.#perOwner, owner.key, -1);
-    count(this.#perClientIp, client.ip, -1);
-    this.#commands.push({ type: "close", relay });
-    this.#options.policy.invalidate();
+    for (const relay of allocation.relays) this.#removeRelay(relay);
     this.#options.log.debug("allocation-removed", { client: client.key, owner: owner.key, reason });
   }
 
   removeAll(reason: string): void {
-    for (const allocation of [...this.#byRelay.values()]) this.remove(allocation, reason);
+    for (const allocation of [...this.#allocations]) this.remove(allocation, reason);
   }
 
   get sweepAt(): Millis | null {
@@ -189,36 +234,82 @@ export class AllocationTable {
     if (this.#sweepAt === null || now < this.#sweepAt) return;
     const deep = now >= this.#deepSweepAt;
     if (deep) this.#deepSweepAt = now + DEEP_SWEEP_MS;
-    for (const allocation of [...this.#byRelay.values()]) {
+    for (const allocation of [...this.#allocations]) {
       if (allocation.expiresAt <= now) this.remove(allocation, "expired");
       else if (deep) allocation.sweep(now);
     }
-    this.#sweepAt = this.#byRelay.size > 0 ? now + SWEEP_MS : null;
+    for (const reservation of this.#reservations) {
+      if (reservation.expiresAt > now) break;
+      this.#removeReservation(reservation);
+    }
+    this.#sweepAt = this.#allocations.size + this.#reservations.size > 0 ? now + SWEEP_MS : null;
   }
 
   pollCommand(): TurnCommand | null {
     return this.#commands.shift() ?? null;
   }
 
-  #askToBind(allocation: Allocation, port: number): void {
-    this.#byPort.set(port, allocation);
-    const address = SocketAddress.of(this.#options.bindIp, port);
-    this.#commands.push({ type: "bind", relay: allocation.relay, address });
+  /** Adds a relayed address of that family, unless no port is to be had. */
+  #addRelay(now: Millis, allocation: Allocation, family: IpFamily): void {
+    if (allocation.state.kind !== "binding") return;
+    const want = allocation.state.request.port;
+    const ports = this.#ports[family];
+    const port = typeof want === "object" ? this.#redeem(now, allocation.owner, want.token) : ports?.find(null, want);
+    if (!ports || port === null || port === undefined) return;
+    const relay = new Relay(++this.#lastRelay, allocation, family, port);
+    allocation.relays = [...allocation.relays, relay];
+    this.#relays.set(relay.id, relay);
+    count(this.#perOwner, allocation.owner.key, 1);
+    count(this.#perClientIp, allocation.client.ip, 1);
+    this.#askToBind(now, relay, port);
   }
 
-  /**
-   * A port that no allocation uses, from a random one upwards: RFC 8656 §7.2 wants relayed ports hard to guess. After a failure
-   * the search goes on behind the port that failed.
-   */
-  #freePort(after: number | null, even: boolean): number | null {
-    const { first, last } = this.#options.ports;
-    const size = last - first + 1;
-    const start = after === null ? randomInt(this.#options.random, size) : after - first + 1;
-    for (let i = 0; i < size; i++) {
-      const port = first + ((start + i) % size);
-      if (!this.#byPort.has(port) && !(even && port % 2 !== 0)) return port;
-    }
-    return null;
+  #removeRelay(relay: Relay): void {
+    const { id, allocation, family, port } = relay;
+    if (!this.#relays.delete(id)) return;
+    allocation.relays = allocation.relays.filter((other) => other !== relay);
+    this.#ports[family]?.release(port);
+    count(this.#perOwner, allocation.owner.key, -1);
+    count(this.#perClientIp, allocation.client.ip, -1);
+    // Nobody was told of its token yet.
+    if (allocation.state.kind === "binding" && relay.reservation) this.#removeReservation(relay.reservation);
+    this.#commands.push({ type: "close", relay: id });
+    this.#options.policy.invalidate();
+  }
+
+  #askToBind(now: Millis, relay: Relay, port: number): void {
+    const { allocation, family } = relay;
+    const ports = this.#ports[family];
+    if (!ports) return;
+    relay.port = port;
+    relay.tries++;
+    ports.hold(port, relay);
+    const pair = allocation.state.kind === "binding" && allocation.state.request.port === "pair";
+    relay.reservation = pair ? this.#reserve(now, family, port + 1, allocation.owner.key) : null;
+    this.#commands.push({ type: "bind", relay: relay.id, address: SocketAddress.of(ports.bindIp, port) });
+  }
+
+  #reserve(now: Millis, family: IpFamily, port: number, owner: string): Reservation {
+    const token = this.#options.random.bytes(8);
+    const reservation: Reservation = { token, family, port, owner, expiresAt: now + RESERVATION_MS };
+    this.#reservations.add(reservation);
+    this.#ports[family]?.hold(port, reservation);
+    count(this.#perOwner, owner, 1);
+    this.#sweepAt ??= now + SWEEP_MS;
+    return reservation;
+  }
+
+  #removeReservation(reservation: Reservation): void {
+    if (!this.#reservations.delete(reservation)) return;
+    this.#ports[reservation.family]?.release(reservation.port);
+    count(this.#perOwner, reservation.owner, -1);
+  }
+
+  #redeem(now: Millis, owner: TurnOwner, token: Uint8Array): number | null {
+    const reservation = this.reservation(now, owner, token);
+    if (!reservation) return null;
+    this.#removeReservation(reservation);
+    return reservation.port;
   }
 }
 
@@ -229,8 +320,6 @@ export interface NewAllocation {
   readonly transaction: string;
   readonly request: AllocateRequest;
 }
-
-const portOf = ({ state }: Allocation): number => (state.kind === "live" ? state.relayed.port : state.port);
 
 function count(counts: Map<string, number>, key: string, by: 1 | -1): void {
   const next = (counts.get(key) ?? 0) + by;

@@ -1,7 +1,9 @@
-/** One TURN allocation: a relayed transport address, whom it may exchange packets with, and its channels (RFC 8656 §3.2). */
-import type { Millis, SocketAddress, SocketId } from "@adit/core";
+/** One TURN allocation: a relayed transport address or two, whom it may exchange packets with, and its channels (RFC 8656 §3.2). */
+import type { IpFamily, Millis, SocketAddress, SocketId } from "@adit/core";
+import type { StunBuildOptions } from "@adit/ice";
 import type { Account } from "./accounts.ts";
 import type { TurnOwner } from "./relay-policy.ts";
+import type { Reservation } from "./relay-ports.ts";
 
 /** RFC 8656 §9: "The Permission Lifetime MUST be 300 seconds". */
 export const PERMISSION_LIFETIME_MS = 300_000;
@@ -13,7 +15,10 @@ export const CHANNEL_LIFETIME_MS = 600_000;
 export const MAX_PERMISSIONS = 1024;
 export const MAX_CHANNELS = 1024;
 
-/** Names an allocation between the state machine and the driver. */
+/** An ICMP error comes within so long of its packet: a host that does not answer ARP is reported after 3 s. */
+export const ICMP_DELAY_MS = 5_000;
+
+/** Names a relayed address between the state machine and the driver. */
 export type RelayId = number;
 
 export interface Channel {
@@ -25,29 +30,65 @@ export interface Channel {
   checkedAtVersion: number;
 }
 
-export type AllocationState =
-  /** Waits for the driver to bind a socket; what the answer will need. */
-  | { readonly kind: "binding"; readonly port: number; readonly tries: number; readonly request: AllocateRequest }
-  | {
-      readonly kind: "live";
-      readonly relayed: SocketAddress;
-      readonly socket: SocketId;
-      readonly response: Uint8Array;
-    };
+/** One relayed transport address of an allocation. */
+export class Relay {
+  readonly id: RelayId;
+  readonly allocation: Allocation;
+  readonly family: IpFamily;
+  port: number;
+  /** Sockets that were asked for so far. */
+  tries = 0;
+  /** Null until the driver has bound a socket. */
+  bound: { readonly address: SocketAddress; readonly socket: SocketId } | null = null;
+  /** The next port, kept for a RESERVATION-TOKEN. */
+  reservation: Reservation | null = null;
+  #lastPeer: SocketAddress | null = null;
+  /** Since when all packets went to {@link #lastPeer}. */
+  #lastPeerSince: Millis = Number.NEGATIVE_INFINITY;
 
-export interface AllocateRequest {
-  readonly transactionId: Uint8Array;
-  readonly key: Uint8Array;
-  readonly lifetimeMs: Millis;
-  readonly fingerprint: boolean;
-  /** EVEN-PORT without the reservation bit. */
-  readonly evenPort: boolean;
-  /** The value of ADDRESS-ERROR-CODE's family when a second address was asked for, which this relay does not give. */
-  readonly refusedFamily: number | null;
+  constructor(id: RelayId, allocation: Allocation, family: IpFamily, port: number) {
+    this.id = id;
+    this.allocation = allocation;
+    this.family = family;
+    this.port = port;
+  }
+
+  /** A packet goes to `peer`. */
+  noteSent(now: Millis, peer: SocketAddress): void {
+    if (this.#lastPeer === peer) return;
+    if (!peer.equals(this.#lastPeer)) this.#lastPeerSince = this.#lastPeer ? now : Number.NEGATIVE_INFINITY;
+    this.#lastPeer = peer;
+  }
+
+  /** The peer that an ICMP error which came now is about, if that is plain: no other one was sent to for a while. */
+  errorPeer(now: Millis): SocketAddress | null {
+    return now - this.#lastPeerSince > ICMP_DELAY_MS ? this.#lastPeer : null;
+  }
 }
 
+export type AllocationState =
+  /** Waits for the driver to bind sockets. */
+  | { readonly kind: "binding"; readonly request: AllocateRequest }
+  /** Retransmissions of the request get the same response. */
+  | { readonly kind: "live"; readonly response: Uint8Array };
+
+/** What the answer to an Allocate request will need. */
+export interface AllocateRequest {
+  readonly transactionId: Uint8Array;
+  /** How the response is signed. */
+  readonly sign: StunBuildOptions;
+  readonly lifetimeMs: Millis;
+  readonly port: WantedPort;
+  /** One family, or two for ADDITIONAL-ADDRESS-FAMILY. */
+  readonly families: readonly IpFamily[];
+  /** Of a family that was asked for in addition, and is not given. */
+  refused: { readonly family: IpFamily; readonly code: number } | null;
+}
+
+/** EVEN-PORT asks for an even port; with the R bit (`pair`) the next one is kept; RESERVATION-TOKEN asks for that one. */
+export type WantedPort = "any" | "even" | "pair" | { readonly token: Uint8Array };
+
 export class Allocation {
-  readonly relay: RelayId;
   readonly client: SocketAddress;
   /** Ours, that the client talks to: with `client` the 5-tuple, whose transport protocol it implies. */
   readonly clientSocket: SocketId;
@@ -56,6 +97,8 @@ export class Allocation {
   readonly account: Account;
   /** Of the request that made it: the same one again is a retransmission and gets the same answer. */
   readonly transaction: string;
+  /** One, or one of each family. */
+  relays: readonly Relay[] = [];
   state: AllocationState;
   expiresAt: Millis;
   /** IP address -> when the permission expires. */
@@ -64,23 +107,27 @@ export class Allocation {
   readonly #channelsByPeer = new Map<string, Channel>();
 
   constructor(o: {
-    readonly relay: RelayId;
     readonly client: SocketAddress;
     readonly clientSocket: SocketId;
     readonly owner: TurnOwner;
     readonly account: Account;
     readonly transaction: string;
-    readonly state: AllocationState;
+    readonly request: AllocateRequest;
     readonly expiresAt: Millis;
   }) {
-    this.relay = o.relay;
     this.client = o.client;
     this.clientSocket = o.clientSocket;
     this.owner = o.owner;
     this.account = o.account;
     this.transaction = o.transaction;
-    this.state = o.state;
+    this.state = { kind: "binding", request: o.request };
     this.expiresAt = o.expiresAt;
+  }
+
+  /** The relayed address that exchanges packets with peers of this family. */
+  relayOf(family: IpFamily): Relay | undefined {
+    const [first, second] = this.relays;
+    return first?.family === family ? first : second?.family === family ? second : undefined;
   }
 
   hasPermission(now: Millis, ip: string): boolean {

@@ -4,7 +4,7 @@
  */
 import { createHmac } from "node:crypto";
 import { type Random, toBase32 } from "@adit/core";
-import { longTermKey } from "@adit/ice";
+import { longTermKey, longTermKeySha256 } from "@adit/ice";
 import type { TurnOwner } from "./relay-policy.ts";
 
 /** How long credentials from signaling admit a new allocation, s. They are renewed over signaling at half of it. */
@@ -27,8 +27,8 @@ export interface CredentialsOptions {
 /** What a user name may stand for; the message integrity decides which. */
 export interface CredentialMatch {
   readonly owner: TurnOwner;
-  /** The long-term key, 16 bytes (RFC 8489 §9.2.2). */
-  readonly key: Uint8Array;
+  /** The long-term key: 16 bytes of MD5, or 32 of SHA-256 (RFC 8489 §9.2.2, §18.5.1). */
+  key(algorithm: "md5" | "sha256"): Uint8Array;
   /** Past its expiry: no new allocation, but a standing one is kept (whom it reaches is asked per packet anyway). */
   readonly expired: boolean;
 }
@@ -70,7 +70,11 @@ export class Credentials {
     if (username.length > MAX_USERNAME_LENGTH) return [];
     const matches: CredentialMatch[] = [];
     const match = (owner: TurnOwner, password: string, expired: boolean) =>
-      matches.push({ owner, key: longTermKey(username, this.realm, password), expired });
+      matches.push({
+        owner,
+        key: (algorithm) => (algorithm === "sha256" ? longTermKeySha256 : longTermKey)(username, this.realm, password),
+        expired,
+      });
 
     const timed = /^(\d{1,15})(?::(.*))?$/s.exec(username);
     if (timed) {

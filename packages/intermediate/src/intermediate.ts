@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { classifyIp, type Logger, type SocketAddress } from "@adit/core";
-import { type AdminServer, type Context, ExitError, sentenceOf, startAdmin } from "@adit/program";
+import { type AdminServer, type Context, ExitError, type IpPrefix, sentenceOf, startAdmin } from "@adit/program";
 import type { Identity } from "@adit/quic";
 import { UdpBindError } from "@adit/transport";
 import { FORMER_CLIENTS_FILE, FormerClientsFile } from "./former-clients.ts";
@@ -19,15 +19,18 @@ export interface IntermediateValues {
   readonly listen: SocketAddress;
   /** Nobody named: beside `listen`. */
   readonly signalingTls: readonly (SocketAddress | "off")[];
-  readonly stun: SocketAddress;
-  readonly stunTls: SocketAddress | undefined;
+  readonly stun: readonly SocketAddress[];
+  readonly stunTls: readonly SocketAddress[];
   readonly tlsCert: string | undefined;
   readonly tlsKey: string | undefined;
   readonly alternateAddress: string | undefined;
-  readonly externalIp: string | undefined;
+  readonly externalIp: readonly string[];
   readonly relayPorts: { readonly first: number; readonly last: number };
   readonly admin: SocketAddress;
   readonly allowPrivateRelay: boolean;
+  readonly relayAllow: readonly IpPrefix[];
+  readonly relayDeny: readonly IpPrefix[];
+  readonly alternateServer: readonly SocketAddress[];
   /** PeerIds, or `any`; nobody named is any. */
   readonly allow: readonly string[];
   readonly realm: string;
@@ -81,9 +84,11 @@ async function serve(values: IntermediateValues, opened: Opened, context: Contex
     const listeners: Listener[] = [
       { service: "signaling", address: server.signalingAddress.key },
       ...server.stun.signalingTls.map(({ key }) => ({ service: "signaling-tls", address: key })),
-      { service: "stun", address: server.stunAddress.key },
-      { service: "stun-tcp", address: server.stun.tcpAddress.key },
-      ...(server.stun.tlsAddress ? [{ service: "stun-tls", address: server.stun.tlsAddress.key }] : []),
+      ...server.stun.udp.flatMap(({ address }) => [
+        { service: "stun", address: address.key },
+        { service: "stun-tcp", address: address.key },
+      ]),
+      ...server.stun.tls.map((address) => ({ service: "stun-tls", address: address.key })),
     ];
     const health = new Health(server, names);
     admin = await startAdmin(values.admin, {
@@ -130,12 +135,15 @@ function watchNames(names: NameStore, server: Intermediate, log: Logger): void {
 
 async function start(values: IntermediateValues, opened: Opened, log: Logger): Promise<Intermediate> {
   const { allow, turnUser, admin, tlsCert, tlsKey, signalingTls, policy: _path, drain: _drain, ...rest } = values;
+  const { externalIp: externalIps, alternateServer: alternateServers } = rest;
   const tlsCertificate = readTlsFiles(tlsCert, tlsKey);
   const { identity, policy, names } = opened;
   try {
     return await Intermediate.start({
       ...rest,
       signalingTls: signalingTls.length === 0 ? undefined : signalingTls.filter((address) => address !== "off"),
+      externalIps,
+      alternateServers,
       tlsCertificate,
       identity,
       allow: allow.length === 0 || allow.includes("any") ? undefined : new Set(allow),
@@ -154,17 +162,21 @@ async function start(values: IntermediateValues, opened: Opened, log: Logger): P
 }
 
 /** On one socket a QUIC packet and ChannelData could not be told from each other. */
-function checkPorts(listen: SocketAddress, stun: SocketAddress): void {
-  const overlap = listen.ip === stun.ip || [listen, stun].some(({ ip }) => classifyIp(ip) === "unspecified");
-  if (listen.port === 0 || listen.port !== stun.port || !overlap) return;
-  throw new ExitError("usage", `--listen ${listen.key} and --stun ${stun.key} need different ports`);
+function checkPorts(listen: SocketAddress, stuns: readonly SocketAddress[]): void {
+  for (const stun of stuns) {
+    const overlap = listen.ip === stun.ip || [listen, stun].some(({ ip }) => classifyIp(ip) === "unspecified");
+    if (listen.port === 0 || listen.port !== stun.port || listen.family !== stun.family || !overlap) continue;
+    throw new ExitError("usage", `--listen ${listen.key} and --stun ${stun.key} need different ports`);
+  }
 }
 
 function announce(server: Intermediate, values: IntermediateValues, listeners: readonly Listener[], log: Logger): void {
   for (const listener of listeners) log.info("listening", { ...listener });
-  const { reason, doubtful, ip } = server.relayAddress;
-  log[doubtful ? "warn" : "info"]("relay-address", { ip, message: reason });
-  const onLoopback = [ip, server.signalingAddress.ip].some((ip) => classifyIp(ip) === "loopback");
+  for (const { reason, doubtful, relayedIp: ip } of server.relayAddresses) {
+    log[doubtful ? "warn" : "info"]("relay-address", { ip, message: reason });
+  }
+  const ips = [server.signalingAddress.ip, ...server.relayAddresses.map(({ relayedIp }) => relayedIp)];
+  const onLoopback = ips.some((ip) => classifyIp(ip) === "loopback");
   if (onLoopback && !values.allowPrivateRelay) log.warn("loopback-relay-denied", { message: ON_ONE_MACHINE });
 }
 

@@ -15,6 +15,8 @@ export interface Limits {
   readonly clientsPerIp: number;
   /** On average; ten seconds' worth at once. */
   readonly handshakesPerIpPerSecond: number;
+  /** TURN's refusals to somebody who proved nothing (401, 438, 400), on average; ten seconds' worth at once. */
+  readonly challengesPerIpPerSecond: number;
   /** Names that nobody had: keys cost nothing, addresses do. */
   readonly newNamesPerIpPerHour: number;
 }
@@ -29,5 +31,6 @@ export const DEFAULT_LIMITS: Limits = {
   relayBytesPerDay: Number.POSITIVE_INFINITY,
   clientsPerIp: 512,
   handshakesPerIpPerSecond: 100,
+  challengesPerIpPerSecond: 100,
   newNamesPerIpPerHour: 600,
 };

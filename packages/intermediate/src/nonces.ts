@@ -8,8 +8,18 @@ import { equalSecret, type Millis, type Random, type SocketAddress, utf8 } from 
 /** RFC 8489 §9.2: nonces expire; a client that comes with an old one gets 438 and a fresh one, which costs it one round trip. */
 export const NONCE_LIFETIME_MS = 600_000;
 
-const EXPIRY_DIGITS = 12;
-const MAC_DIGITS = 32;
+/**
+ * RFC 8489 §9.2: a nonce that begins with "obMatJos2" carries 24 bits of security features, base64, behind it. The lowest says that
+ * PASSWORD-ALGORITHMS comes along, so that nobody on the way can take it out unseen.
+ */
+const COOKIE = "obMatJos2AAAB";
+
+/** In bytes; base64 makes 4 characters of 3. Every character is a byte that strangers are sent for their 28. */
+const EXPIRY_BYTES = 6;
+const MAC_BYTES = 12;
+
+/** 37 characters: cookie and features (13), expiry in ms and MAC in base64 (24). */
+const NONCE_LENGTH = COOKIE.length + ((EXPIRY_BYTES + MAC_BYTES) / 3) * 4;
 
 export class Nonces {
   readonly #secret: Uint8Array;
@@ -18,23 +28,22 @@ export class Nonces {
     this.#secret = random.bytes(32);
   }
 
-  /** 44 hexadecimal digits: expiry in ms (12), MAC (32). */
   issue(now: Millis, client: SocketAddress): string {
-    const expiry = Math.floor(now + NONCE_LIFETIME_MS)
-      .toString(16)
-      .padStart(EXPIRY_DIGITS, "0");
-    return expiry + this.#mac(expiry, client);
+    const expiry = Buffer.alloc(EXPIRY_BYTES);
+    expiry.writeUIntBE(Math.floor(now + NONCE_LIFETIME_MS), 0, EXPIRY_BYTES);
+    return this.#nonce(expiry, client);
   }
 
   /** Whether this nonce was issued by this server to this client address and stands. */
   check(now: Millis, client: SocketAddress, nonce: string): boolean {
-    if (nonce.length !== EXPIRY_DIGITS + MAC_DIGITS) return false;
-    const expiry = nonce.slice(0, EXPIRY_DIGITS);
-    const mac = utf8(this.#mac(expiry, client));
-    return equalSecret(mac, utf8(nonce.slice(EXPIRY_DIGITS))) && Number.parseInt(expiry, 16) > now;
+    if (nonce.length !== NONCE_LENGTH || !nonce.startsWith(COOKIE)) return false;
+    const expiry = Buffer.from(nonce.slice(COOKIE.length), "base64").subarray(0, EXPIRY_BYTES);
+    if (expiry.length !== EXPIRY_BYTES) return false;
+    return equalSecret(utf8(this.#nonce(expiry, client)), utf8(nonce)) && expiry.readUIntBE(0, EXPIRY_BYTES) > now;
   }
 
-  #mac(expiry: string, client: SocketAddress): string {
-    return createHmac("sha256", this.#secret).update(`${expiry}|${client.key}`).digest("hex").slice(0, MAC_DIGITS);
+  #nonce(expiry: Buffer, client: SocketAddress): string {
+    const mac = createHmac("sha256", this.#secret).update(expiry).update(client.key).digest().subarray(0, MAC_BYTES);
+    return COOKIE + Buffer.concat([expiry, mac]).toString("base64");
   }
 }

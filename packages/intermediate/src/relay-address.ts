@@ -1,14 +1,14 @@
-/** Which IP address the relay tells its clients, and why. */
+/** Which IP addresses the relay tells its clients, and why. */
 import { networkInterfaces } from "node:os";
-import { AditError, classifyIp, formatIp, type IpClass, parseIp, type SocketAddress } from "@adit/core";
+import { AditError, classifyIp, formatIp, type IpClass, type IpFamily, parseIp, type SocketAddress } from "@adit/core";
 import { localAddresses } from "@adit/transport";
+import type { RelayedIp } from "./relay-ports.ts";
 
 export class RelayAddressError extends AditError {
   override readonly code = "bad-relay-address";
 }
 
-export interface RelayAddress {
-  readonly ip: string;
+export interface RelayAddress extends RelayedIp {
   /** A sentence for the log. */
   readonly reason: string;
   /** Whether somebody should look at it. */
@@ -16,40 +16,55 @@ export interface RelayAddress {
 }
 
 /**
- * XOR-RELAYED-ADDRESS has to carry one address that clients' peers can send to: `--external-ip`, else the listening address. A
- * wildcard socket has none of its own, so then the host's best one is taken: a public one before a private one before loopback.
- * @throws RelayAddressError when the external address is of the wrong family, or the host has none at all.
+ * The relayed addresses: one for each family that `--stun` listens on, and for each that `--external-ip` names. XOR-RELAYED-ADDRESS
+ * has to carry one address that clients' peers can send to: the external one, else the listening one. A wildcard socket has none of
+ * its own, so then the host's best one is taken: a public one before a private one before loopback.
+ * @throws RelayAddressError when a family has two external addresses, or the host has no address of it at all.
  */
-export function chooseRelayAddress(
-  listen: SocketAddress,
-  externalIp: string | null,
-  hostIps: readonly string[] = localAddresses({ family: listen.family, includeLoopback: true }).map(({ ip }) => ip),
-): RelayAddress {
-  if (externalIp !== null) {
-    const bytes = parseIp(externalIp);
-    if ((bytes?.length === 4 ? 4 : 6) !== listen.family) {
+export function chooseRelayAddresses(
+  listen: readonly SocketAddress[],
+  externalIps: readonly string[],
+  hostIps?: readonly string[],
+): readonly RelayAddress[] {
+  const out: RelayAddress[] = [];
+  for (const family of [4, 6] as const) {
+    const [external, second] = externalIps.filter((ip) => familyOf(ip) === family);
+    if (second !== undefined) {
       throw new RelayAddressError(
-        `--external-ip ${externalIp} and --stun ${listen.key} are not of the same address family`,
+        `--external-ip ${external} and --external-ip ${second}: one IPv${family} address is enough`,
       );
     }
-    return { ip: externalIp, reason: `relayed addresses are on ${externalIp} (--external-ip)`, doubtful: false };
+    const listening = listen.find((address) => address.family === family);
+    if (external !== undefined) {
+      const reason = `relayed addresses are on ${external} (--external-ip)`;
+      out.push({ family, bindIp: listening?.ip ?? WILDCARD[family], relayedIp: external, reason, doubtful: false });
+    } else if (listening) {
+      out.push(chooseOwn(listening, hostIps ?? localAddresses({ family, includeLoopback: true }).map(({ ip }) => ip)));
+    }
   }
-  const kind = classifyIp(listen.ip);
-  if (kind !== "unspecified") return describe(listen.ip, kind, `relayed addresses are on ${listen.ip} (--stun)`);
-  const best = [...hostIps].sort((a, b) => rank(a) - rank(b))[0];
-  if (best === undefined) {
-    throw new RelayAddressError(
-      `this host has no IPv${listen.family} address to relay from; give one with --external-ip`,
-    );
-  }
-  const why = `--stun ${listen.key} listens on every address, so relayed addresses are on ${best}, the best this host has`;
-  return describe(best, classifyIp(best), why);
+  return out;
 }
 
-function describe(ip: string, kind: IpClass, why: string): RelayAddress {
-  if (kind === "public") return { ip, reason: why, doubtful: false };
+const WILDCARD = { 4: "0.0.0.0", 6: "::" } as const;
+
+const familyOf = (ip: string): IpFamily => (parseIp(ip)?.length === 4 ? 4 : 6);
+
+function chooseOwn({ family, ip, key }: SocketAddress, hostIps: readonly string[]): RelayAddress {
+  const kind = classifyIp(ip);
+  const of = (relayedIp: string, is: IpClass, why: string) => ({ family, bindIp: ip, relayedIp, ...describe(is, why) });
+  if (kind !== "unspecified") return of(ip, kind, `relayed addresses are on ${ip} (--stun)`);
+  const best = [...hostIps].sort((a, b) => rank(a) - rank(b))[0];
+  if (best === undefined) {
+    throw new RelayAddressError(`this host has no IPv${family} address to relay from; give one with --external-ip`);
+  }
+  const why = `--stun ${key} listens on every address, so relayed addresses are on ${best}, the best this host has`;
+  return of(best, classifyIp(best), why);
+}
+
+function describe(kind: IpClass, why: string): Pick<RelayAddress, "reason" | "doubtful"> {
+  if (kind === "public") return { reason: why, doubtful: false };
   const hint = "peers outside do not reach it; give the public one with --external-ip";
-  return { ip, reason: kind === "loopback" ? why : `${why}; it is ${kind}: ${hint}`, doubtful: kind !== "loopback" };
+  return { reason: kind === "loopback" ? why : `${why}; it is ${kind}: ${hint}`, doubtful: kind !== "loopback" };
 }
 
 function rank(ip: string): number {

@@ -9,6 +9,8 @@ export class RelayComponent implements DriverComponent {
   readonly #driver: Driver;
   readonly #log: Logger;
   readonly #sockets = new Map<RelayId, SocketId>();
+  /** The latest time that the driver told. */
+  #now: Millis = 0;
 
   constructor(turn: TurnServer, driver: Driver, log: Logger) {
     this.#turn = turn;
@@ -32,7 +34,8 @@ export class RelayComponent implements DriverComponent {
     this.#turn.flushed();
   }
 
-  drain(): void {
+  drain(now: Millis): void {
+    this.#now = now;
     for (let command = this.#turn.pollCommand(); command; command = this.#turn.pollCommand()) {
       if (command.type === "bind") this.#bind(command.relay, command.address);
       else this.#close(command.relay);
@@ -44,7 +47,7 @@ export class RelayComponent implements DriverComponent {
       for (const { from, data } of batch) this.#turn.handleRelayDatagram(now, relay, from, data);
     };
     this.#driver
-      .bind({ address, receive })
+      .bind({ address, receive, receiveError: (now, code) => this.#turn.handleRelayError(now, relay, code) })
       .then(
         (socket) => {
           this.#sockets.set(relay, socket);
@@ -54,7 +57,7 @@ export class RelayComponent implements DriverComponent {
           const portTaken = error instanceof UdpBindError && error.code === "address-in-use";
           const reason = error instanceof Error ? error.message : String(error);
           this.#log.debug("relay-bind-error", { address: address.key, reason });
-          this.#turn.handleBindFailed(relay, reason, portTaken);
+          this.#turn.handleBindFailed(this.#now, relay, reason, portTaken);
         },
       )
       .finally(() => this.#driver.wake());

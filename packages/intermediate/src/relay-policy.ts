@@ -1,8 +1,9 @@
 /**
  * Which peers a relay may reach for whom. A relay stands inside somebody's network: without this table it is a door into it.
  *
- * Two questions are asked of every peer address: what is it (denied classes, our own addresses), and whom is it relayed for
- * (credentials from signaling reach only session peers). They are asked when a permission is installed and again when data flows.
+ * Two questions are asked of every peer address: what is it (the operator's lists, denied classes, our own addresses), and whom is it
+ * relayed for (credentials from signaling reach only session peers). They are asked when a permission is installed and again when data
+ * flows.
  */
 import { classifyIp, formatIp, ipInPrefix, parseIp, type SocketAddress } from "@adit/core";
 
@@ -19,33 +20,75 @@ export type RelayDenial =
   | "multicast"
   | "broadcast"
   | "reserved"
+  | "metadata"
+  | "denied-list"
   | "own-address"
   | "no-port"
   | "not-a-session-peer";
 
+/** IP addresses that begin alike. */
+export interface Prefix {
+  /** 4 or 16 bytes. */
+  readonly network: Uint8Array;
+  /** In bits. */
+  readonly length: number;
+}
+
 export interface RelayPolicyOptions {
-  /** `--allow-private-relay`: private and loopback addresses may be reached. Link-local (cloud metadata lives there) stays denied. */
+  /** `--allow-private-relay`: private and loopback addresses may be reached. Link-local stays denied. */
   readonly allowPrivate: boolean;
-  /** The IP address in XOR-RELAYED-ADDRESS. */
-  readonly relayedIp: string;
-  /** Every IP address of this host, as far as known, and the external one. */
+  /** `--relay-allow` and `--relay-deny`: the longest prefix counts, and of equally long ones the denial. */
+  readonly allow?: readonly Prefix[];
+  readonly deny?: readonly Prefix[];
+  /** The IP addresses in XOR-RELAYED-ADDRESS. */
+  readonly relayedIps: readonly string[];
+  /** Every IP address of this host, as far as known, and the external ones. */
   readonly ownIps: readonly string[];
   /** Sockets of this program that no relayed packet may reach. One on the unspecified address stands for every address of this host. */
   readonly services: readonly SocketAddress[];
-  /** Whether this port of `relayedIp` is a live allocation. */
-  isLivePort(port: number): boolean;
+  /** Whether this is the relayed address of a live allocation. */
+  isLive(address: SocketAddress): boolean;
   /** Whether `ip` was observed of a peer that has a session with `peerId`. */
   isSessionPeer(peerId: string, ip: string): boolean;
 }
 
+/**
+ * Where clouds tell a host its secrets without asking who it is. Some lie among private addresses, one among public ones, so no class
+ * covers them; and no list of an operator lifts them.
+ */
+const METADATA: ReadonlySet<string> = new Set([
+  "169.254.169.254", // AWS, Google, Azure, Hetzner, DigitalOcean, Oracle, OpenStack
+  "169.254.170.2", // AWS, containers
+  "169.254.170.23", // AWS, pods
+  "169.254.42.42", // Scaleway
+  "100.100.100.200", // Alibaba
+  "192.0.0.192", // Oracle
+  "168.63.129.16", // Azure's host
+  "fd00:ec2::254", // AWS
+  "fd00:ec2::23", // AWS, pods
+  "fd20:ce::254", // Google
+  "fd00:42::42", // Scaleway
+]);
+
+/** What no list of an operator lifts: nothing good is there for a relay. */
+const NEVER: ReadonlySet<RelayDenial> = new Set(["unspecified", "multicast", "broadcast"]);
+
 export class RelayPolicy {
   readonly #options: RelayPolicyOptions;
   readonly #ownIps: ReadonlySet<string>;
+  readonly #relayedIps: ReadonlySet<string>;
+  readonly #lists: readonly { readonly prefix: Prefix; readonly allow: boolean }[];
   #version = 1;
 
   constructor(options: RelayPolicyOptions) {
+    const { ownIps, relayedIps, allow = [], deny = [] } = options;
     this.#options = options;
-    this.#ownIps = new Set([...options.ownIps, options.relayedIp].map(reachedIp));
+    this.#ownIps = new Set([...ownIps, ...relayedIps].map(reachedIp));
+    this.#relayedIps = new Set(relayedIps);
+    this.#lists = [
+      ...deny.map((prefix) => ({ prefix, allow: false })),
+      ...allow.map((prefix) => ({ prefix, allow: true })),
+    ].sort((a, b) => b.prefix.length - a.prefix.length); // stable: of equally long ones the denials stay first
   }
 
   /** Grows whenever an answer may have changed, so that the answer for a flow can be kept between packets. */
@@ -60,23 +103,40 @@ export class RelayPolicy {
 
   /** Null when a permission for `ip` may be installed. Permissions have no port (RFC 8656 §9), so our own IP passes for its live allocations. */
   denyPermission(owner: TurnOwner, ip: string): RelayDenial | null {
-    if (ip === this.#options.relayedIp) return null;
+    if (this.#relayedIps.has(ip)) return null;
     return this.#denyIp(ip) ?? this.#denyOwner(owner, ip);
   }
 
   /** Null when packets may be exchanged with `peer`. */
   denyPeer(owner: TurnOwner, peer: SocketAddress): RelayDenial | null {
     if (peer.port === 0) return "no-port";
-    if (peer.ip === this.#options.relayedIp && this.#options.isLivePort(peer.port)) return null;
+    if (this.#options.isLive(peer)) return null;
     if (this.#isService(peer)) return "own-address";
     return this.#denyIp(peer.ip) ?? this.#denyOwner(owner, peer.ip);
   }
 
   #denyIp(ip: string): RelayDenial | null {
+    const denial = this.#denyClass(ip);
+    if (denial === "metadata" || (denial && NEVER.has(denial))) return denial;
+    // As it is written, and as what it leads to: a list may name either.
+    const listed = new Set([ip, reachedIp(ip)].map((form) => this.#listed(form)));
+    if (listed.has("deny")) return "denied-list";
+    return listed.has("allow") ? null : denial;
+  }
+
+  #denyClass(ip: string): RelayDenial | null {
+    if (METADATA.has(reachedIp(ip))) return "metadata";
     const is = classifyIp(ip);
     if (is === "public") return this.#ownIps.has(reachedIp(ip)) ? "own-address" : null;
     if (is === "loopback" || is === "private") return this.#options.allowPrivate ? null : is;
     return is;
+  }
+
+  #listed(ip: string): "allow" | "deny" | null {
+    if (this.#lists.length === 0) return null;
+    const bytes = parseIp(ip);
+    const hit = bytes && this.#lists.find(({ prefix }) => ipInPrefix(bytes, prefix.network, prefix.length));
+    return hit ? (hit.allow ? "allow" : "deny") : null;
   }
 
   #denyOwner(owner: TurnOwner, ip: string): RelayDenial | null {
@@ -94,14 +154,16 @@ export class RelayPolicy {
   }
 }
 
-const NAT64 = parseIp("64:ff9b::") as Uint8Array;
-const SIX_TO_FOUR = parseIp("2002::") as Uint8Array;
+/** The addresses that stand for one of IPv4, and where in them it stands. */
+const EMBEDDING: readonly { readonly network: Uint8Array; readonly length: number; readonly at: number }[] = [
+  { network: parseIp("64:ff9b::") as Uint8Array, length: 96, at: 12 }, // NAT64, RFC 6052 §2.1
+  { network: parseIp("2002::") as Uint8Array, length: 16, at: 2 }, // 6to4, RFC 3056 §2
+];
 
-/** The IPv4 address that a NAT64 (RFC 6052 §2.1) or 6to4 (RFC 3056 §2) address leads to; any other address as it is. */
+/** The IPv4 address that a NAT64 or 6to4 address leads to; any other address as it is. */
 function reachedIp(ip: string): string {
   const bytes = parseIp(ip);
   if (bytes?.length !== 16) return ip;
-  if (ipInPrefix(bytes, NAT64, 96)) return formatIp(bytes.slice(12));
-  if (ipInPrefix(bytes, SIX_TO_FOUR, 16)) return formatIp(bytes.slice(2, 6));
-  return ip;
+  const embedded = EMBEDDING.find(({ network, length }) => ipInPrefix(bytes, network, length));
+  return embedded ? formatIp(bytes.slice(embedded.at, embedded.at + 4)) : ip;
 }

@@ -15,14 +15,14 @@ import {
   utf8,
 } from "@adit/core";
 import type { Identity } from "@adit/quic";
-import { Driver, type Incoming } from "@adit/transport";
+import { canSendUnfragmented, Driver, type Incoming } from "@adit/transport";
 import { type AccessPolicy, OPEN_POLICY } from "./access-policy.ts";
 import { Accounts } from "./accounts.ts";
 import { Credentials } from "./credentials.ts";
 import type { NameStore } from "./names/name-store.ts";
-import { chooseRelayAddress, hostAddresses, type RelayAddress } from "./relay-address.ts";
+import { chooseRelayAddresses, hostAddresses, type RelayAddress } from "./relay-address.ts";
 import { RelayComponent } from "./relay-component.ts";
-import { RelayPolicy } from "./relay-policy.ts";
+import { type Prefix, RelayPolicy } from "./relay-policy.ts";
 import { SignalingServer } from "./signaling-server.ts";
 import { openStunListeners, type StunListeners } from "./stun-listeners.ts";
 import { TurnServer } from "./turn-server.ts";
@@ -33,19 +33,23 @@ export interface IntermediateOptions {
   readonly listen: SocketAddress;
   /** Where it listens for TLS on TCP, which TURN shares; beside `listen`, on the TCP port of the same number, unless given. */
   readonly signalingTls?: readonly SocketAddress[] | undefined;
-  /** Where STUN and TURN listen, UDP and TCP; another port than `listen`'s. */
-  readonly stun: SocketAddress;
+  /** Where STUN and TURN listen, UDP and TCP, at least one; other ports than `listen`'s. There are relayed addresses of each family. */
+  readonly stun: readonly SocketAddress[];
   /** The same over TLS. */
-  readonly stunTls?: SocketAddress | undefined;
+  readonly stunTls?: readonly SocketAddress[] | undefined;
   /** For TLS, PEM; the identity's own, self-signed, unless given. */
   readonly tlsCertificate?: { readonly cert: string; readonly key: string } | undefined;
   /** A second IP of this host for NAT behaviour discovery (RFC 5780). */
   readonly alternateAddress?: string | undefined;
-  /** The IP in relayed addresses, where it is not the one that `stun` is bound to. */
-  readonly externalIp?: string | undefined;
+  /** The IPs in relayed addresses, where they are not what `stun` is bound to: one of a family at most. */
+  readonly externalIps?: readonly string[] | undefined;
   /** Both included. */
   readonly relayPorts: { readonly first: number; readonly last: number };
   readonly allowPrivateRelay?: boolean | undefined;
+  readonly relayAllow?: readonly Prefix[] | undefined;
+  readonly relayDeny?: readonly Prefix[] | undefined;
+  /** Where foreign TURN clients are sent while this one drains. */
+  readonly alternateServers?: readonly SocketAddress[] | undefined;
   /** Which keys may use it at all; everybody unless given. */
   readonly allow?: ReadonlySet<string> | undefined;
   /** Who owns which name; forgotten at the end of the process unless given. The caller closes it. */
@@ -70,7 +74,7 @@ interface Parts {
   readonly identity: Identity;
   readonly signalingAddress: SocketAddress;
   readonly stun: StunListeners;
-  readonly relayAddress: RelayAddress;
+  readonly relayAddresses: readonly RelayAddress[];
   readonly signaling: SignalingServer;
   readonly turn: TurnServer;
   readonly accounts: Accounts;
@@ -82,9 +86,8 @@ export class Intermediate {
   readonly identity: Identity;
   /** Bound, with the ports that port 0 became. */
   readonly signalingAddress: SocketAddress;
-  readonly stunAddress: SocketAddress;
   readonly stun: StunListeners;
-  readonly relayAddress: RelayAddress;
+  readonly relayAddresses: readonly RelayAddress[];
   readonly signaling: SignalingServer;
   readonly turn: TurnServer;
   readonly accounts: Accounts;
@@ -97,8 +100,7 @@ export class Intermediate {
     this.identity = parts.identity;
     this.signalingAddress = parts.signalingAddress;
     this.stun = parts.stun;
-    this.stunAddress = parts.stun.address;
-    this.relayAddress = parts.relayAddress;
+    this.relayAddresses = parts.relayAddresses;
     this.signaling = parts.signaling;
     this.turn = parts.turn;
     this.accounts = parts.accounts;
@@ -119,6 +121,11 @@ export class Intermediate {
       driver.close();
       throw error;
     }
+  }
+
+  /** The first of them. */
+  get stunAddress(): SocketAddress {
+    return this.stun.udp[0].address;
   }
 
   get isListening(): boolean {
@@ -166,6 +173,7 @@ export class Intermediate {
 }
 
 async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock: Clock, log: Logger): Promise<Parts> {
+  const dontFragment = await canSendUnfragmented();
   const { identity, allow, random = systemRandom, names, policy: access = () => OPEN_POLICY } = options;
   const accounts = new Accounts({ limits: () => access().limits });
   // What is received before the state machines stand is dropped; there is no await in between.
@@ -198,8 +206,8 @@ async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock:
   const stun = await openStunListeners(driver, listeners, () => turn);
   if (!stun.signaling) throw new Error("signaling was asked for");
   const { socket: signalingSocket, address: signalingAddress } = stun.signaling;
-  const stunAddress = stun.address;
-  const relayAddress = chooseRelayAddress(stunAddress, options.externalIp ?? null);
+  const stunAddresses = stun.udp.map(({ address }) => address);
+  const relayAddresses = chooseRelayAddresses(stunAddresses, options.externalIps ?? []);
   const credentials = new Credentials({
     realm: options.realm,
     random,
@@ -209,17 +217,20 @@ async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock:
   });
   const policy = new RelayPolicy({
     allowPrivate: options.allowPrivateRelay ?? false,
-    relayedIp: relayAddress.ip,
+    allow: options.relayAllow ?? [],
+    deny: options.relayDeny ?? [],
+    relayedIps: relayAddresses.map(({ relayedIp }) => relayedIp),
     ownIps: hostAddresses(),
     services: [...stun.all, ...(options.otherServices ?? [])],
-    isLivePort: (port) => turn?.isLivePort(port) ?? false,
+    isLive: (address) => turn?.isLive(address) ?? false,
     isSessionPeer: (peerId, ip) => signaling?.rendezvous.isSessionPeer(peerId, ip) ?? false,
   });
   turn = new TurnServer({
-    socket: stun.socket,
+    socket: stun.udp[0].socket,
     discovery: stun.discovery,
-    bindIp: stunAddress.ip,
-    relayedIp: relayAddress.ip,
+    relayed: relayAddresses,
+    dontFragment,
+    alternates: options.alternateServers ?? [],
     ports: options.relayPorts,
     credentials,
     policy,
@@ -233,7 +244,7 @@ async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock:
     address: signalingAddress,
     admit: (peerId) => allow === undefined || allow.has(peerId),
     credentials,
-    turnAddress: turnAddress(signalingAddress, stunAddress, options.externalIp),
+    turnAddress: turnAddress(signalingAddress, stunAddresses, options.externalIps ?? []),
     onSessionsChanged: () => policy.invalidate(),
     names,
     policy: access,
@@ -245,7 +256,7 @@ async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock:
   });
   driver.add(signaling);
   driver.add(new RelayComponent(turn, driver, log));
-  return { identity, signalingAddress, stun, relayAddress, signaling, turn, accounts, driver, clock };
+  return { identity, signalingAddress, stun, relayAddresses, signaling, turn, accounts, driver, clock };
 }
 
 /** Ed25519 signatures are deterministic: the same key for the same identity, without another file to keep (RFC 9000 §10.3.2). */
@@ -261,7 +272,13 @@ const UNSPECIFIED = { 4: "0.0.0.0", 6: "::" } as const;
  * Where clients are told to find TURN. The unspecified IP stands for the one that they reach signaling at: behind a 1:1 NAT, or on a
  * wildcard socket, only they know it.
  */
-function turnAddress(signaling: SocketAddress, stun: SocketAddress, externalIp: string | undefined): SocketAddress {
-  const ip = stun.ip === signaling.ip ? UNSPECIFIED[stun.family] : (externalIp ?? stun.ip);
-  return SocketAddress.of(ip, stun.port);
+function turnAddress(
+  signaling: SocketAddress,
+  stun: readonly SocketAddress[],
+  externalIps: readonly string[],
+): SocketAddress {
+  const near = stun.find(({ family }) => family === signaling.family) ?? (stun[0] as SocketAddress);
+  if (near.ip === signaling.ip) return SocketAddress.of(UNSPECIFIED[near.family], near.port);
+  const external = externalIps.find((ip) => SocketAddress.of(ip, 0).family === near.family);
+  return SocketAddress.of(external ?? near.ip, near.port);
 }

@@ -12,13 +12,13 @@ export class StunListenError extends AditError {
 }
 
 export interface StunListenOptions {
-  /** UDP and TCP. */
-  readonly stun: SocketAddress;
-  readonly stunTls?: SocketAddress | undefined;
+  /** UDP and TCP; at least one. */
+  readonly stun: readonly SocketAddress[];
+  readonly stunTls?: readonly SocketAddress[] | undefined;
   readonly signaling?: SignalingListenOptions | undefined;
   /** For TLS: PEM. */
   readonly certificate: Certificate;
-  /** RFC 5780: a second IP address of this host. */
+  /** RFC 5780: a second IP address of this host, beside the first of {@link stun}. */
   readonly alternateIp?: string | undefined;
   readonly streamLimits?: Partial<StreamLimits> | undefined;
   readonly clock: Clock;
@@ -46,11 +46,9 @@ export interface StunSink {
 }
 
 export interface StunListeners {
-  /** The first UDP socket. */
-  readonly socket: SocketId;
-  readonly address: SocketAddress;
-  readonly tcpAddress: SocketAddress;
-  readonly tlsAddress: SocketAddress | null;
+  /** The UDP sockets that were asked for, in that order; TCP listens on the same addresses. */
+  readonly udp: readonly [BoundUdp, ...BoundUdp[]];
+  readonly tls: readonly SocketAddress[];
   /** Null unless it was asked for. */
   readonly signaling: BoundUdp | null;
   readonly signalingTls: readonly SocketAddress[];
@@ -61,7 +59,8 @@ export interface StunListeners {
   readonly streams: readonly StreamListener[];
 }
 
-interface BoundUdp {
+/** A bound UDP socket. */
+export interface BoundUdp {
   readonly socket: SocketId;
   readonly address: SocketAddress;
 }
@@ -72,8 +71,10 @@ export async function openStunListeners(
   options: StunListenOptions,
   sink: () => StunSink | null,
 ): Promise<StunListeners> {
-  const { stun, stunTls, alternateIp } = options;
-  if (alternateIp !== undefined) checkAlternate(stun, alternateIp);
+  const { stun, stunTls = [], alternateIp } = options;
+  const [main, ...others] = stun;
+  if (!main) throw new StunListenError("there is no address for STUN and TURN to listen on; give one with --stun");
+  if (alternateIp !== undefined) checkAlternate(main, alternateIp);
   const receive = (now: Millis, socket: SocketId, batch: readonly Incoming[]): void => {
     const server = sink();
     if (server) for (const { from, data } of batch) server.handleDatagram(now, from, data, socket);
@@ -110,14 +111,19 @@ export async function openStunListeners(
   };
 
   const signaling = options.signaling ? await bindSignaling(driver, options, options.signaling, udp, stream) : null;
-  const { first, tcpAddress } = await bindBoth(driver, stun, udp, stream);
+  const { first } = await bindBoth(driver, main, udp, stream);
   const discovery = alternateIp === undefined ? [] : await bindDiscovery(first, alternateIp, udp);
+  const bound: [BoundUdp, ...BoundUdp[]] = [first];
+  for (const address of others) bound.push((await bindBoth(driver, address, udp, stream)).first);
   const signalingTls = signaling?.tls ?? [];
-  const shared = signalingTls.find((address) => stunTls?.equals(address));
-  const tlsAddress = shared ?? (stunTls ? await stream(stunTls, options.certificate) : null);
-  const all = [first, ...discovery, ...(signaling ? [signaling.udp] : [])].map(({ address }) => address);
-  all.push(...signalingTls, ...(tlsAddress && !shared ? [tlsAddress] : []));
-  return { ...first, tcpAddress, tlsAddress, signaling: signaling?.udp ?? null, signalingTls, discovery, all, streams };
+  const tls: SocketAddress[] = [];
+  for (const address of stunTls) {
+    const shared = signalingTls.find((one) => one.equals(address));
+    tls.push(shared ?? (await stream(address, options.certificate)));
+  }
+  const udpSockets = [...bound, ...discovery, ...(signaling ? [signaling.udp] : [])];
+  const all = [...new Set([...udpSockets.map(({ address }) => address), ...signalingTls, ...tls])];
+  return { udp: bound, tls, signaling: signaling?.udp ?? null, signalingTls, discovery, all, streams };
 }
 
 async function bindSignaling(
@@ -147,7 +153,7 @@ async function bindBoth(
   address: SocketAddress,
   udp: (address: SocketAddress) => Promise<BoundUdp>,
   tcp: (address: SocketAddress) => Promise<SocketAddress>,
-) {
+): Promise<{ readonly first: BoundUdp; readonly tcpAddress: SocketAddress }> {
   for (let draw = 1; ; draw++) {
     const first = await udp(address);
     try {
@@ -161,9 +167,9 @@ async function bindBoth(
 }
 
 async function bindDiscovery(
-  first: { readonly socket: SocketId; readonly address: SocketAddress },
+  first: BoundUdp,
   alternateIp: string,
-  bind: (address: SocketAddress) => Promise<{ socket: SocketId; address: SocketAddress }>,
+  bind: (address: SocketAddress) => Promise<BoundUdp>,
 ): Promise<DiscoverySocket[]> {
   const { ip, port } = first.address;
   // RFC 5780 §6: the alternate port is the server's choice; the next one is what other servers take.

@@ -8,7 +8,9 @@
  *   first byte (RFC 7983); this port carries neither, and clients of RFC 5766, coturn's own among them, draw from all of 0x4000-0x7FFF.
  * - 441 compares the holder of the credentials, not the text of the user name: `expiry:id` changes when credentials are renewed.
  * - Expired credentials still refresh what stands. No new allocation is made with them.
- * - Ports are not reserved (EVEN-PORT with the R bit, RESERVATION-TOKEN: 508). RTP/RTCP port pairs are a thing of the past.
+ * - A port that is kept for a RESERVATION-TOKEN is kept from other allocations, not from other programs: it is bound when it is asked for.
+ * - An ICMP error is passed on where it is plain which peer it is about: the runtimes do not say, so an allocation that sent to another
+ *   peer within the last 5 s gets none. Error data is 0.
  * - Packets between two allocations of this server never touch a socket, so it works behind a 1:1 NAT that does not hairpin.
  */
 import {
@@ -29,16 +31,15 @@ import {
   decodeStun,
   getBytes,
   getXorAddress,
+  hasAttribute,
   isLegacyChannelData,
   STUN_ATTRIBUTE,
   STUN_METHOD,
-  StunBuilder,
   type StunMessage,
   unknownComprehensionRequired,
   verifyFingerprint,
-  writeChannelHeader,
 } from "@adit/ice";
-import type { Accounts } from "./accounts.ts";
+import { Accounts } from "./accounts.ts";
 import type { Allocation, Channel, RelayId } from "./allocation.ts";
 import {
   type AllocationRefusal,
@@ -48,7 +49,11 @@ import {
   type TurnLimits,
 } from "./allocation-table.ts";
 import type { Credentials } from "./credentials.ts";
+import { DATA_INDICATION_OVERHEAD, dataIndication, Framer } from "./framer.ts";
+import { icmpIndication } from "./icmp.ts";
 import type { RelayPolicy } from "./relay-policy.ts";
+import type { RelayedIp } from "./relay-ports.ts";
+import { SourceRates } from "./source-rates.ts";
 import { BindingServer, type DiscoverySocket } from "./stun-server.ts";
 import { TurnRequests } from "./turn-requests.ts";
 
@@ -57,15 +62,17 @@ export interface TurnServerOptions {
   readonly socket: SocketId;
   /** RFC 5780: the four UDP sockets, {@link socket} among them. */
   readonly discovery?: readonly DiscoverySocket[];
-  /** Where relay sockets are bound. */
-  readonly bindIp: string;
-  /** The IP address in XOR-RELAYED-ADDRESS. */
-  readonly relayedIp: string;
+  /** The IP addresses of relayed addresses: one, or one of each family. */
+  readonly relayed: readonly RelayedIp[];
   /** `--relay-ports`, both included. */
   readonly ports: { readonly first: number; readonly last: number };
   readonly credentials: Credentials;
   readonly policy: RelayPolicy;
   readonly random: Random;
+  /** Whether relay sockets can set the DF bit (DONT-FRAGMENT); without it the attribute is unknown (420). */
+  readonly dontFragment?: boolean;
+  /** Where foreign clients are sent while this server drains (ALTERNATE-SERVER). */
+  readonly alternates?: readonly SocketAddress[];
   readonly limits?: Partial<TurnLimits>;
   readonly accounts?: Accounts | undefined;
   readonly log?: Logger;
@@ -81,6 +88,8 @@ export type TurnDrop =
   | "denied-peer"
   | "too-long"
   | "quota"
+  | "challenge-rate"
+  | "icmp"
   | "queue-full";
 
 export interface TurnStats {
@@ -88,6 +97,15 @@ export interface TurnStats {
   readonly relayedPackets: number;
   /** Payload bytes that were passed on, both directions. */
   readonly relayedBytes: number;
+  readonly toPeers: Relayed;
+  readonly toClients: Relayed;
+}
+
+/** What was passed on in one direction. Between two allocations of this server it counts once, as sent to a client. */
+export interface Relayed {
+  readonly packets: number;
+  /** Of payload. */
+  readonly bytes: number;
 }
 
 /** Datagrams waiting for the driver, which drains after each batch of at most 512; past it they are dropped, as a network would. */
@@ -96,12 +114,19 @@ const MAX_QUEUE = 8192;
 /** The longest UDP payload over IPv4. */
 const MAX_UDP_PAYLOAD = 65_507;
 
-const SEND_KNOWN: ReadonlySet<number> = new Set([STUN_ATTRIBUTE.XOR_PEER_ADDRESS, STUN_ATTRIBUTE.DATA]);
+const SEND_KNOWN: ReadonlySet<number> = new Set([
+  STUN_ATTRIBUTE.XOR_PEER_ADDRESS,
+  STUN_ATTRIBUTE.DATA,
+  STUN_ATTRIBUTE.DONT_FRAGMENT,
+]);
+
+/** Refusals to strangers at once, in seconds' worth: all clients behind one address may come back together. */
+const CHALLENGE_BURST_S = 10;
 
 export class TurnServer {
   readonly counters = new Counters<TurnDrop>();
   readonly #socket: SocketId;
-  readonly #relayedIp: string;
+  readonly #dontFragment: boolean;
   readonly #policy: RelayPolicy;
   readonly #random: Random;
   readonly #log: Logger;
@@ -111,25 +136,32 @@ export class TurnServer {
   readonly #framer = new Framer();
   #transmits: Transmit[] = [];
   #nextTransmit = 0;
-  #relayedPackets = 0;
-  #relayedBytes = 0;
+  readonly #toPeers = { packets: 0, bytes: 0 };
+  readonly #toClients = { packets: 0, bytes: 0 };
 
   constructor(options: TurnServerOptions) {
-    const { log = nullLogger, policy, random, credentials, bindIp, relayedIp, ports, accounts } = options;
+    const { log = nullLogger, policy, random, credentials, relayed, ports } = options;
+    const { accounts = new Accounts(), dontFragment = false, alternates = [] } = options;
     const limits = { ...TURN_LIMITS, ...options.limits };
+    const challenges = new SourceRates(random);
     this.#socket = options.socket;
     this.#binding = new BindingServer(options.discovery);
-    this.#relayedIp = relayedIp;
+    this.#dontFragment = dontFragment;
     this.#policy = policy;
     this.#random = random;
     this.#log = log;
-    this.#allocations = new AllocationTable({ bindIp, relayedIp, ports, limits, accounts, policy, random, log });
+    this.#allocations = new AllocationTable({ relayed, ports, limits, accounts, policy, random, log });
     this.#requests = new TurnRequests({
       allocations: this.#allocations,
       credentials,
       policy,
       random,
-      family: SocketAddress.of(relayedIp, 0).family,
+      dontFragment,
+      alternates,
+      mayChallenge: (now, from) => {
+        const { challengesPerIpPerSecond: rate } = accounts.limits;
+        return challenges.take(now, from.ip, rate, rate * CHALLENGE_BURST_S);
+      },
       log,
     });
   }
@@ -147,6 +179,7 @@ export class TurnServer {
       }
       const response = this.#requests.handle(now, socket, from, message);
       if (response === "unknown-method") return this.counters.add("unexpected-message");
+      if (response === "challenge-rate") return this.counters.add("challenge-rate");
       if (response !== "later") this.#transmit(response, socket, from);
       return;
     }
@@ -158,32 +191,52 @@ export class TurnServer {
     this.counters.add("unexpected-message");
   }
 
-  /** A datagram from a peer to the relayed address of an allocation. */
-  handleRelayDatagram(now: Millis, relay: RelayId, from: SocketAddress, data: Uint8Array): void {
-    const allocation = this.#allocations.ofRelay(relay);
-    if (!allocation) return this.counters.add("no-allocation");
-    this.#toClient(now, allocation, from, data);
+  /** A datagram from a peer to a relayed address. */
+  handleRelayDatagram(now: Millis, id: RelayId, from: SocketAddress, data: Uint8Array): void {
+    const relay = this.#allocations.ofRelay(id);
+    if (!relay) return this.counters.add("no-allocation");
+    this.#toClient(now, relay.allocation, from, data);
+  }
+
+  /** The system reported an ICMP error for something that was sent from a relayed address; `code` is the system's, as ECONNREFUSED. */
+  handleRelayError(now: Millis, id: RelayId, code: string): void {
+    const relay = this.#allocations.ofRelay(id);
+    const peer = relay?.errorPeer(now);
+    if (!relay || !peer || !relay.allocation.hasPermission(now, peer.ip)) return this.counters.add("icmp");
+    const indication = icmpIndication(peer, code, this.#random);
+    if (!indication) return this.counters.add("icmp");
+    this.#transmit(indication, relay.allocation.clientSocket, relay.allocation.client);
   }
 
   /** The driver bound the socket that a `bind` command asked for. */
-  handleBound(relay: RelayId, socket: SocketId): void {
-    const allocation = this.#allocations.ofRelay(relay);
-    if (allocation?.state.kind !== "binding") return this.#allocations.closeSocket(relay);
-    const { request, port } = allocation.state;
-    const relayed = SocketAddress.of(this.#relayedIp, port);
-    const response = this.#requests.allocateSuccess(allocation.client, relayed, request);
-    this.#allocations.setLive(allocation, relayed, socket, response);
-    this.#transmit(response, allocation.clientSocket, allocation.client);
+  handleBound(id: RelayId, socket: SocketId): void {
+    const relay = this.#allocations.ofRelay(id);
+    const ip = relay && this.#allocations.relayedIp(relay.family);
+    if (!relay || ip === undefined || relay.bound) return this.#allocations.closeSocket(id);
+    relay.bound = { address: SocketAddress.of(ip, relay.port), socket };
+    this.#answerWhenBound(relay.allocation);
   }
 
   /** The driver could not. `portTaken`: another port may do. */
-  handleBindFailed(relay: RelayId, reason: string, portTaken: boolean): void {
-    const allocation = this.#allocations.ofRelay(relay);
-    if (allocation?.state.kind !== "binding") return;
-    if (portTaken && this.#allocations.tryNextPort(allocation)) return;
-    this.#log.warn("relay-bind-failed", { port: allocation.state.port, reason });
-    const response = this.#requests.allocateFailure(allocation.state.request);
-    this.#allocations.remove(allocation, "bind-failed");
+  handleBindFailed(now: Millis, id: RelayId, reason: string, portTaken: boolean): void {
+    const relay = this.#allocations.ofRelay(id);
+    if (!relay || relay.bound) return;
+    if (portTaken && this.#allocations.tryNextPort(now, relay)) return;
+    const { allocation, port } = relay;
+    this.#log.warn("relay-bind-failed", { port, reason });
+    if (allocation.state.kind === "binding" && allocation.relays.length === 1) {
+      const response = this.#requests.allocateFailure(allocation.state.request);
+      this.#allocations.remove(allocation, "bind-failed");
+      return this.#transmit(response, allocation.clientSocket, allocation.client);
+    }
+    this.#allocations.dropRelay(relay, "bind-failed");
+    this.#answerWhenBound(allocation);
+  }
+
+  #answerWhenBound(allocation: Allocation): void {
+    if (allocation.state.kind !== "binding" || allocation.relays.some(({ bound }) => !bound)) return;
+    const response = this.#requests.allocateSuccess(allocation, allocation.state.request);
+    this.#allocations.setLive(allocation, response);
     this.#transmit(response, allocation.clientSocket, allocation.client);
   }
 
@@ -197,9 +250,9 @@ export class TurnServer {
     return this.#allocations.of(now, socket, from) !== null;
   }
 
-  /** Whether this port of the relayed IP is a live allocation: for the relay policy. */
-  isLivePort(port: number): boolean {
-    return this.#allocations.ofPort(port) !== undefined;
+  /** Whether this is a relayed address of a live allocation: for the relay policy. */
+  isLive(address: SocketAddress): boolean {
+    return this.#allocations.relayAt(address) !== undefined;
   }
 
   /** Allocations that were refused, by reason. */
@@ -249,10 +302,13 @@ export class TurnServer {
   }
 
   get stats(): TurnStats {
+    const [toPeers, toClients] = [{ ...this.#toPeers }, { ...this.#toClients }];
     return {
       allocations: this.#allocations.size,
-      relayedPackets: this.#relayedPackets,
-      relayedBytes: this.#relayedBytes,
+      relayedPackets: toPeers.packets + toClients.packets,
+      relayedBytes: toPeers.bytes + toClients.bytes,
+      toPeers,
+      toClients,
     };
   }
 
@@ -277,16 +333,21 @@ export class TurnServer {
     }
     if (!allocation.hasPermission(now, peer.ip)) return this.counters.add("no-permission");
     if (this.#policy.denyPeer(allocation.owner, peer)) return this.counters.add("denied-peer");
-    this.#toPeer(now, allocation, peer, data);
+    const dontFragment = hasAttribute(message, STUN_ATTRIBUTE.DONT_FRAGMENT);
+    if (dontFragment && !this.#dontFragment) return this.counters.add("malformed");
+    this.#toPeer(now, allocation, peer, data, dontFragment);
   }
 
-  #toPeer(now: Millis, allocation: Allocation, peer: SocketAddress, data: Uint8Array): void {
-    if (allocation.state.kind !== "live") return this.counters.add("no-allocation");
-    const neighbour = peer.ip === this.#relayedIp ? this.#allocations.ofPort(peer.port) : undefined;
-    if (neighbour) return this.#toClient(now, neighbour, allocation.state.relayed, data);
+  #toPeer(now: Millis, allocation: Allocation, peer: SocketAddress, data: Uint8Array, dontFragment = false): void {
+    const relay = allocation.relayOf(peer.family);
+    if (!relay?.bound) return this.counters.add("no-allocation");
+    const neighbour = this.#allocations.relayAt(peer);
+    if (neighbour) return this.#toClient(now, neighbour.allocation, relay.bound.address, data);
     if (!allocation.account.takeRelayed(now, data.length)) return this.counters.add("quota");
-    this.#transmit(data, allocation.state.socket, peer);
-    this.#countRelayed(data);
+    relay.noteSent(now, peer);
+    this.#transmit(data, relay.bound.socket, peer, dontFragment);
+    this.#toPeers.packets++;
+    this.#toPeers.bytes += data.length;
   }
 
   #toClient(now: Millis, allocation: Allocation, from: SocketAddress, data: Uint8Array): void {
@@ -303,7 +364,8 @@ export class TurnServer {
     if (!allocation.account.takeRelayed(now, data.length)) return this.counters.add("quota");
     const framed = channel ? this.#framer.frame(channel.number, data) : dataIndication(from, data, this.#random);
     this.#transmit(framed, allocation.clientSocket, allocation.client);
-    this.#countRelayed(data);
+    this.#toClients.packets++;
+    this.#toClients.bytes += data.length;
   }
 
   /** The policy's answer for a channel, asked again only when it may have changed. */
@@ -315,52 +377,8 @@ export class TurnServer {
     return channel.allowed;
   }
 
-  #countRelayed(data: Uint8Array): void {
-    this.#relayedPackets++;
-    this.#relayedBytes += data.length;
-  }
-
-  #transmit(data: Uint8Array, socket: SocketId, to: SocketAddress): void {
+  #transmit(data: Uint8Array, socket: SocketId, to: SocketAddress, dontFragment = false): void {
     if (this.#transmits.length - this.#nextTransmit >= MAX_QUEUE) return this.counters.add("queue-full");
-    this.#transmits.push({ data, socket, to });
-  }
-}
-
-/** Header (20), XOR-PEER-ADDRESS for IPv6 (24), DATA's header and padding (4 + 3). */
-const DATA_INDICATION_OVERHEAD = 51;
-
-/** RFC 8656 §11.4 */
-function dataIndication(from: SocketAddress, data: Uint8Array, random: Random): Uint8Array {
-  return new StunBuilder("indication", STUN_METHOD.DATA, random.bytes(12), data.length + DATA_INDICATION_OVERHEAD)
-    .xorAddress(STUN_ATTRIBUTE.XOR_PEER_ADDRESS, from)
-    .add(STUN_ATTRIBUTE.DATA, data)
-    .build();
-}
-
-/** The framer's memory, at first and at most: the latter holds what a driver sends in one turn as a rule. */
-const FIRST_SLAB_BYTES = 65_536;
-const MAX_SLAB_BYTES = 1_048_576;
-
-/** Puts ChannelData headers before payloads, in memory that is used again when the driver has sent it. */
-class Framer {
-  #slab = new Uint8Array(FIRST_SLAB_BYTES);
-  #used = 0;
-
-  frame(channel: number, payload: Uint8Array): Uint8Array {
-    const length = CHANNEL_DATA_HEADER_BYTES + payload.length;
-    if (this.#used + length > this.#slab.length) {
-      // The views handed out keep the old slab alive.
-      this.#slab = new Uint8Array(Math.max(length, Math.min(MAX_SLAB_BYTES, this.#slab.length * 2)));
-      this.#used = 0;
-    }
-    const out = this.#slab.subarray(this.#used, this.#used + length);
-    this.#used += length;
-    writeChannelHeader(out, channel, payload.length);
-    out.set(payload, CHANNEL_DATA_HEADER_BYTES);
-    return out;
-  }
-
-  reuse(): void {
-    this.#used = 0;
+    this.#transmits.push(dontFragment ? { data, socket, to, dontFragment } : { data, socket, to });
   }
 }

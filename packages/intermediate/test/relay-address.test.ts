@@ -1,6 +1,6 @@
 import { SocketAddress } from "@adit/core";
 import { test } from "@adit/harness";
-import { chooseRelayAddress } from "../src/relay-address.ts";
+import { chooseRelayAddresses } from "../src/relay-address.ts";
 
 const wildcard = SocketAddress.of("0.0.0.0", 3478);
 
@@ -19,16 +19,27 @@ const cases: readonly (readonly [string, string | null, readonly string[], strin
 
 for (const [listen, external, host, expected, doubtful] of cases) {
   test(`listening on ${listen}, --external-ip ${external}, host ${host.join(" ") || "-"}: ${expected}`, (t) => {
-    const chosen = chooseRelayAddress(SocketAddress.of(listen, 3478), external, host);
-    t.equal(chosen.ip, expected);
+    const externals = external === null ? [] : [external];
+    const [chosen, ...more] = chooseRelayAddresses([SocketAddress.of(listen, 3478)], externals, host);
+    if (!chosen || more.length > 0) throw new Error("there is one relayed address");
+    t.equal(chosen.relayedIp, expected);
+    t.equal(chosen.bindIp, listen);
     t.equal(chosen.doubtful, doubtful);
     t.ok(chosen.reason.includes(expected), chosen.reason);
     t.equal(chosen.reason.includes("give the public one with --external-ip"), doubtful);
   });
 }
 
-test("no address, or one of the other family, is an error that says what to do", (t) => {
-  t.throws(() => chooseRelayAddress(wildcard, null, []), /--external-ip/);
-  t.throws(() => chooseRelayAddress(wildcard, "2606:4700::1", []), { code: "bad-relay-address" });
-  t.throws(() => chooseRelayAddress(SocketAddress.of("::", 3478), "198.41.0.4", []), { code: "bad-relay-address" });
+test("there are relayed addresses of each family that is listened on or named", (t) => {
+  const both = [wildcard, SocketAddress.of("::", 3478)];
+  const ips = (listen: readonly SocketAddress[], external: string[], host: string[]) =>
+    chooseRelayAddresses(listen, external, host).map(({ bindIp, relayedIp }) => `${bindIp} ${relayedIp}`);
+  t.same(ips(both, ["198.41.0.4", "2606:4700::1"], []), ["0.0.0.0 198.41.0.4", ":: 2606:4700::1"]);
+  t.same(ips([wildcard], ["2606:4700::1"], ["198.41.0.4"]), ["0.0.0.0 198.41.0.4", ":: 2606:4700::1"]);
+  t.same(ips([SocketAddress.of("2606:4700::9", 3478)], [], []), ["2606:4700::9 2606:4700::9"]);
+});
+
+test("no address, or two of one family, is an error that says what to do", (t) => {
+  t.throws(() => chooseRelayAddresses([wildcard], [], []), /--external-ip/);
+  t.throws(() => chooseRelayAddresses([wildcard], ["198.41.0.4", "198.41.0.5"], []), { code: "bad-relay-address" });
 });

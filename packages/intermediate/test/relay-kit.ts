@@ -38,6 +38,10 @@ export interface RelayKitOptions {
   readonly accounts?: Accounts;
   readonly relayIp?: string;
   readonly bindIp?: string;
+  /** There are relayed IPv6 addresses too. */
+  readonly relayIp6?: string;
+  readonly dontFragment?: boolean;
+  readonly alternates?: readonly SocketAddress[];
   readonly seed?: number;
   /** Bind commands wait for {@link RelayKit.bindNext}. */
   readonly manualBind?: boolean;
@@ -79,18 +83,24 @@ export class RelayKit {
       users: [ALICE, BOB].map(({ username, password }) => ({ name: username, password })),
       secret: REST_SECRET,
     });
+    const relayed = [relayedIp, options.relayIp6].filter((ip) => ip !== undefined);
     this.policy = new RelayPolicy({
       allowPrivate: options.allowPrivate ?? false,
-      relayedIp,
+      relayedIps: relayed,
       ownIps: ["10.1.2.3"],
       services: [SocketAddress.of(relayedIp, 3478)],
-      isLivePort: (port) => this.server.isLivePort(port),
+      isLive: (address) => this.server.isLive(address),
       isSessionPeer: (peerId, ip) => this.sessions.has(`${peerId}|${ip}`),
     });
     this.server = new TurnServer({
       socket: LISTEN,
-      bindIp: options.bindIp ?? "10.1.2.3",
-      relayedIp,
+      relayed: relayed.map((ip) => ({
+        family: SocketAddress.of(ip, 0).family,
+        bindIp: options.bindIp ?? (ip === options.relayIp6 ? "::" : "10.1.2.3"),
+        relayedIp: ip,
+      })),
+      ...(options.dontFragment ? { dontFragment: true } : {}),
+      alternates: options.alternates ?? [],
       ports: options.ports ?? { first: 50_000, last: 50_999 },
       credentials: this.credentials,
       policy: this.policy,

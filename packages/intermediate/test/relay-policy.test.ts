@@ -1,23 +1,40 @@
 import { SocketAddress } from "@adit/core";
 import { test } from "@adit/harness";
-import { type RelayDenial, RelayPolicy, type TurnOwner } from "../src/relay-policy.ts";
+import { ipPrefix } from "@adit/program";
+import { type Prefix, type RelayDenial, RelayPolicy, type TurnOwner } from "../src/relay-policy.ts";
 
 const FOREIGN: TurnOwner = { kind: "foreign", key: "user:x" };
 const PEER: TurnOwner = { kind: "peer", key: "peer:p", peerId: "p" };
 const RELAY_IP = "198.41.0.4";
 const LIVE = 50_001;
 
-function policy(o: { allowPrivate?: boolean; relayedIp?: string; services?: string[]; sessionIps?: string[] } = {}) {
+interface Lists {
+  readonly allow?: readonly string[];
+  readonly deny?: readonly string[];
+}
+
+const prefixes = (texts: readonly string[] = []): Prefix[] =>
+  texts.map((text) => {
+    const prefix = ipPrefix.parse(text);
+    if (!prefix) throw new Error(`${text} is no prefix`);
+    return prefix;
+  });
+
+function policy(
+  o: { allowPrivate?: boolean; relayedIp?: string; services?: string[]; sessionIps?: string[] } & Lists = {},
+) {
   const relayedIp = o.relayedIp ?? RELAY_IP;
   return new RelayPolicy({
     allowPrivate: o.allowPrivate ?? false,
-    relayedIp,
+    allow: prefixes(o.allow),
+    deny: prefixes(o.deny),
+    relayedIps: [relayedIp],
     ownIps: ["10.1.2.3", "198.41.0.5", "2606:4700::53"],
     services: (o.services ?? ["198.41.0.4:3478"]).map((text) => {
       const colon = text.lastIndexOf(":");
       return SocketAddress.of(text.slice(0, colon), Number(text.slice(colon + 1)));
     }),
-    isLivePort: (port) => port === LIVE,
+    isLive: ({ ip, port }) => ip === relayedIp && port === LIVE,
     isSessionPeer: (peerId, ip) => peerId === "p" && (o.sessionIps ?? []).includes(ip),
   });
 }
@@ -39,8 +56,14 @@ const classes: readonly (readonly [string, RelayDenial | null, RelayDenial | nul
   ["192.168.0.1", "private", null],
   ["100.64.0.1", "private", null],
   ["fd00::1", "private", null],
-  ["169.254.169.254", "link-local", "link-local"],
+  ["169.254.169.254", "metadata", "metadata"],
+  ["169.254.1.1", "link-local", "link-local"],
   ["fe80::1", "link-local", "link-local"],
+  // Where clouds keep secrets, some of it among private and public addresses.
+  ["100.100.100.200", "metadata", "metadata"],
+  ["168.63.129.16", "metadata", "metadata"],
+  ["fd00:ec2::254", "metadata", "metadata"],
+  ["64:ff9b::168.63.129.16", "metadata", "metadata"],
   ["224.0.0.251", "multicast", "multicast"],
   ["ff02::fb", "multicast", "multicast"],
   ["255.255.255.255", "broadcast", "broadcast"],
@@ -50,12 +73,12 @@ const classes: readonly (readonly [string, RelayDenial | null, RelayDenial | nul
   ["2001:db8::1", "reserved", "reserved"],
   // The same through the disguises of RFC 4291 §2.5.5.2, RFC 6052 and RFC 3056.
   ["::ffff:127.0.0.1", "loopback", null],
-  ["::ffff:169.254.169.254", "link-local", "link-local"],
+  ["::ffff:169.254.169.254", "metadata", "metadata"],
   ["64:ff9b::10.0.0.1", "private", null],
-  ["64:ff9b::169.254.169.254", "link-local", "link-local"],
+  ["64:ff9b::169.254.169.254", "metadata", "metadata"],
   ["64:ff9b::8.8.8.8", null, null],
   ["2002:7f00:1::1", "loopback", null],
-  ["2002:a9fe:a9fe::", "link-local", "link-local"],
+  ["2002:a9fe:a9fe::", "metadata", "metadata"],
   // This host, by whatever way.
   ["198.41.0.5", "own-address", "own-address"],
   ["2606:4700::53", "own-address", "own-address"],
@@ -122,9 +145,77 @@ test("a peer reaches the observed addresses of its session peers only, and those
   t.equal(table.denyPermission({ kind: "peer", key: "peer:q", peerId: "q" }, "9.9.9.9"), "not-a-session-peer");
   const lifted = policy({ allowPrivate: true, sessionIps: ["192.168.0.7", "169.254.169.254"] });
   t.equal(lifted.denyPermission(PEER, "192.168.0.7"), null);
-  t.equal(lifted.denyPermission(PEER, "169.254.169.254"), "link-local");
+  t.equal(lifted.denyPermission(PEER, "169.254.169.254"), "metadata");
 });
 
 test("port 0 is nobody", (t) => {
   t.equal(policy().denyPeer(FOREIGN, SocketAddress.of("8.8.8.8", 0)), "no-port");
+});
+
+const lists: readonly (readonly [string, Lists, readonly (readonly [string, RelayDenial | null])[]])[] = [
+  [
+    "what is denied is denied in every spelling",
+    { deny: ["9.9.0.0/16", "2606:4700::/32"] },
+    [
+      ["9.9.9.9", "denied-list"],
+      ["::ffff:9.9.9.9", "denied-list"],
+      ["64:ff9b::9.9.9.9", "denied-list"],
+      ["2002:909:909::1", "denied-list"],
+      ["9.10.0.0", null],
+      ["2606:4700:1::1", "denied-list"],
+      ["2606:4701::1", null],
+    ],
+  ],
+  [
+    "a prefix may be written as IPv4-mapped, and a detour may be closed as a whole",
+    { deny: ["::ffff:9.9.0.0/112", "64:ff9b::/96"] },
+    [
+      ["9.9.9.9", "denied-list"],
+      ["64:ff9b::8.8.8.8", "denied-list"],
+      ["8.8.8.8", null],
+    ],
+  ],
+  [
+    "the longer prefix counts",
+    { deny: ["0.0.0.0/0", "192.168.7.0/24"], allow: ["192.168.0.0/16", "192.168.7.9"] },
+    [
+      ["8.8.8.8", "denied-list"],
+      ["192.168.1.1", null],
+      ["192.168.7.1", "denied-list"],
+      ["192.168.7.9", null],
+      ["2001:4860:4860::8888", null],
+    ],
+  ],
+  ["of equally long ones the denial", { deny: ["9.9.9.9"], allow: ["9.9.9.9/32"] }, [["9.9.9.9", "denied-list"]]],
+  [
+    "no list lifts what is never good",
+    { allow: ["0.0.0.0/0", "::/0", "169.254.169.254", "100.64.0.0/10"] },
+    [
+      ["127.0.0.1", null],
+      ["169.254.1.1", null],
+      ["169.254.169.254", "metadata"],
+      ["100.100.100.200", "metadata"],
+      ["0.0.0.1", "unspecified"],
+      ["224.0.0.1", "multicast"],
+      ["ff02::1", "multicast"],
+      ["255.255.255.255", "broadcast"],
+    ],
+  ],
+];
+
+for (const [name, given, rows] of lists) {
+  test(`--relay-allow and --relay-deny: ${name}`, (t) => {
+    const table = policy(given);
+    for (const [ip, expected] of rows) {
+      const peer = SocketAddress.of(ip, 7000);
+      t.equal(table.denyPermission(FOREIGN, peer.ip), expected, ip);
+      t.equal(table.denyPeer(FOREIGN, peer), expected, ip);
+    }
+  });
+}
+
+test("a list opens addresses to foreign clients, not to peers without a session there; nor our own services", (t) => {
+  const table = policy({ allow: ["10.0.0.0/8", "198.41.0.4"] });
+  t.equal(table.denyPermission(PEER, "10.0.0.1"), "not-a-session-peer");
+  t.equal(table.denyPeer(FOREIGN, SocketAddress.of(RELAY_IP, 3478)), "own-address");
 });

@@ -29,7 +29,7 @@ async function startIntermediate(t: T, o: Partial<IntermediateOptions> = {}): Pr
   const intermediate = await Intermediate.start({
     identity: Identity.generate(),
     listen: LOOPBACK,
-    stun: LOOPBACK,
+    stun: [LOOPBACK],
     relayPorts: { first: 20_000, last: 29_999 },
     allowPrivateRelay: true,
     realm: "adit",
@@ -192,7 +192,7 @@ test("two clients meet at their relayed addresses", async (t) => {
 });
 
 test("STUN Binding over a real socket, on the wildcard address too", async (t) => {
-  const intermediate = await startIntermediate(t, { stun: SocketAddress.of("0.0.0.0", 0) });
+  const intermediate = await startIntermediate(t, { stun: [SocketAddress.of("0.0.0.0", 0)] });
   const answers: Uint8Array[] = [];
   const handlers = {
     onBatch: (batch: readonly Incoming[]) => void answers.push(...batch.map(({ data }) => data)),
@@ -234,11 +234,11 @@ test("10,000 malformed datagrams at both ports: it goes on serving", async (t) =
   t.equal(intermediate.signaling.rendezvous.connectionCount, 0);
 });
 
-test("an address that is taken, and an external address of the other family, are refused before anything runs", async (t) => {
+test("an address that is taken, and two external addresses of one family, are refused before anything runs", async (t) => {
   const intermediate = await startIntermediate(t);
   await t.rejects(startIntermediate(t, { listen: intermediate.signalingAddress }), { code: "address-in-use" });
-  await t.rejects(startIntermediate(t, { stun: intermediate.stunAddress }), { code: "address-in-use" });
-  await t.rejects(startIntermediate(t, { externalIp: "2001:db8::1" }), { code: "bad-relay-address" });
+  await t.rejects(startIntermediate(t, { stun: [intermediate.stunAddress] }), { code: "address-in-use" });
+  await t.rejects(startIntermediate(t, { externalIps: ["198.41.0.4", "198.41.0.5"] }), { code: "bad-relay-address" });
 });
 
 test("a connector and an agent with our own transport: registered, found, introduced, and released at the end", async (t) => {

@@ -45,20 +45,19 @@ async function startRelay(
   t.teardown(() => driver.close());
   let turn: TurnServer | null = null;
   const certificate = { cert: identity.certificatePem, key: identity.keyPem };
-  const where = { stun: LOOPBACK, stunTls: LOOPBACK, certificate, clock: monotonicClock, streamLimits: limits };
+  const where = { stun: [LOOPBACK], stunTls: [LOOPBACK], certificate, clock: monotonicClock, streamLimits: limits };
   const listeners = await openStunListeners(driver, where, () => turn);
   const policy = new RelayPolicy({
     allowPrivate: true,
-    relayedIp: "127.0.0.1",
+    relayedIps: ["127.0.0.1"],
     ownIps: [],
     services: [],
-    isLivePort: (port) => turn?.isLivePort(port) ?? false,
+    isLive: (address) => turn?.isLive(address) ?? false,
     isSessionPeer: () => false,
   });
   turn = new TurnServer({
-    socket: listeners.socket,
-    bindIp: "127.0.0.1",
-    relayedIp: "127.0.0.1",
+    socket: listeners.udp[0].socket,
+    relayed: [{ family: 4, bindIp: "127.0.0.1", relayedIp: "127.0.0.1" }],
     ports: { first: 30_000, last: 39_999 },
     credentials: new Credentials({
       realm: "adit",
@@ -140,7 +139,7 @@ const binding = (): Uint8Array =>
 for (const kind of ["TCP", "TLS"] as const) {
   test(`two clients over ${kind} meet through their allocations, by indication and by channel, odd lengths padded`, async (t) => {
     const { listeners, turn } = await startRelay(t);
-    const server = t.must(kind === "TLS" ? listeners.tlsAddress : listeners.tcpAddress);
+    const server = t.must(kind === "TLS" ? listeners.tls[0] : listeners.udp[0].address);
     const a = await Client.open(t, server, kind === "TLS");
     const b = await Client.open(t, server, kind === "TLS");
     const [ofA, ofB] = [await a.allocated(), await b.allocated()];
@@ -168,7 +167,7 @@ for (const kind of ["TCP", "TLS"] as const) {
 
 test("the transport protocol belongs to the 5-tuple: a TCP client's allocation is not that of a UDP client with its address", async (t) => {
   const { turn, listeners } = await startRelay(t);
-  const one = await Client.open(t, listeners.tcpAddress, false);
+  const one = await Client.open(t, listeners.udp[0].address, false);
   await one.allocated();
   t.equal(
     turn.hasAllocation(monotonicClock.now(), one.stream.local),
@@ -182,7 +181,7 @@ test("a Binding request over TCP tells the address; answers come in the order of
   const { listeners } = await startRelay(t);
   const got: Uint8Array[] = [];
   const stream = await connectStunStream({
-    server: listeners.tcpAddress,
+    server: listeners.udp[0].address,
     onMessage: (data) => got.push(data.slice()),
     onClosed: () => {},
   });
@@ -199,7 +198,7 @@ test("a Binding request over TCP tells the address; answers come in the order of
 
 test("a server with another key is not talked to", async (t) => {
   const { listeners } = await startRelay(t);
-  const server = t.must(listeners.tlsAddress);
+  const server = t.must(listeners.tls[0]);
   const options = { server, onMessage: () => {}, onClosed: () => {} };
   const pinned = connectStunStream({ ...options, tls: { checkCertificate: () => "another key" } });
   await t.rejects(pinned, { code: "untrusted" });
@@ -207,7 +206,7 @@ test("a server with another key is not talked to", async (t) => {
 });
 
 async function rawClient(t: T, listeners: StunListeners): Promise<{ socket: Socket; closed: () => boolean }> {
-  const { ip: host, port } = listeners.tcpAddress;
+  const { ip: host, port } = listeners.udp[0].address;
   const socket = connect({ host, port });
   let closed = false;
   socket.on("error", () => {});
@@ -240,7 +239,7 @@ test("who says nothing, half a message, or nothing more is let go, within bounds
 
 test("an allocation keeps a silent connection", async (t) => {
   const { listeners } = await startRelay(t, { idleMs: 100 });
-  const client = await Client.open(t, listeners.tcpAddress, false);
+  const client = await Client.open(t, listeners.udp[0].address, false);
   await client.allocated();
   const other = await rawClient(t, listeners);
   other.socket.write(binding());
@@ -273,7 +272,7 @@ test("noise from 200 connections, seeded, leaves a relay that answers", async (t
     if (i % 3 === 0) socket.resetAndDestroy();
     else socket.end();
   }
-  const client = await Client.open(t, listeners.tcpAddress, false);
+  const client = await Client.open(t, listeners.udp[0].address, false);
   await client.allocated();
 });
 
@@ -287,7 +286,7 @@ test("--alternate-address on the wildcard, of another family, or the same again 
   ] as const) {
     const driver = new Driver();
     t.teardown(() => driver.close());
-    const where = { stun: SocketAddress.of(stun, 0), alternateIp, certificate, clock: monotonicClock };
+    const where = { stun: [SocketAddress.of(stun, 0)], alternateIp, certificate, clock: monotonicClock };
     await t.rejects(
       openStunListeners(driver, where, () => null),
       { code: "bad-stun-listener" },

@@ -110,8 +110,19 @@ const refusals: readonly (readonly [string, number, (builder: StunBuilder) => un
   ["TCP", 442, (b) => b.u8(STUN_ATTRIBUTE.REQUESTED_TRANSPORT, 6)],
   ["REQUESTED-TRANSPORT of a wrong size", 400, (b) => b.add(STUN_ATTRIBUTE.REQUESTED_TRANSPORT, new Uint8Array(2))],
   ["EVEN-PORT of a wrong size", 400, (b) => udp(b).add(STUN_ATTRIBUTE.EVEN_PORT, new Uint8Array(4))],
-  ["EVEN-PORT with the reservation bit", 508, (b) => udp(b).add(STUN_ATTRIBUTE.EVEN_PORT, Uint8Array.of(0x80))],
-  ["RESERVATION-TOKEN", 508, (b) => udp(b).add(STUN_ATTRIBUTE.RESERVATION_TOKEN, new Uint8Array(8))],
+  [
+    "EVEN-PORT with the reservation bit and ADDITIONAL-ADDRESS-FAMILY",
+    400,
+    (b) =>
+      udp(b)
+        .add(STUN_ATTRIBUTE.EVEN_PORT, Uint8Array.of(0x80))
+        .u8(STUN_ATTRIBUTE.ADDITIONAL_ADDRESS_FAMILY, ADDRESS_FAMILY.IPV6),
+  ],
+  [
+    "a RESERVATION-TOKEN that nobody was given",
+    508,
+    (b) => udp(b).add(STUN_ATTRIBUTE.RESERVATION_TOKEN, new Uint8Array(8)),
+  ],
   ["RESERVATION-TOKEN of a wrong size", 400, (b) => udp(b).add(STUN_ATTRIBUTE.RESERVATION_TOKEN, new Uint8Array(7))],
   [
     "RESERVATION-TOKEN and EVEN-PORT",
@@ -260,7 +271,7 @@ test("EVEN-PORT without the reservation bit gives an even port, also when the fi
     const add = (b: StunBuilder) => udp(b).add(STUN_ATTRIBUTE.EVEN_PORT, Uint8Array.of(0));
     kit.datagram(sender.from, kit.bytes(sender, ALLOCATE, add));
   }
-  kit.server.handleBindFailed(1, "address-in-use", true);
+  kit.server.handleBindFailed(kit.now, 1, "address-in-use", true);
   kit.pump();
   t.equal(kit.binds.length, 10, "ten even ports, and none is left to try for the first");
   t.ok(kit.binds.every((bind) => bind.address.port % 2 === 0));
@@ -283,12 +294,12 @@ test("a retransmission that comes while the socket is being bound waits for the 
 test("a taken port is passed over; when 16 in a row are taken, the answer is 508", (t) => {
   const kit = new RelayKit({ manualBind: true });
   kit.datagram(CLIENT, kit.bytes(alice(), ALLOCATE, udp));
-  kit.server.handleBindFailed(1, "address-in-use", true);
+  kit.server.handleBindFailed(kit.now, 1, "address-in-use", true);
   kit.pump();
   t.equal(kit.binds.length, 2);
   t.notEqual(kit.binds[0]?.address.port, kit.binds[1]?.address.port);
   for (let i = 0; i < 30; i++) {
-    kit.server.handleBindFailed(1, "address-in-use", true);
+    kit.server.handleBindFailed(kit.now, 1, "address-in-use", true);
     kit.pump();
   }
   t.equal(kit.binds.length, 16);
@@ -300,7 +311,7 @@ test("a taken port is passed over; when 16 in a row are taken, the answer is 508
 test("where no port at all can be bound, the first failure is the answer", (t) => {
   const kit = new RelayKit({ manualBind: true });
   kit.datagram(CLIENT, kit.bytes(alice(), ALLOCATE, udp));
-  kit.server.handleBindFailed(1, "too many open files", false);
+  kit.server.handleBindFailed(kit.now, 1, "too many open files", false);
   kit.pump();
   t.equal(kit.binds.length, 1);
   t.equal(outcome(kit.read(alice(), t.must(kit.take()[0]).data)), 508);

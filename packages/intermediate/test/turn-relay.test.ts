@@ -55,7 +55,8 @@ test("Send and Data indications carry bytes both ways under a permission (§11)"
   t.equal(indication.method, STUN_METHOD.DATA);
   t.equal(getXorAddress(indication, STUN_ATTRIBUTE.XOR_PEER_ADDRESS)?.key, PEER.key);
   t.same([...t.must(getBytes(indication, STUN_ATTRIBUTE.DATA))], [...HELLO]);
-  t.same(kit.server.stats, { allocations: 1, relayedPackets: 2, relayedBytes: 10 });
+  const one = { packets: 1, bytes: 5 };
+  t.same(kit.server.stats, { allocations: 1, relayedPackets: 2, relayedBytes: 10, toPeers: one, toClients: one });
 });
 
 test("a permission is for an IP address, whatever the port (§9)", (t) => {

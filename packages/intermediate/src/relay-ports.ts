@@ -1,0 +1,81 @@
+/** Which port of a relayed IP address is whose, and which one comes next: one range for each address family. */
+import { type IpFamily, type Millis, type Random, randomInt, type SocketAddress } from "@adit/core";
+import type { Relay } from "./allocation.ts";
+
+/** One family of relayed addresses. */
+export interface RelayedIp {
+  readonly family: IpFamily;
+  /** Where relay sockets are bound. */
+  readonly bindIp: string;
+  /** The IP address in XOR-RELAYED-ADDRESS. */
+  readonly relayedIp: string;
+}
+
+/** RFC 8656 §7.2 on a port kept for RESERVATION-TOKEN: "The server ... SHOULD ... at least 30 seconds". */
+export const RESERVATION_MS = 30_000;
+
+/** A port that is kept for whoever comes with its token. */
+export interface Reservation {
+  /** 8 bytes. */
+  readonly token: Uint8Array;
+  readonly family: IpFamily;
+  readonly port: number;
+  /** {@link TurnOwner.key} of who asked for it. */
+  readonly owner: string;
+  readonly expiresAt: Millis;
+}
+
+export class RelayPorts {
+  readonly relayedIp: string;
+  readonly bindIp: string;
+  readonly #first: number;
+  readonly #last: number;
+  readonly #random: Random;
+  readonly #holders = new Map<number, Relay | Reservation>();
+
+  constructor(ip: RelayedIp, range: { readonly first: number; readonly last: number }, random: Random) {
+    this.relayedIp = ip.relayedIp;
+    this.bindIp = ip.bindIp;
+    this.#first = range.first;
+    this.#last = range.last;
+    this.#random = random;
+  }
+
+  /** The relay that is bound to this address, if it is one of ours. */
+  relayAt(address: SocketAddress): Relay | undefined {
+    return address.ip === this.relayedIp ? this.relayOf(address.port) : undefined;
+  }
+
+  relayOf(port: number): Relay | undefined {
+    const holder = this.#holders.get(port);
+    return holder && "bound" in holder && holder.bound ? holder : undefined;
+  }
+
+  hold(port: number, holder: Relay | Reservation): void {
+    this.#holders.set(port, holder);
+  }
+
+  release(port: number): void {
+    this.#holders.delete(port);
+  }
+
+  /**
+   * A port that nobody holds, from a random one upwards: RFC 8656 §7.2 wants relayed ports hard to guess. After a failure the search
+   * goes on behind the port that failed. `pair`: even, and with the next port free too.
+   */
+  find(after: number | null, want: "any" | "even" | "pair"): number | null {
+    const size = this.#last - this.#first + 1;
+    const start = after === null ? randomInt(this.#random, size) : after - this.#first + 1;
+    for (let i = 0; i < size; i++) {
+      const port = this.#first + ((start + i) % size);
+      if (this.#isFree(port) && (want === "any" || (port % 2 === 0 && (want === "even" || this.#isFree(port + 1))))) {
+        return port;
+      }
+    }
+    return null;
+  }
+
+  #isFree(port: number): boolean {
+    return port <= this.#last && !this.#holders.has(port);
+  }
+}

@@ -1,13 +1,20 @@
 import type { Deadline, Millis } from "@adit/core";
-import type { KnownPair, KnownPairs } from "./known-pairs.ts";
-import { isWorthMoving, LEAVE_DIRECT_AFTER_MS, shouldUseDirect } from "./preference.ts";
+import type { FailureCause, KnownPair, KnownPairs } from "./known-pairs.ts";
+import { isWorthMoving, LEAVE_DIRECT_AFTER_MS, losesTooMuch, shouldUseDirect } from "./preference.ts";
 import type { SlotTable } from "./slots.ts";
 
-/** A pair to have validated; `standby` is prepared so that falling back to it needs nothing more. */
-export interface Choice {
-  readonly known: KnownPair;
-  readonly purpose: "move" | "standby";
-}
+/**
+ * A pair to have validated, and why; `blame`: what is wrong with the active one. `standby` is prepared so that falling back to it needs
+ * nothing more.
+ */
+export type Choice =
+  | { readonly purpose: "standby"; readonly known: KnownPair }
+  | {
+      readonly purpose: "move";
+      readonly known: KnownPair;
+      readonly reason: string;
+      readonly blame: FailureCause | null;
+    };
 
 /** Looks for something better than the active path, while that works. */
 export class Chooser {
@@ -23,18 +30,17 @@ export class Chooser {
   choose(now: Millis, active: KnownPair): Choice | null {
     const direct = this.#pairs.best(now, "direct");
     if (active.pair.kind === "relay") {
-      const better = direct !== null && shouldUseDirect("relay", direct.rtt.minMs, active.rtt.minMs);
-      return better ? { known: direct, purpose: "move" } : null;
+      const isBetter = direct !== null && shouldUseDirect(direct.rtt.minMs, active.rtt.minMs);
+      return isBetter ? moveTo(direct, compared(direct, active)) : null;
     }
-    if (direct && direct !== active && isWorthMoving(direct, active)) return { known: direct, purpose: "move" };
     const relay = this.#pairs.best(now, "relay");
+    if (direct && direct !== active && isWorthMoving(direct, active)) return moveTo(direct, compared(direct, relay));
     if (!relay) return null;
-    if (this.#slots.slotOf(relay.pair.id) === null) return { known: relay, purpose: "standby" };
-    if (shouldUseDirect("direct", active.rtt.minMs, relay.rtt.minMs)) this.#slowSince = null;
-    else this.#slowSince ??= now;
-    if (this.#slowSince === null || now < this.#slowSince + LEAVE_DIRECT_AFTER_MS) return null;
-    this.#slowSince = null;
-    return { known: relay, purpose: "move" };
+    if (this.#slots.slotOf(relay.pair.id) === null) return { purpose: "standby", known: relay };
+    const loss = losesTooMuch(now, active, relay);
+    if (loss !== null) return moveTo(relay, `the direct path lost ${loss.lost} of ${loss.due} checks`, "lossy");
+    if (!this.#isTooSlow(now, active, relay)) return null;
+    return moveTo(relay, "the relay is quicker than the direct path", "slow");
   }
 
   pollTimeout(): Deadline | null {
@@ -42,4 +48,26 @@ export class Chooser {
       ? null
       : { at: this.#slowSince + LEAVE_DIRECT_AFTER_MS, reason: "slow direct path" };
   }
+
+  #isTooSlow(now: Millis, active: KnownPair, relay: KnownPair): boolean {
+    if (shouldUseDirect(active.rtt.minMs, relay.rtt.minMs)) this.#slowSince = null;
+    else this.#slowSince ??= now;
+    if (this.#slowSince === null || now < this.#slowSince + LEAVE_DIRECT_AFTER_MS) return false;
+    this.#slowSince = null;
+    return true;
+  }
 }
+
+const moveTo = (known: KnownPair, reason: string, blame: FailureCause | null = null): Choice => ({
+  purpose: "move",
+  known,
+  reason,
+  blame,
+});
+
+function compared(direct: KnownPair, relay: KnownPair | null): string {
+  const answers = `a direct pair answers in ${formatMs(direct.rtt.minMs)}`;
+  return relay === null || relay.rtt.minMs === null ? answers : `${answers}, the relay ${formatMs(relay.rtt.minMs)}`;
+}
+
+const formatMs = (ms: Millis | null): string => (ms === null ? "an unknown time" : `${ms.toFixed(1)} ms`);

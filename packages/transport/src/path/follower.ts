@@ -3,7 +3,8 @@ import type { PairId } from "@adit/ice";
 import type { SessionPath } from "../status.ts";
 import { GONE_AFTER_MS, SUSPEND_AFTER_MS, SUSPEND_LIMIT_MS } from "./actions.ts";
 import { type KnownPair, KnownPairs, type PathPair } from "./known-pairs.ts";
-import { ACTIVE_FOR_MS, Liveness } from "./liveness.ts";
+import type { PolicyView } from "./view.ts";
+import { Watch } from "./watch.ts";
 
 /** While the active path is silent the report is repeated this often: it may be lost too. */
 export const REPORT_INTERVAL_MS = 500;
@@ -19,7 +20,7 @@ export type FollowerAction =
 
 type State =
   | { readonly name: "connecting" }
-  | { readonly name: "steady"; active: KnownPair; liveness: Liveness }
+  | { readonly name: "steady"; active: KnownPair; readonly watch: Watch }
   /** The active path is silent: complain until something is heard. */
   | {
       readonly name: "complaining";
@@ -45,7 +46,7 @@ type State =
  * | complaining   | 30 s                           | (suspended) | changed              |
  * | complaining   | 10 min more                    | ended       | end                  |
  */
-export class FollowerPolicy {
+export class FollowerPolicy implements PolicyView {
   #state: State = { name: "connecting" };
   #reason = "the handshake is under way";
   #migrations = 0;
@@ -94,7 +95,7 @@ export class FollowerPolicy {
     if (this.#state.name === "ended" || this.activePair === pair.id) return;
     const from = this.path;
     const active = this.#pairs.add(now, pair);
-    this.#state = { name: "steady", active, liveness: this.#liveness(now, active) };
+    this.#state = { name: "steady", active, watch: this.#watch(now, active) };
     if (from === pair.kind) return;
     if (from !== "connecting") this.#migrations++;
     this.#reason =
@@ -106,22 +107,21 @@ export class FollowerPolicy {
 
   handleAnswer(now: Millis, pair: PathPair, rttMs: Millis): void {
     const known = this.#know(now, pair);
-    known.answeredAt = now;
-    known.rtt.add(rttMs);
+    known.handleAnswer(now, rttMs);
     this.#goneSince = null;
     const state = this.#state;
     if (state.name === "steady" && state.active === known) {
-      const wasSuspect = state.liveness.state === "silent" || state.liveness.state === "verifying";
-      state.liveness.handleAnswer(now, known.rtt.smoothedMs ?? rttMs);
+      const wasSuspect = state.watch.liveness.isSuspect;
+      state.watch.liveness.handleAnswer(now, known.rtt.smoothedMs ?? rttMs);
       if (wasSuspect) this.#actions.push({ type: "ping" });
-    }
+    } else if (state.name === "steady") state.watch.liveness.handleAlternative(now - rttMs);
     if (state.name === "complaining" && state.active === known) this.#recover(now, state);
   }
 
   /** ICE gave the pair up. The active one stays until the peer moves: it has to prove itself, or is complained about. */
   handlePairLost(now: Millis, pair: PairId): void {
     if (this.activePair !== pair) this.#pairs.delete(pair);
-    else if (this.#state.name === "steady") this.#state.liveness.demandProof(now);
+    else if (this.#state.name === "steady") this.#state.watch.liveness.demandProof(now);
   }
 
   #know(now: Millis, pair: PathPair): KnownPair {
@@ -137,8 +137,8 @@ export class FollowerPolicy {
     this.#goneSince = null;
     const state = this.#state;
     if (state.name === "steady" && state.active.pair.id === pair) {
-      const wasSilent = state.liveness.state === "silent";
-      state.liveness.handleHeard(now);
+      const wasSilent = state.watch.liveness.state === "silent";
+      state.watch.liveness.handleHeard(now);
       if (wasSilent) this.#actions.push({ type: "ping" });
     }
     if (state.name === "complaining" && state.active.pair.id === pair) this.#recover(now, state);
@@ -146,13 +146,13 @@ export class FollowerPolicy {
 
   handleActivity(now: Millis): void {
     this.#activeAt = now;
-    if (this.#state.name === "steady") this.#state.liveness.handleActivity(now);
+    if (this.#state.name === "steady") this.#state.watch.liveness.handleActivity(now);
   }
 
   /** Signaling says that the agent is gone: a hint, verified by checks; then the session ends at once. */
   handlePeerGone(now: Millis): void {
     this.#goneSince ??= now;
-    if (this.#state.name === "steady") this.#state.liveness.demandProof(now);
+    if (this.#state.name === "steady") this.#state.watch.liveness.demandProof(now);
   }
 
   handleTimeout(now: Millis): void {
@@ -169,7 +169,7 @@ export class FollowerPolicy {
 
   pollTimeout(): Deadline | null {
     const state = this.#state;
-    if (state.name === "steady") return state.liveness.pollTimeout();
+    if (state.name === "steady") return state.watch.pollTimeout();
     if (state.name !== "complaining") return null;
     const limitAt = state.since + SUSPEND_AFTER_MS + (state.suspended ? SUSPEND_LIMIT_MS : 0);
     const gone = this.#goneSince === null ? null : { at: this.#goneSince + GONE_AFTER_MS, reason: "peer gone" };
@@ -182,9 +182,12 @@ export class FollowerPolicy {
   // ---- inside
 
   #handleSteadyTimeout(now: Millis, state: Extract<State, { name: "steady" }>): void {
-    const verdict = state.liveness.handleTimeout(now);
-    if (verdict === "check") this.#checkAll();
-    if (verdict !== "dead") return;
+    const silentSince = state.watch.liveness.suspectSince(now);
+    const verdict = state.watch.handleTimeout(now, state.active);
+    for (const known of verdict.check) this.#check(now, known);
+    // The agent finds out by itself whether that is so, and is told early: it needs time for that.
+    if (verdict.state === "overdue") this.#report(now, state.active, silentSince);
+    if (verdict.state !== "dead") return;
     this.#actions.push({ type: "retry" });
     const complaining: State = {
       name: "complaining",
@@ -216,8 +219,12 @@ export class FollowerPolicy {
     }
     if (now < state.reportAt) return;
     state.reportAt = now + (state.suspended ? REPORT_INTERVAL_MS * 10 : REPORT_INTERVAL_MS);
-    this.#actions.push({ type: "report", path: state.active.pair.kind, silentMs: now - state.since });
-    this.#checkAll();
+    this.#report(now, state.active, state.since);
+    for (const known of this.#pairs.all()) this.#check(now, known);
+  }
+
+  #report(now: Millis, active: KnownPair, since: Millis): void {
+    this.#actions.push({ type: "report", path: active.pair.kind, silentMs: now - since });
   }
 
   #recover(now: Millis, state: Extract<State, { name: "complaining" }>): void {
@@ -226,18 +233,17 @@ export class FollowerPolicy {
       this.#reason = `the ${word(state.active.pair.kind)} is heard again`;
       this.#actions.push({ type: "changed", from: "suspended", to: state.active.pair.kind, reason: this.#reason });
     }
-    this.#state = { name: "steady", active: state.active, liveness: this.#liveness(now, state.active) };
+    this.#state = { name: "steady", active: state.active, watch: this.#watch(now, state.active) };
     this.#actions.push({ type: "ping" });
   }
 
-  #checkAll(): void {
-    for (const known of this.#pairs.all()) this.#actions.push({ type: "check", pair: known.pair.id });
+  #check(now: Millis, known: KnownPair): void {
+    known.handleSent(now);
+    this.#actions.push({ type: "check", pair: known.pair.id });
   }
 
-  #liveness(now: Millis, active: KnownPair): Liveness {
-    const liveness = new Liveness(now, active.rtt.smoothedMs);
-    if (now - this.#activeAt < ACTIVE_FOR_MS) liveness.handleActivity(now);
-    return liveness;
+  #watch(now: Millis, active: KnownPair): Watch {
+    return new Watch(now, active, this.#activeAt, this.#pairs);
   }
 }
 

@@ -1,5 +1,6 @@
 import { Backoff, type Millis } from "@adit/core";
 import type { PairId } from "@adit/ice";
+import { type CheckCount, CheckLog } from "./check-log.ts";
 import { RoundTrip } from "./rtt.ts";
 
 /** `relay` when either candidate of the pair is a relayed one. */
@@ -13,38 +14,113 @@ export interface PathPair {
   readonly priority: bigint;
 }
 
-/** A path that failed is tried again after 1 s, then 2, 4, ... 30 s; it has to answer a check first. */
-const RETRY_INITIAL_MS = 1_000;
-const RETRY_MAX_MS = 30_000;
-/** A path that held this long after a failure has earned a clean slate. */
+/** Why a path was left: it answered no more, it lost too much, or it took too long. */
+export type FailureCause = "dead" | "lossy" | "slow";
+
+/** A path that died is tried again after 1 s, then 2, 4, ... 30 s; it has to answer a check first. */
+const DEAD_RETRY = { initialMs: 1_000, maxMs: 30_000, jitter: 0 };
+/** One that works, but not well, after 5 s, then 10, ... 5 min; where it lost too much it has to pass a probation first. */
+const POOR_RETRY = { initialMs: 5_000, maxMs: 300_000, jitter: 0 };
+/** A path that carried the session this long has earned a clean slate. */
 const FORGIVEN_AFTER_MS = 60_000;
+/** The probation: so many checks, so far apart, of which so many may be lost; less than what made it be left, so that it does not flap. */
+const PROBATION_CHECKS = 60;
+const PROBATION_EVERY_MS = 50;
+const PROBATION_MAX_LOST = 1;
+/** A path that is down is asked at least so far apart. */
+const ASK_AGAIN_MIN_MS = 200;
+
+interface Failure {
+  readonly cause: FailureCause;
+  readonly at: Millis;
+  /** Not used before. */
+  readonly retryAt: Millis;
+  /** When it is asked next. */
+  checkAt: Millis;
+}
 
 /** One valid ICE pair, as the policy sees it. */
 export class KnownPair {
   readonly pair: PathPair;
   readonly rtt = new RoundTrip();
+  readonly #checks = new CheckLog();
+  readonly #backoffs = { dead: new Backoff(DEAD_RETRY), poor: new Backoff(POOR_RETRY) };
   /** Last answer to a check of ours, ms. */
-  answeredAt: Millis;
-  /** Null while usable. */
-  failure: { readonly at: Millis; readonly retryAt: Millis; checkAt: Millis } | null = null;
-  readonly #backoff = new Backoff({ initialMs: RETRY_INITIAL_MS, maxMs: RETRY_MAX_MS, jitter: 0 });
-  #failedAt = Number.NEGATIVE_INFINITY;
+  #answeredAt: Millis;
+  #failure: Failure | null = null;
+  #usedAt: Millis;
 
   constructor(now: Millis, pair: PathPair) {
     this.pair = pair;
-    this.answeredAt = now;
+    this.#answeredAt = now;
+    this.#usedAt = now;
   }
 
-  fail(now: Millis): void {
-    if (now - this.#failedAt > FORGIVEN_AFTER_MS) this.#backoff.reset();
-    this.#failedAt = now;
-    const retryAt = now + this.#backoff.next(0);
-    this.failure = { at: now, retryAt, checkAt: retryAt };
+  get answeredAt(): Millis {
+    return this.#answeredAt;
   }
 
-  /** Whether it may carry the session: it never failed, or it has answered since and its time of grace is over. */
+  /** When a failed pair is to be asked; null for one that did not fail. */
+  get askAt(): Millis | null {
+    return this.#failure?.checkAt ?? null;
+  }
+
+  handleSent(now: Millis): void {
+    this.#checks.handleSent(now);
+  }
+
+  handleAnswer(now: Millis, rttMs: Millis): void {
+    this.#answeredAt = now;
+    this.rtt.add(now, rttMs);
+    this.#checks.handleAnswer(now, rttMs);
+  }
+
+  /** It carries the session from now on. */
+  handleUsed(now: Millis): void {
+    this.#failure = null;
+    this.#usedAt = now;
+  }
+
+  fail(now: Millis, cause: FailureCause): void {
+    if (this.#failure === null && now - this.#usedAt > FORGIVEN_AFTER_MS) {
+      this.#backoffs.dead.reset();
+      this.#backoffs.poor.reset();
+    }
+    const retryAt = now + this.#backoffs[cause === "dead" ? "dead" : "poor"].next(0);
+    this.#failure = { cause, at: now, retryAt, checkAt: retryAt };
+  }
+
+  /** At {@link askAt}: the check that is about to be sent is accounted for, and a probation that was not passed begins anew, later. */
+  handleAsked(now: Millis): void {
+    const failure = this.#failure;
+    if (failure === null) return;
+    if (failure.cause !== "lossy") {
+      failure.checkAt = now + Math.max(ASK_AGAIN_MIN_MS, (now - failure.at) / 2);
+    } else {
+      failure.checkAt = now + PROBATION_EVERY_MS;
+      const { due, lost } = this.loss(now, failure.retryAt);
+      if (due >= PROBATION_CHECKS && lost > PROBATION_MAX_LOST) this.fail(now, "lossy");
+    }
+  }
+
+  /** What became of the checks sent since then. */
+  loss(now: Millis, since: Millis): CheckCount {
+    return this.#checks.count(now, since, this.rtt.smoothedMs ?? 0);
+  }
+
+  /** Whether it may carry the session: it never failed, or its time of grace is over and it has shown that it works. */
   isUsable(now: Millis): boolean {
-    return this.failure === null || (now >= this.failure.retryAt && this.answeredAt > this.failure.at);
+    const failure = this.#failure;
+    if (failure === null) return true;
+    if (now < failure.retryAt) return false;
+    if (failure.cause !== "lossy") return this.#answeredAt > failure.at;
+    const { due, lost } = this.loss(now, failure.retryAt);
+    return due >= PROBATION_CHECKS && lost <= PROBATION_MAX_LOST;
+  }
+
+  /** Whether it answered at or after `since`, and after it failed: it is better than nothing. */
+  stands(since: Millis): boolean {
+    return this.#answeredAt >= since && (this.#failure === null || this.#answeredAt > this.#failure.at);
   }
 }
 
@@ -86,8 +162,7 @@ export class KnownPairs {
   standing(since: Millis, except: PairId | null): KnownPair | null {
     let best: KnownPair | null = null;
     for (const known of this.#pairs.values()) {
-      if (known.pair.id === except || known.answeredAt < since) continue;
-      if (known.failure !== null && known.answeredAt <= known.failure.at) continue;
+      if (known.pair.id === except || !known.stands(since)) continue;
       const preferred = best !== null && known.pair.kind !== best.pair.kind && known.pair.kind === "direct";
       if (best === null || preferred || (known.pair.kind === best.pair.kind && isBetter(known, best))) best = known;
     }

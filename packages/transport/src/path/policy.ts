@@ -14,17 +14,18 @@ import {
 import { type Choice, Chooser } from "./chooser.ts";
 import { Journal } from "./journal.ts";
 import { type KnownPair, KnownPairs, type PathPair } from "./known-pairs.ts";
-import { ACTIVE_FOR_MS, DEAD_AFTER_MIN_MS, Liveness } from "./liveness.ts";
+import { DEAD_AFTER_MIN_MS } from "./liveness.ts";
 import { PunchClock } from "./punch-clock.ts";
 import { Search } from "./search.ts";
 import type { SlotIndex, SlotTable } from "./slots.ts";
 import type { PolicyView } from "./view.ts";
+import { Watch } from "./watch.ts";
 
 /** A path that QUIC is validating. */
 interface Trial {
   readonly pair: PairId;
   readonly slot: SlotIndex;
-  readonly purpose: Choice["purpose"];
+  readonly choice: Choice;
   readonly giveUpAt: Millis;
 }
 
@@ -33,7 +34,7 @@ type State =
   | {
       readonly name: "steady";
       readonly active: KnownPair;
-      readonly liveness: Liveness;
+      readonly watch: Watch;
       readonly chooser: Chooser;
       trial: Trial | null;
     }
@@ -154,15 +155,14 @@ export class PathPolicy implements PolicyView {
   /** A check on the pair succeeded; `rttMs` is its round trip. */
   handleAnswer(now: Millis, pair: PathPair, rttMs: Millis): void {
     const known = this.#know(now, pair);
-    known.answeredAt = now;
-    known.rtt.add(rttMs);
+    known.handleAnswer(now, rttMs);
     this.#goneSince = null;
     const state = this.#state;
     if (state.name === "steady" && state.active === known) {
-      const wasSilent = state.liveness.state !== "hearing" && state.liveness.state !== "idle";
-      state.liveness.handleAnswer(now, known.rtt.smoothedMs ?? rttMs);
-      if (wasSilent) this.#actions.push({ type: "ping" });
-    }
+      const wasSuspect = state.watch.liveness.isSuspect;
+      state.watch.liveness.handleAnswer(now, known.rtt.smoothedMs ?? rttMs);
+      if (wasSuspect) this.#actions.push({ type: "ping" });
+    } else if (state.name === "steady") state.watch.liveness.handleAlternative(now - rttMs);
     if (state.name === "stranded" || state.name === "suspended") {
       this.#move(now, known, state.name === "suspended" ? "resumed: a path answers again" : "a path answers again");
       return;
@@ -192,8 +192,9 @@ export class PathPolicy implements PolicyView {
   handleHeard(now: Millis, pair: PairId): void {
     this.#goneSince = null;
     if (this.#state.name === "steady" && this.#state.active.pair.id === pair) {
-      const wasSilent = this.#state.liveness.state === "silent";
-      this.#state.liveness.handleHeard(now);
+      const { liveness } = this.#state.watch;
+      const wasSilent = liveness.state === "silent";
+      liveness.handleHeard(now);
       if (wasSilent) this.#actions.push({ type: "ping" });
     }
     this.#journal.handleHeard(now, pair);
@@ -206,26 +207,21 @@ export class PathPolicy implements PolicyView {
       this.#holdUntil = null;
       this.#evaluate(now);
     }
-    if (this.#state.name === "steady") this.#state.liveness.handleActivity(now);
+    if (this.#state.name === "steady") this.#state.watch.liveness.handleActivity(now);
   }
 
   handleValidated(now: Millis, slot: SlotIndex): void {
     if (this.#state.name !== "steady" || this.#state.trial?.slot !== slot) return;
-    const { pair, purpose } = this.#state.trial;
+    const { pair, choice } = this.#state.trial;
     this.#state.trial = null;
-    const known = this.#pairs.get(pair);
-    if (!known || purpose === "standby") return;
-    if (known.pair.kind === "direct") {
-      const rtt = `${formatMs(known.rtt.minMs)}${this.relayRttMs === null ? "" : `, the relay ${formatMs(this.relayRttMs)}`}`;
-      this.#move(now, known, `a direct pair answers in ${rtt}`);
-    } else {
-      this.#move(now, known, "the relay is quicker than the direct path");
-    }
+    if (choice.purpose === "standby" || this.#pairs.get(pair) !== choice.known) return;
+    if (choice.blame !== null) this.#state.active.fail(now, choice.blame);
+    this.#move(now, choice.known, choice.reason);
   }
 
   handleValidationFailed(now: Millis, slot: SlotIndex): void {
     if (this.#state.name !== "steady" || this.#state.trial?.slot !== slot) return;
-    this.#pairs.get(this.#state.trial.pair)?.fail(now);
+    this.#pairs.get(this.#state.trial.pair)?.fail(now, "dead");
     this.#state.trial = null;
     this.#evaluate(now);
   }
@@ -275,12 +271,12 @@ export class PathPolicy implements PolicyView {
     let next: Deadline | null = { at: this.#pingAt, reason: "keepalive" };
     next = earliest(next, this.#punch.pollTimeout());
     if (state.name === "steady") {
-      next = earliest(next, state.liveness.pollTimeout());
+      next = earliest(next, state.watch.pollTimeout());
       if (this.#holdUntil !== null) next = earliest(next, { at: this.#holdUntil, reason: "first bytes" });
       if (state.trial) next = earliest(next, { at: state.trial.giveUpAt, reason: "path validation" });
       next = earliest(next, state.chooser.pollTimeout());
       for (const known of this.#pairs.all()) {
-        if (known.failure) next = earliest(next, { at: known.failure.checkAt, reason: "failed path" });
+        if (known.askAt !== null) next = earliest(next, { at: known.askAt, reason: "failed path" });
       }
       return next;
     }
@@ -294,18 +290,16 @@ export class PathPolicy implements PolicyView {
   // ---- steady
 
   #handleSteadyTimeout(now: Millis, state: Extract<State, { name: "steady" }>): void {
-    const suspectSince = state.liveness.suspectSince(now);
-    const verdict = state.liveness.handleTimeout(now);
-    if (verdict === "dead") {
+    const suspectSince = state.watch.liveness.suspectSince(now);
+    const verdict = state.watch.handleTimeout(now, state.active);
+    if (verdict.state === "dead") {
       const kind = state.active.pair.kind === "direct" ? "direct path" : "relay";
       this.#leave(now, `the ${kind} went silent`, suspectSince);
       return;
     }
-    if (verdict === "check") {
-      // The others are asked at the same time, so that whoever stands is known by the time the active one is given up.
-      for (const known of this.#pairs.all()) this.#actions.push({ type: "check", pair: known.pair.id });
-      if (state.liveness.state === "silent") this.#actions.push({ type: "probe-infrastructure" });
-    }
+    // The others are asked at the same time, so that whoever stands is known by the time the active one is given up.
+    for (const known of verdict.check) this.#check(now, known);
+    if (verdict.state !== "well") this.#actions.push({ type: "probe-infrastructure" });
     if (state.trial && now >= state.trial.giveUpAt) this.handleValidationFailed(now, state.trial.slot);
     this.#checkFailedPairs(now);
     if (this.#holdUntil !== null && now >= this.#holdUntil) this.#holdUntil = null;
@@ -315,10 +309,15 @@ export class PathPolicy implements PolicyView {
   /** In the background, with backoff: paths that failed get a chance to answer. */
   #checkFailedPairs(now: Millis): void {
     for (const known of this.#pairs.all()) {
-      if (!known.failure || now < known.failure.checkAt) continue;
-      known.failure.checkAt = now + Math.max(STRANDED_CHECK_MS, (now - known.failure.at) / 2);
-      this.#actions.push({ type: "check", pair: known.pair.id });
+      if (known.askAt === null || now < known.askAt) continue;
+      known.handleAsked(now);
+      this.#check(now, known);
     }
+  }
+
+  #check(now: Millis, known: KnownPair): void {
+    known.handleSent(now);
+    this.#actions.push({ type: "check", pair: known.pair.id });
   }
 
   /** Looks for something better than what is, or prepares the standby. One trial at a time. */
@@ -329,17 +328,18 @@ export class PathPolicy implements PolicyView {
     if (choice) this.#try(now, choice);
   }
 
-  #try(now: Millis, { known, purpose }: Choice): void {
+  #try(now: Millis, choice: Choice): void {
     if (this.#state.name !== "steady") return;
-    const slot = this.#options.slots.bind(known.pair.id, this.#keep());
+    const pair = choice.known.pair.id;
+    const slot = this.#options.slots.bind(pair, this.#keep());
     if (slot === null) return;
-    this.#state.trial = { pair: known.pair.id, slot, purpose, giveUpAt: now + VALIDATION_TIMEOUT_MS };
+    this.#state.trial = { pair, slot, choice, giveUpAt: now + VALIDATION_TIMEOUT_MS };
     this.#actions.push({ type: "validate", slot });
   }
 
   #demandProof(now: Millis): void {
     if (this.#state.name !== "steady") return;
-    this.#state.liveness.demandProof(now);
+    this.#state.watch.liveness.demandProof(now);
   }
 
   // ---- moving
@@ -348,7 +348,7 @@ export class PathPolicy implements PolicyView {
   #leave(now: Millis, reason: string, since: Millis): void {
     if (this.#state.name !== "steady") return;
     const { active } = this.#state;
-    active.fail(now);
+    active.fail(now, "dead");
     const next = this.#pairs.standing(since, active.pair.id);
     if (next) {
       this.#move(now, next, reason);
@@ -366,7 +366,7 @@ export class PathPolicy implements PolicyView {
     const from = this.path;
     const slot = this.#options.slots.bind(to.pair.id, this.#keep());
     if (slot === null) throw new Error("unreachable: there are more slots than pairs that keep one");
-    to.failure = null;
+    to.handleUsed(now);
     if (to.pair.kind === "direct") this.#punch.handleDirect();
     this.#journal.move(now, from, to.pair, reason);
     if (this.#punch.reason !== null) this.#journal.explain(this.#punch.reason);
@@ -376,10 +376,9 @@ export class PathPolicy implements PolicyView {
   }
 
   #steady(now: Millis, active: KnownPair): Extract<State, { name: "steady" }> {
-    const liveness = new Liveness(now, active.rtt.smoothedMs);
-    if (now - this.#activeAt < ACTIVE_FOR_MS) liveness.handleActivity(now);
+    const watch = new Watch(now, active, this.#activeAt, this.#pairs);
     const chooser = new Chooser(this.#pairs, this.#options.slots);
-    return { name: "steady", active, liveness, chooser, trial: null };
+    return { name: "steady", active, watch, chooser, trial: null };
   }
 
   /** Active, standby and on trial: at most three of the four slots. */
@@ -420,7 +419,7 @@ export class PathPolicy implements PolicyView {
 
   #searchPath(now: Millis): void {
     const { check, restart } = this.#search.handleTimeout(now);
-    if (check) for (const known of this.#pairs.all()) this.#actions.push({ type: "check", pair: known.pair.id });
+    if (check) for (const known of this.#pairs.all()) this.#check(now, known);
     if (restart) this.#actions.push({ type: "restart" });
   }
 
@@ -450,5 +449,3 @@ export class PathPolicy implements PolicyView {
     this.#actions.push({ type: "punch-failed", reason: this.reason });
   }
 }
-
-const formatMs = (ms: Millis | null): string => (ms === null ? "an unknown time" : `${ms.toFixed(1)} ms`);

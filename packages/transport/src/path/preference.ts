@@ -1,32 +1,48 @@
 import type { Millis } from "@adit/core";
+import type { CheckCount } from "./check-log.ts";
 import type { KnownPair } from "./known-pairs.ts";
 
-/** A direct path is entered unless it is slower than the relay by more than this. The relay's capacity is shared: a tie goes to direct. */
-export const ENTER_DIRECT_SLACK_MS = 5;
-/** And left only when it is slower by more than this, so that a path on the edge does not flap: 5 ms of hysteresis. */
-export const LEAVE_DIRECT_SLACK_MS = 10;
-/** For this long. */
+/** The relay's capacity is shared: a direct path is preferred unless the relay is quicker by more than this, */
+export const DIRECT_SLACK_MS = 5;
+/** and left only when the relay has been so for this long. */
 export const LEAVE_DIRECT_AFTER_MS = 10_000;
 
-/**
- * Whether bytes should go over the direct path, from measured round trips (ms, null = not measured).
- * `current` is where they go now. A direct path that never answered is never used; one whose relay never answered always is.
- */
-export function shouldUseDirect(
-  current: "relay" | "direct",
-  directRttMs: Millis | null,
-  relayRttMs: Millis | null,
-): boolean {
+/** How much of its checks the direct path may lose: seen soon where it is bad, */
+const BAD = { withinMs: 3_000, minDue: 12, rate: 0.15 };
+/** and after more evidence where it is worse than it should be: "direct loses more than 5 % of its liveness checks". */
+const POOR = { withinMs: 10_000, minDue: 100, rate: 0.05 };
+/** The relay has to lose less by this many standard deviations: few checks may be lost by chance, and it is asked often. */
+const DEVIATIONS = 3.5;
+/** One stall is none: losses count where they began so often. */
+const MIN_RUNS = 3;
+
+/** Whether bytes should go over the direct path, from measured round trips (ms, null = not measured). */
+export function shouldUseDirect(directRttMs: Millis | null, relayRttMs: Millis | null): boolean {
   if (directRttMs === null) return false;
-  if (relayRttMs === null) return true;
-  const slackMs = current === "direct" ? LEAVE_DIRECT_SLACK_MS : ENTER_DIRECT_SLACK_MS;
-  return directRttMs <= relayRttMs + slackMs;
+  return relayRttMs === null || directRttMs <= relayRttMs + DIRECT_SLACK_MS;
 }
 
 /** From one direct pair to another only for a round trip that is better beyond doubt. */
 export function isWorthMoving(to: KnownPair, from: KnownPair): boolean {
   const [toMs, fromMs] = [to.rtt.minMs, from.rtt.minMs];
-  return (
-    to.pair.priority > from.pair.priority && toMs !== null && fromMs !== null && toMs + ENTER_DIRECT_SLACK_MS < fromMs
-  );
+  return to.pair.priority > from.pair.priority && toMs !== null && fromMs !== null && toMs + DIRECT_SLACK_MS < fromMs;
 }
+
+/** What the direct path lost, where that is reason enough to leave it for the relay; else null. */
+export function losesTooMuch(now: Millis, direct: KnownPair, relay: KnownPair): CheckCount | null {
+  for (const { withinMs, minDue, rate } of [BAD, POOR]) {
+    const count = direct.loss(now, now - withinMs);
+    if (count.due < minDue || count.runs < MIN_RUNS || count.lost <= rate * count.due) continue;
+    if (isClearlyMore(count, relay.loss(now, now - withinMs))) return count;
+  }
+  return null;
+}
+
+function isClearlyMore(a: CheckCount, b: CheckCount): boolean {
+  const [p, q] = [share(a), share(b)];
+  const deviation = Math.sqrt((p * (1 - p)) / (a.due + 1) + (q * (1 - q)) / (b.due + 1));
+  return p - q > DEVIATIONS * deviation;
+}
+
+/** Of what was lost; nobody who was asked a few times is held for perfect. */
+const share = ({ due, lost }: CheckCount): number => (lost + 0.5) / (due + 1);

@@ -1,7 +1,9 @@
 import type { Millis } from "@adit/core";
 
-/** How many round trips the minimum is taken over. */
-const WINDOW = 8;
+/** The minimum is taken over the answers of this long, */
+const WINDOW_MS = 8_000;
+/** of which so many are kept at most; the oldest goes first. */
+const MAX_SAMPLES = 256;
 
 /**
  * Round-trip time of one pair, from authenticated checks only: what QUIC measured on a slot belongs to whatever pair the
@@ -9,13 +11,14 @@ const WINDOW = 8;
  */
 export class RoundTrip {
   #smoothedMs: Millis | null = null;
-  readonly #recent: Millis[] = [];
+  readonly #recent: { readonly at: Millis; readonly rttMs: Millis }[] = [];
 
   /** RFC 6298 §2 with alpha = 1/8. */
-  add(rttMs: Millis): void {
+  add(now: Millis, rttMs: Millis): void {
     this.#smoothedMs = this.#smoothedMs === null ? rttMs : this.#smoothedMs + (rttMs - this.#smoothedMs) / 8;
-    this.#recent.push(rttMs);
-    if (this.#recent.length > WINDOW) this.#recent.shift();
+    while (this.#recent[0] && (this.#recent[0].at < now - WINDOW_MS || this.#recent.length >= MAX_SAMPLES))
+      this.#recent.shift();
+    this.#recent.push({ at: now, rttMs });
   }
 
   /** Smoothed, ms; null before the first answer. */
@@ -25,6 +28,8 @@ export class RoundTrip {
 
   /** The least of the last answers, ms: queues and busy machines only add, so this is what the path itself takes. */
   get minMs(): Millis | null {
-    return this.#recent.length === 0 ? null : Math.min(...this.#recent);
+    let least: Millis | null = null;
+    for (const { rttMs } of this.#recent) if (least === null || rttMs < least) least = rttMs;
+    return least;
   }
 }

@@ -93,53 +93,86 @@ test("a slot is found by its virtual addresses and by no others", (t) => {
   t.equal(slots.slotAt({ host: "127.0.0.1", port: 1 }), null);
 });
 
-test("shouldUseDirect: a tie goes to direct, and between entering and leaving lie 5 ms", (t) => {
-  const table: [current: "relay" | "direct", direct: number | null, relay: number | null, use: boolean][] = [
-    ["relay", null, 20, false],
-    ["relay", null, null, false],
-    ["relay", 20, null, true],
-    ["relay", 10, 20, true],
-    ["relay", 20, 20, true],
-    ["relay", 25, 20, true],
-    ["relay", 25.1, 20, false],
-    ["direct", 25.1, 20, true],
-    ["direct", 30, 20, true],
-    ["direct", 30.1, 20, false],
-    ["direct", null, 20, false],
+test("shouldUseDirect: a tie goes to direct, and so does what is slower by 5 ms", (t) => {
+  const table: [direct: number | null, relay: number | null, use: boolean][] = [
+    [null, 20, false],
+    [null, null, false],
+    [20, null, true],
+    [10, 20, true],
+    [20, 20, true],
+    [25, 20, true],
+    [25.1, 20, false],
   ];
-  for (const [current, direct, relay, use] of table) {
-    t.equal(shouldUseDirect(current, direct, relay), use, `${current}: direct ${direct}, relay ${relay}`);
-  }
+  for (const [direct, relay, use] of table) t.equal(shouldUseDirect(direct, relay), use, `${direct}, relay ${relay}`);
 });
 
-/** Runs the clock to `untilMs`; returns when it asked for a check, and when it declared death. */
-function run(liveness: Liveness, fromMs: number, untilMs: number): { checks: number[]; deadAt: number | null } {
-  const checks: number[] = [];
-  for (let now = fromMs; now <= untilMs; now++) {
+/** Runs the clock to `untilMs`; returns when it asked for a check, when it said that nothing came, and when it declared death. */
+function run(liveness: Liveness, fromMs: number, untilMs: number) {
+  const seen: { measured: number[]; checks: number[]; overdueAt: number | null; deadAt: number | null } = {
+    measured: [],
+    checks: [],
+    overdueAt: null,
+    deadAt: null,
+  };
+  for (let now = fromMs; now <= untilMs && seen.deadAt === null; now++) {
     const verdict = liveness.handleTimeout(now);
-    if (verdict === "check") checks.push(now);
-    if (verdict === "dead") return { checks, deadAt: now };
+    if (verdict === "measure") seen.measured.push(now);
+    if (verdict === "check" || verdict === "overdue") seen.checks.push(now);
+    if (verdict === "overdue") seen.overdueAt = now;
+    if (verdict === "dead") seen.deadAt = now;
   }
-  return { checks, deadAt: null };
+  return seen;
 }
 
-test("silence under activity: a check after 100 ms, dead after 300 more at a short round trip", (t) => {
-  const liveness = new Liveness(0, 10);
-  liveness.handleActivity(1_000);
-  t.same(run(liveness, 1_000, 3_000), { checks: [1_100, 1_150, 1_200, 1_250, 1_300, 1_350], deadAt: 1_400 });
+/** Active from `now` on, with its first measurement answered. */
+function active(now: number, rttMs: number): Liveness {
+  const liveness = new Liveness(0, rttMs);
+  liveness.handleActivity(now);
+  liveness.handleTimeout(now);
+  liveness.handleAnswer(now, rttMs);
+  return liveness;
+}
+
+test("silence under activity: checks after 100 ms, dead after 300 more at a short round trip", (t) => {
+  const seen = run(active(1_000, 10), 1_000, 3_000);
+  t.equal(seen.checks[0], 1_100);
+  t.ok(seen.checks.length >= 6, `${seen.checks.length} checks: losses must not look like death`);
+  t.equal(seen.overdueAt, 1_175, "with the first check after the answer should have come");
+  t.equal(seen.deadAt, 1_400);
 });
 
-test("at a long round trip patience is three of them", (t) => {
-  const liveness = new Liveness(0, 200);
-  liveness.handleActivity(0);
-  t.equal(run(liveness, 0, 3_000).deadAt, 700);
+test("where another path answers meanwhile, 150 ms are enough; what was asked before the silence does not count", (t) => {
+  const liveness = active(1_000, 10);
+  run(liveness, 1_000, 1_130);
+  liveness.handleAlternative(1_090);
+  t.equal(run(liveness, 1_131, 1_270).deadAt, null);
+  const other = active(1_000, 10);
+  run(other, 1_000, 1_130);
+  other.handleAlternative(1_100);
+  t.equal(run(other, 1_131, 3_000).deadAt, 1_250);
 });
 
-test("a packet ends silence, an answer too, and without activity nothing is asked", (t) => {
+test("at a long round trip patience is three of them, and two where another path answers", (t) => {
+  t.equal(run(active(0, 200), 0, 3_000).deadAt, 700);
+  const liveness = active(0, 200);
+  run(liveness, 0, 300);
+  liveness.handleAlternative(100);
+  t.equal(run(liveness, 301, 3_000).deadAt, 550);
+});
+
+test("the first bytes after a time of quiet ask at once whether the path stands", (t) => {
   const liveness = new Liveness(0, 10);
-  t.same(run(liveness, 0, 10_000), { checks: [], deadAt: null });
+  t.same(run(liveness, 0, 10_000), { measured: [], checks: [], overdueAt: null, deadAt: null });
   liveness.handleActivity(10_000);
+  const seen = run(liveness, 10_000, 10_110);
+  t.same(seen.measured, [10_000]);
+  t.equal(seen.checks[0], 10_060, "overdue");
+});
+
+test("a packet ends silence, an answer too", (t) => {
+  const liveness = active(10_000, 10);
   run(liveness, 10_000, 10_350);
+  t.equal(liveness.state, "silent");
   liveness.handleHeard(10_350);
   t.equal(liveness.state, "hearing");
   run(liveness, 10_351, 10_600);
@@ -148,8 +181,7 @@ test("a packet ends silence, an answer too, and without activity nothing is aske
 });
 
 test("proof that was demanded is not given by packets, only by an answer", (t) => {
-  const liveness = new Liveness(0, 10);
-  liveness.handleActivity(0);
+  const liveness = active(0, 10);
   liveness.demandProof(50);
   liveness.handleHeard(100);
   t.equal(liveness.state, "verifying");
@@ -160,6 +192,13 @@ test("proof that was demanded is not given by packets, only by an answer", (t) =
   t.equal(other.state, "hearing");
 });
 
+test("what went unanswered before the peer complained counts", (t) => {
+  const liveness = active(0, 10);
+  run(liveness, 0, 200);
+  liveness.demandProof(200);
+  t.equal(run(liveness, 201, 2_000).deadAt, 400);
+});
+
 test("packets without answers mean death too, after more patience", (t) => {
   const liveness = new Liveness(0, 10);
   let deadAt: number | null = null;
@@ -168,14 +207,12 @@ test("packets without answers mean death too, after more patience", (t) => {
     liveness.handleHeard(now);
     if (liveness.handleTimeout(now) === "dead") deadAt = now;
   }
-  t.ok(deadAt !== null && deadAt >= 1_900 && deadAt <= 2_000, `dead at ${deadAt}`);
+  t.equal(deadAt, 900);
 });
 
 test("a process that did not run for seconds does not take its own sleep for the peer's silence", (t) => {
-  const liveness = new Liveness(0, 10);
-  liveness.handleActivity(0);
-  t.equal(liveness.handleTimeout(4_000), "check");
-  t.equal(liveness.handleTimeout(4_010), null);
+  const liveness = active(0, 10);
+  t.equal(run(liveness, 4_000, 4_010).deadAt, null);
   liveness.handleHeard(4_020);
   t.equal(liveness.state, "hearing");
 });

@@ -63,7 +63,8 @@ function inState(state: State): Bench {
   if (state === "validating") return settled(bench);
   policy.handleValidated(bench.now, slots.slotOf(DIRECT.id) ?? -1);
   policy.handleActivity(bench.now);
-  policy.handleHeard(bench.now, DIRECT.id);
+  bench.at(bench.now);
+  policy.handleAnswer(bench.now, DIRECT, 10);
   if (state === "direct") return settled(bench);
   policy.handlePairLost(bench.now, RELAY.id, "its socket is gone");
   policy.handlePairLost(bench.now, DIRECT.id, "its socket is gone");

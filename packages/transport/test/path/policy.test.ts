@@ -88,8 +88,7 @@ for (const side of ["download", "upload"] as const) {
       t.equal(world.agent.path, "relay");
       const at =
         world.log.filter((entry) => entry.action === "direct -> relay" && entry.who === "agent")[0]?.at ?? Infinity;
-      const limitMs = blocked.length === 2 ? 500 : 2_500;
-      t.ok(at - 4_000 <= limitMs, `noticed after ${at - 4_000} ms`);
+      t.ok(at - 4_000 <= 400, `noticed after ${at - 4_000} ms`);
       t.match(world.agent.reason, /direct path went silent/);
       direct.up = true;
       direct.down = true;
@@ -224,25 +223,76 @@ test("a pair that ICE gives up is left at once for one that stands", (t) => {
   t.equal(world.agent.reason, "consent expired");
 });
 
-test("a direct path slower than the relay by more than 10 ms for 10 s is left, and not for less", (t) => {
+test("a direct path slower than the relay by more than 5 ms for 10 s is left, and not for less", (t) => {
   const { world, direct } = settled();
-  world.download(60_000);
-  direct.rttMs = 27;
+  world.download(120_000);
+  direct.rttMs = 24;
   world.runUntil(30_000);
   t.equal(world.agent.path, "direct");
   direct.rttMs = 45;
-  world.runUntil(36_000);
+  world.runUntil(38_000);
   t.equal(world.agent.path, "direct");
   world.runUntil(60_000);
   t.equal(world.agent.path, "relay");
+  direct.rttMs = 10;
+  world.runUntil(120_000);
+  t.equal(world.agent.path, "direct", "and entered again when it is quicker");
 });
 
-test("10 % loss each way does not move a session", (t) => {
-  for (let seed = 1; seed <= 20; seed++) {
+test("a direct path that loses 30 % of its checks, and the relay none, is left within 3 s, and is used again when it is mended", (t) => {
+  const leftAfter: number[] = [];
+  for (let seed = 1; seed <= 40; seed++) {
     const { world, direct } = settled(seed);
-    direct.loss = 0.1;
+    world.download(120_000);
+    world.runUntil(4_000);
+    direct.loss = 1 - Math.sqrt(0.7);
+    world.runUntil(40_000);
+    const left = world.log.find((entry) => entry.at > 4_000 && entry.action === "direct -> relay");
+    leftAfter.push((left?.at ?? Infinity) - 4_000);
+    t.equal(world.agent.path, "relay", `seed ${seed}`);
+    t.ok(world.agent.migrations <= 2, `seed ${seed}: ${world.agent.migrations - 2} times back and forth`);
+    direct.loss = 0;
+    world.runUntil(120_000);
+    t.equal(world.agent.path, "direct", `seed ${seed}: direct again`);
+  }
+  leftAfter.sort((a, b) => a - b);
+  const p95 = leftAfter[Math.ceil(leftAfter.length * 0.95) - 1] ?? Infinity;
+  t.ok(p95 <= 3_000, `left after ${leftAfter.map(Math.round).join(", ")} ms`);
+});
+
+test("what both paths lose moves hardly any session: chance alone does it less than once in five minutes", (t) => {
+  let moves = 0;
+  for (let seed = 1; seed <= 20; seed++) {
+    const { world, direct, relay } = settled(seed);
+    direct.loss = relay.loss = 0.1;
     world.download(30_000);
     world.runUntil(30_000);
+    moves += world.agent.migrations - 1;
+  }
+  t.ok(moves <= 2, `${moves} moves in 20 sessions of 28 s`);
+});
+
+test("what is lost in one stall moves no session", (t) => {
+  const { world, direct } = settled();
+  world.download(30_000);
+  for (const at of [5_000, 15_000, 25_000]) {
+    world.schedule(at, () => {
+      direct.loss = 1;
+    });
+    world.schedule(at + 140, () => {
+      direct.loss = 0;
+    });
+  }
+  world.runUntil(30_000);
+  t.equal(world.agent.migrations, 1);
+});
+
+test("1 % loss each way moves no session in half an hour of bytes", (t) => {
+  for (let seed = 1; seed <= 4; seed++) {
+    const { world, direct } = settled(seed);
+    direct.loss = 0.01;
+    world.download(450_000, 20);
+    world.runUntil(450_000);
     t.equal(world.agent.path, "direct", `seed ${seed}`);
     t.equal(world.agent.migrations, 1, `seed ${seed}`);
   }

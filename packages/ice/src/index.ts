@@ -55,6 +55,7 @@ export {
   getUnknownAttributes,
   getUsername,
   getXorAddress,
+  getXorAddresses,
   hasAttribute,
   type StunErrorCode,
   unknownComprehensionRequired,

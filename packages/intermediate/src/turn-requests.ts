@@ -3,6 +3,7 @@ import type { Logger, Millis, Random, SocketAddress, SocketId } from "@adit/core
 import {
   getChannelNumber,
   getXorAddress,
+  getXorAddresses,
   isLegacyChannelNumber,
   STUN_ATTRIBUTE,
   STUN_ERROR,
@@ -25,7 +26,6 @@ import type { AllocateRequest, Allocation } from "./allocation.ts";
 import type { AllocationTable } from "./allocation-table.ts";
 import type { CredentialMatch, Credentials } from "./credentials.ts";
 import { Nonces } from "./nonces.ts";
-import { peerAddresses } from "./peer-addresses.ts";
 import type { RelayPolicy } from "./relay-policy.ts";
 import { authenticate, PASSWORD_ALGORITHMS } from "./turn-auth.ts";
 
@@ -245,7 +245,7 @@ export class TurnRequests {
 
   /** All of the addresses or none. */
   #createPermission(now: Millis, request: StunMessage, allocation: Allocation): Answer {
-    const peers = peerAddresses(request);
+    const peers = getXorAddresses(request, STUN_ATTRIBUTE.XOR_PEER_ADDRESS);
     if (peers === null || peers.length === 0) return STUN_ERROR.BAD_REQUEST;
     const ips = new Set<string>();
     for (const peer of peers) {

@@ -3,6 +3,7 @@ import {
   ADDRESS_FAMILY,
   getBytes,
   getXorAddress,
+  getXorAddresses,
   STUN_ATTRIBUTE,
   STUN_METHOD,
   type StunBuilder,
@@ -14,9 +15,7 @@ const RELAY_IP6 = "2606:4700::4";
 const PEER6 = address("[2620:fe::9]:7000");
 
 const relayed = (response: StunMessage): string[] =>
-  response.attributes
-    .filter(({ type }) => type === STUN_ATTRIBUTE.XOR_RELAYED_ADDRESS)
-    .map((one) => getXorAddress({ ...response, attributes: [one] }, one.type)?.ip ?? "?");
+  (getXorAddresses(response, STUN_ATTRIBUTE.XOR_RELAYED_ADDRESS) ?? []).map(({ ip }) => ip);
 
 const requested = (family: number) => (b: StunBuilder) => b.u8(STUN_ATTRIBUTE.REQUESTED_ADDRESS_FAMILY, family);
 const additional = (b: StunBuilder) => b.u8(STUN_ATTRIBUTE.ADDITIONAL_ADDRESS_FAMILY, ADDRESS_FAMILY.IPV6);

@@ -24,6 +24,18 @@ export function getXorAddress(message: StunMessage, type: number): SocketAddress
   return value && readAddress(value, message.transactionId);
 }
 
+/** Every XORed address attribute of this type, in order; null when one of them is malformed. */
+export function getXorAddresses(message: StunMessage, type: number): readonly SocketAddress[] | null {
+  const out: SocketAddress[] = [];
+  for (const attribute of message.attributes) {
+    if (attribute.type !== type) continue;
+    const address = readAddress(attribute.value, message.transactionId);
+    if (!address) return null;
+    out.push(address);
+  }
+  return out;
+}
+
 /** A plain address attribute, such as MAPPED-ADDRESS, ALTERNATE-SERVER or OTHER-ADDRESS; null when absent or malformed. */
 export function getAddress(message: StunMessage, type: number): SocketAddress | null {
   const value = getBytes(message, type);

@@ -191,3 +191,13 @@ test("without datagrams nothing is direct, with IPv6 on both sides everything is
   t.equal(canMeetDirectly({ ...side, ipv6: true }, { ...side, ipv6: true }, null), true);
   t.equal(canMeetDirectly({ ...side, ipv6: true }, { ...side, ipv6: true, udp: false }, null), false);
 });
+
+test("ports that count up make up for a filter by port on the other side, not for another mapping by destination", (t) => {
+  const counting = { nats: [{ mapping: "APDM", filtering: "APDF" } as const], udp: true, countsPorts: true };
+  const behind = (mapping: NatKind["mapping"]) => ({ nats: [{ mapping, filtering: "APDF" } as const], udp: true });
+  t.equal(canMeetDirectly(counting, behind("EIM"), null), true);
+  t.equal(canMeetDirectly(behind("EIM"), counting, null), true);
+  t.equal(canMeetDirectly({ ...counting, countsPorts: false }, behind("EIM"), null), false);
+  t.equal(canMeetDirectly(counting, behind("APDM"), null), false);
+  t.equal(canMeetDirectly(counting, counting, null), false);
+});

@@ -50,6 +50,7 @@ export class FollowerPolicy implements PolicyView {
   #state: State = { name: "connecting" };
   #reason = "the handshake is under way";
   #migrations = 0;
+  #relayedSince: Millis | null = null;
   #goneSince: Millis | null = null;
   #activeAt: Millis = Number.NEGATIVE_INFINITY;
   readonly #pairs = new KnownPairs();
@@ -68,6 +69,11 @@ export class FollowerPolicy implements PolicyView {
 
   get reason(): string {
     return this.#reason;
+  }
+
+  /** Since when the session is on the relay; null when it is not. */
+  get relayedSince(): Millis | null {
+    return this.#relayedSince;
   }
 
   get migrations(): number {
@@ -97,6 +103,7 @@ export class FollowerPolicy implements PolicyView {
     const active = this.#pairs.add(now, pair);
     this.#state = { name: "steady", active, watch: this.#watch(now, active) };
     if (from === pair.kind) return;
+    this.#relayedSince = pair.kind === "relay" ? now : null;
     if (from !== "connecting") this.#migrations++;
     this.#reason =
       from === "connecting"

@@ -444,8 +444,8 @@ export class PathPolicy implements PolicyView {
     if (due === null) return;
     // Pairs whose consent ended cannot be checked again without new credentials (RFC 7675 §5.1).
     this.#actions.push({ type: due === "failed" ? "retry" : "restart" });
-    if (due !== "failed") return;
     if (this.#punch.reason !== null) this.#journal.explain(this.#punch.reason);
+    if (due !== "failed") return;
     this.#actions.push({ type: "punch-failed", reason: this.reason });
   }
 }

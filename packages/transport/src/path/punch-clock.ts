@@ -34,8 +34,8 @@ export class PunchClock {
   }
 
   /**
-   * `on`: where the session is, null for nowhere. `failed`, once in a row: the time for the first attempt is over, `explain` says why;
-   * `again`: look for new pairs.
+   * `on`: where the session is, null for nowhere. `failed`, once in a row: the time for the first attempt is over; `again`: look for
+   * new pairs. `explain` says why, either time.
    */
   handleTimeout(now: Millis, on: "relay" | "direct" | null, explain: () => string): "failed" | "again" | null {
     if (this.#at === null || now < this.#at) return null;
@@ -45,9 +45,9 @@ export class PunchClock {
     }
     const first = this.#backoff.attempt === 0;
     this.handleRelay(now);
-    if (!first) return "again";
-    this.#reason = `no direct path: ${explain()}`;
-    return "failed";
+    // Anew each time: more may be known by now, of both networks. (One that was direct has another reason.)
+    if (first || this.#reason !== null) this.#reason = `no direct path: ${explain()}`;
+    return first ? "failed" : "again";
   }
 
   pollTimeout(): Deadline | null {

@@ -62,7 +62,7 @@ export class AgentSession extends Session {
     this.#policy = new PathPolicy(now, {
       slots: this.data.slots,
       random: host.random,
-      explainNoDirect: () => this.explainNoDirect(),
+      explainNoDirect: () => this.network.explainNoDirect(this.ice.pairs()),
     });
     this.#mover = new PathMover({ session: this.id, slots: this.data.slots, policy: this.#policy, log: host.log });
     this.#handshakes = new Handshakes({
@@ -113,6 +113,7 @@ export class AgentSession extends Session {
         ice: this.ice.local,
         candidates,
       });
+    this.network.predict();
     if (sent && !this.host.isGathering) this.endLocalCandidates(now);
     return sent;
   }
@@ -389,6 +390,7 @@ export class AgentSession extends Session {
       this.host.log.debug("ice-restart", { session: this.id });
       this.#restarting = this.ice.restart(now);
       this.host.claimUfrags(this);
+      this.network.predict();
     }
     const candidates = this.ice.localCandidates;
     this.sendControl({ type: "restart", ice: this.#restarting, candidates, answer: false });
@@ -398,7 +400,7 @@ export class AgentSession extends Session {
   #explainTimeout(): string {
     if (!this.#connected) return "the intermediate did not answer";
     if (!this.#answered) return "the connector did not answer the offer";
-    return `neither the relay nor a direct path carried a handshake: ${this.explainNoDirect()}`;
+    return `neither the relay nor a direct path carried a handshake: ${this.network.explainNoDirect(this.ice.pairs())}`;
   }
 
   // ---- for the program

@@ -3,9 +3,11 @@ import type { PairId } from "@adit/ice";
 import type { InitialHeader, PeerId, QuicConnection, QuicEndpoint, QuicStream, VirtualAddress } from "@adit/quic";
 import { ANY_SERVICE, type CandidateOffer, type IntermediateMessage } from "@adit/signaling";
 import { SessionError } from "../errors.ts";
+import { PUNCH_TIMEOUT_MS } from "../path/actions.ts";
 import { type FollowerAction, FollowerPolicy } from "../path/follower.ts";
 import type { PathPair } from "../path/known-pairs.ts";
 import type { PolicyView } from "../path/view.ts";
+import type { SessionStatus } from "../status.ts";
 import { CLOSE_CODE } from "./close-code.ts";
 import type { DatagramFlow } from "./flows.ts";
 import { Generations } from "./generations.ts";
@@ -63,6 +65,13 @@ export class ConnectorSession extends Session {
     return this.#policy;
   }
 
+  override status(): SessionStatus {
+    const status = super.status();
+    const { relayedSince } = this.#policy;
+    if (status.path !== "relay" || relayedSince === null || this.now < relayedSince + PUNCH_TIMEOUT_MS) return status;
+    return { ...status, reason: `no direct path: ${this.network.explainNoDirect(this.ice.pairs())}` };
+  }
+
   get connections(): readonly QuicConnection[] {
     return this.#connections.map(({ connection }) => connection);
   }
@@ -82,6 +91,7 @@ export class ConnectorSession extends Session {
       this.host.signal({ type: "error", code: "service-unknown", message, sessionId: this.sessionId, requestId: null });
       return this.end(now, "refused", message, CLOSE_CODE.refused);
     }
+    this.network.predict();
     this.addRemote(now, offer.ice, offer.candidates);
     if (this.#options.permission === "pending") this.#answerAt = now + PERMISSION_PATIENCE_MS;
     else this.#sendAnswer(now);
@@ -264,6 +274,7 @@ export class ConnectorSession extends Session {
       if (this.ice.remote) this.#generations.add(this.ice.remote.ufrag);
       this.ice.restart(now);
       this.host.claimUfrags(this);
+      this.network.predict();
       this.addRemote(now, message.ice, message.candidates);
     }
     // Asked again, answered again: the answer may have been lost.

@@ -22,10 +22,12 @@ import {
   SIGNALING_ALPN,
   type SignalingMessage,
 } from "@adit/signaling";
-import { Driver, type DriverComponent } from "../driver.ts";
+import { Driver, type DriverComponent, type Receive } from "../driver.ts";
 import type { ConnectOptions, Endpoint, EndpointOptions, PeerSession } from "../endpoint.ts";
 import { SessionError } from "../errors.ts";
 import { localAddresses } from "../interfaces.ts";
+import { NetworkSense, type PredictionListener } from "../nat/network-sense.ts";
+import type { NetworkView } from "../nat/network-view.ts";
 import type { EndpointStatus } from "../status.ts";
 import type { Incoming as Datagram } from "../udp/udp.ts";
 import { AgentSession, ATTEMPT_TIMEOUT_MS } from "./agent-session.ts";
@@ -70,6 +72,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   readonly #quic: QuicEndpoint;
   readonly #peerConfig: QuicConfig;
   readonly #presence: Presence;
+  readonly #sense: NetworkSense;
   readonly #demux: Demux;
   readonly #sockets: BoundSocket[] = [];
   readonly #sessions = new SessionSet();
@@ -118,6 +121,9 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       wake: () => this.#driver.wake(),
       onMessage: (now, message) => this.#handleMessage(now, message),
       onCandidate: (now, candidate, last) => this.#handleCandidate(now, candidate, last),
+      onSeen: (now, observed, server, socket) => {
+        if (server && socket !== null) this.#sense.handleSeen(now, { observed, server, socket });
+      },
       onRelayLost: (now, socket) => {
         for (const session of this.#sessions) session.removeLocalSocket(now, socket);
       },
@@ -130,6 +136,18 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       },
       onRegistered: (observed) => this.#logRegistered(observed),
       onStopped: (error) => this.onStopped?.(error.code, error.message),
+    });
+    this.#sense = new NetworkSense({
+      policy: this.icePolicy,
+      random: this.random,
+      log,
+      now: () => this.#clock.now(),
+      wake: () => this.#driver.wake(),
+      openSocket: (family) => this.#openSocket(family),
+      closeSocket: (socket) => this.#driver.removeSocket(socket),
+      onView: () => {
+        for (const session of this.#sessions) if (session.isUp) session.network.tell();
+      },
     });
     this.#reception = role === "connector" ? this.#openReception() : null;
   }
@@ -164,6 +182,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       if (socket) this.#sockets.push({ id, address: socket.address });
     }
     this.#driver.add(this);
+    this.#driver.add(this.#sense);
     if (this.#options.portMapping && this.icePolicy === "all") this.#mapPort();
   }
 
@@ -178,6 +197,16 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
         this.#driver.wake();
       },
     });
+  }
+
+  /** Another one beside those that everything goes over, for a measurement. */
+  async #openSocket(family: 4 | 6): Promise<SocketId | null> {
+    const beside = this.#sockets.find(({ address }) => address.family === family);
+    if (!beside || this.#closing) return null;
+    const receive: Receive = (_now, socket, batch) => {
+      for (const { data, from } of batch) this.#sense.handleDatagram(socket, from, data);
+    };
+    return this.#driver.bind({ address: beside.address.withPort(0), receive }).catch(() => null);
   }
 
   get peerId(): PeerId {
@@ -266,6 +295,14 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     return this.#presence.link.send(this.#clock.now(), message as ClientMessage);
   }
 
+  get network(): NetworkView {
+    return this.#sense.view;
+  }
+
+  predictPorts(listener: PredictionListener): void {
+    this.#sense.predict(listener);
+  }
+
   get isGathering(): boolean {
     return this.#presence.relay?.isAllocating ?? false;
   }
@@ -306,6 +343,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     const { link, relay } = this.#presence;
     for (const { data, from } of batch) {
       if (link.remote?.equals(from)) this.#receiveSignaling(now, data);
+      else if (this.#sense.handleDatagram(socket, from, data)) continue;
       else if (relay?.socket === socket && relay.server.equals(from)) {
         const relayed = relay.handleDatagram(now, data);
         if (relayed) this.#demux.handleDatagram(now, relay.id, relayed.peer, relayed.data);
@@ -414,6 +452,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     this.#closing = true;
     const now = this.#clock.now();
     for (const session of this.#sessions) session.close(reason);
+    this.#sense.close();
     this.#presence.close(now, reason);
     this.#driver.wake();
     const unmapped = this.#mappedPort?.close();

@@ -19,6 +19,13 @@ export interface PresenceOptions extends Omit<SignalingLinkOptions, "onEvent" | 
   readonly onMessage: (now: Millis, message: IntermediateMessage) => void;
   /** A candidate of ours came to be known; `last` when no more will come by itself. */
   readonly onCandidate: (now: Millis, candidate: LocalCandidateInit, last: boolean) => void;
+  /** The intermediate sees us, for the first time or otherwise than before; its STUN server, where it has one. */
+  readonly onSeen: (
+    now: Millis,
+    observed: SocketAddress,
+    server: SocketAddress | null,
+    socket: SocketId | null,
+  ) => void;
   readonly onRelayLost: (now: Millis, socket: SocketId) => void;
   /** The relay answered about an IP address: let in, or not. */
   readonly onPermission: (now: Millis, ip: string) => void;
@@ -43,6 +50,7 @@ export class Presence {
   /** One that was replaced, until it has given its allocation back. */
   #leavingRelay: Relay | null = null;
   #observed: SocketAddress | null = null;
+  #stunServer: SocketAddress | null = null;
   #stopped: SessionError | null = null;
 
   constructor(options: PresenceOptions) {
@@ -176,6 +184,8 @@ export class Presence {
 
   #observe(now: Millis, observed: SocketAddress): void {
     this.#observed = observed;
+    const socket = this.#stunServer && this.#socketOf(this.#stunServer.family);
+    this.#options.onSeen(now, observed, this.#stunServer, socket?.id ?? null);
     for (const candidate of this.candidates()) this.#options.onCandidate(now, candidate, false);
     this.#options.onIntroduce(now);
   }
@@ -201,6 +211,7 @@ export class Presence {
   /** A connector keeps an allocation ready; an agent reaches the connector's. */
   #useTurn(now: Millis, turn: TurnServer | null): void {
     const { role, random, log, onCandidate, onRelayLost, onPermission } = this.#options;
+    this.#stunServer = turn && this.#turnAddress(turn);
     if (role !== "connector") return;
     const server = turn && this.#turnAddress(turn);
     if (turn && server && this.#relay?.server.equals(server)) return this.#relay.renew(now, turn);

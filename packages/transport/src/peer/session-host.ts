@@ -2,6 +2,8 @@ import type { Logger, Millis, Random } from "@adit/core";
 import type { LocalCandidateInit, PairId } from "@adit/ice";
 import type { PeerId, QuicConnection } from "@adit/quic";
 import type { SignalingMessage } from "@adit/signaling";
+import type { PredictionListener } from "../nat/network-sense.ts";
+import type { NetworkView } from "../nat/network-view.ts";
 import type { Session } from "./session.ts";
 
 /** What a session needs of the endpoint it lives in. */
@@ -9,6 +11,8 @@ export interface SessionHost {
   readonly log: Logger;
   readonly random: Random;
   readonly icePolicy: "all" | "relay";
+  /** What is known of our own network. */
+  readonly network: NetworkView;
   now(): Millis;
   /** Through the intermediate. False when that is out of reach. */
   signal(message: SignalingMessage): boolean;
@@ -16,6 +20,8 @@ export interface SessionHost {
   localCandidates(): readonly LocalCandidateInit[];
   /** Whether more local candidates may come by themselves. */
   readonly isGathering: boolean;
+  /** Calls `listener` once if it can be predicted which ports our NAT will use next, else never. */
+  predictPorts(listener: PredictionListener): void;
   /** Silence on a session's path: do signaling and relay still answer? */
   probeInfrastructure(now: Millis): void;
   /** A datagram of this session may come from there. */

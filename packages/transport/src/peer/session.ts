@@ -19,9 +19,10 @@ import { Control } from "./control.ts";
 import { DataPath } from "./data-path.ts";
 import { Flows } from "./flows.ts";
 import { Lifecycle } from "./lifecycle.ts";
-import { describePair, explainNoDirect, pathPair, round } from "./pair-words.ts";
+import { describePair, pathPair, round } from "./pair-words.ts";
 import { Pings } from "./pings.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
+import { SessionNetwork } from "./session-network.ts";
 import { SessionRecord } from "./session-record.ts";
 import { Traffic } from "./traffic.ts";
 
@@ -45,6 +46,7 @@ export abstract class Session {
   protected handshakes = 0;
   protected readonly record: SessionRecord;
   protected readonly traffic: Traffic;
+  readonly network: SessionNetwork;
   /** The connection that carries the session; null until one won. */
   protected carrier: QuicConnection | null = null;
   #resolveClosed: (end: { code: string; reason: string }) => void = () => {};
@@ -65,6 +67,12 @@ export abstract class Session {
     );
     this.record = new SessionRecord(host, id, this.id);
     this.traffic = new Traffic(this.control, this.flows);
+    this.network = new SessionNetwork({
+      host,
+      ufrag: () => this.ice.local.ufrag,
+      trickle: (message) => this.sendControl(message),
+      tell: (message) => void this.control.send(message),
+    });
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
@@ -240,7 +248,7 @@ export abstract class Session {
     for (const candidate of this.host.localCandidates()) this.ice.addLocalCandidate(now, candidate);
     for (let event = this.ice.pollEvent(); event; event = this.ice.pollEvent()) this.#handleIceEvent(now, event);
     this.#candidatesAnnounced = true;
-    return [...this.#localCandidates];
+    return [...this.#localCandidates, ...this.network.announce()];
   }
 
   /** Nothing more will come by itself. */
@@ -315,6 +323,8 @@ export abstract class Session {
         // Larger numbers than a stream can have are nobody's stream.
         this.carrier?.expectEnd(Number(message.streamId), Number(message.bytes));
         return;
+      case "network-view":
+        return this.network.handleView(message);
       case "goodbye":
         return this.end(now, "closed", message.reason, CLOSE_CODE.done);
     }
@@ -371,6 +381,7 @@ export abstract class Session {
 
   protected setUp(): void {
     this.#life.handleUp();
+    this.network.tell();
     const pair = this.activePair === null ? null : this.ice.pair(this.activePair);
     this.record.start(this.peer, this.path, pair?.remote.address ?? null);
   }
@@ -393,12 +404,6 @@ export abstract class Session {
   }
 
   protected abstract handleEnd(code: string, reason: string): void;
-
-  /** Why nothing direct works, from what ICE knows. */
-  protected explainNoDirect(): string {
-    if (this.host.icePolicy === "relay") return "this side allows the relay only (--ice-policy relay)";
-    return explainNoDirect(this.ice.pairs());
-  }
 
   #learn(socket: SocketId, remote: SocketAddress): PairId {
     const { pair, evicted } = this.data.learn(socket, remote);

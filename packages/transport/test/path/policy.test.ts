@@ -212,6 +212,22 @@ test("no direct pair in 5 s: the hole punch failed, the reason says why, and it 
   t.equal(world.count("agent", "punch-failed"), 1);
 });
 
+test("a hiccup of the relay does not take away the sentence that says why the session is not direct", (t) => {
+  const world = new World();
+  const relay = world.wire("relay", "relay", 20);
+  world.establish(relay);
+  world.valid(relay);
+  world.download(20_000);
+  world.runUntil(6_000);
+  relay.up = relay.down = false;
+  world.runUntil(7_500);
+  t.match(world.agent.reason, /went silent, and no other path answers/);
+  relay.up = relay.down = true;
+  world.runUntil(9_000);
+  t.equal(world.agent.path, "relay");
+  t.match(world.agent.reason, /^no direct path: nobody answered/);
+});
+
 test("a pair that ICE gives up is left at once for one that stands", (t) => {
   const { world, relay } = settled();
   world.upload(4_000);

@@ -1,0 +1,75 @@
+import type { SocketAddress } from "@adit/core";
+import { type Candidate, candidatePriority, type PairInfo } from "@adit/ice";
+import type { ControlMessage, NetworkView as NetworkViewMessage } from "@adit/signaling";
+import { explainNoDirect } from "../nat/explain.ts";
+import { type NetworkView, readNetworkView } from "../nat/network-view.ts";
+import type { SessionHost } from "./session-host.ts";
+
+type Trickle = Extract<ControlMessage, { type: "candidate" }>;
+
+export interface SessionNetworkOptions {
+  readonly host: SessionHost;
+  /** Our current generation. */
+  readonly ufrag: () => string;
+  readonly trickle: (message: Trickle) => void;
+  readonly tell: (message: NetworkViewMessage) => void;
+}
+
+/** What both sides know of their networks: tells the peer, believes it for sentences only, and offers the ports that our NAT may use next. */
+export class SessionNetwork {
+  readonly #options: SessionNetworkOptions;
+  #peer: NetworkView | null = null;
+  #announced = false;
+  #predicted: readonly Candidate[] = [];
+
+  constructor(options: SessionNetworkOptions) {
+    this.#options = options;
+  }
+
+  /** The candidates of ports that may be ours by the time the peer tries them, for the offer or the answer; what comes later trickles. */
+  announce(): readonly Candidate[] {
+    this.#announced = true;
+    return this.#predicted;
+  }
+
+  /** Behind a NAT with another port for each destination, in a new generation: which will it be? */
+  predict(): void {
+    const { host, ufrag, trickle } = this.#options;
+    const generation = ufrag();
+    host.predictPorts((addresses) => {
+      if (generation !== ufrag()) return;
+      this.#predicted = addresses.map(predictedCandidate);
+      if (!this.#announced) return;
+      for (const candidate of this.#predicted) trickle({ type: "candidate", ufrag: generation, candidate });
+    });
+  }
+
+  /** To be called when the control stream is there, and when our view changed. */
+  tell(): void {
+    const { host, tell } = this.#options;
+    tell({ type: "network-view", ...host.network });
+  }
+
+  handleView(message: NetworkViewMessage): void {
+    this.#peer = readNetworkView(message);
+  }
+
+  explainNoDirect(pairs: readonly PairInfo[]): string {
+    return explainNoDirect({ own: this.#options.host.network, peer: this.#peer, pairs });
+  }
+}
+
+/** Below all server-reflexive candidates that are known and not guessed; each is a foundation of its own, so that none waits for another. */
+const HIGHEST_PREFERENCE = 255;
+
+function predictedCandidate(address: SocketAddress, index: number): Candidate {
+  return {
+    foundation: `predicted${index + 1}`,
+    component: 1,
+    transport: "udp",
+    priority: candidatePriority("srflx", HIGHEST_PREFERENCE - index),
+    address,
+    type: "srflx",
+    related: null,
+  };
+}

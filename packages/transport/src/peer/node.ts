@@ -22,12 +22,13 @@ import {
   SIGNALING_ALPN,
   type SignalingMessage,
 } from "@adit/signaling";
-import { Driver, type DriverComponent, type Receive } from "../driver.ts";
+import { Driver, type DriverComponent } from "../driver.ts";
 import type { ConnectOptions, Endpoint, EndpointOptions, PeerSession } from "../endpoint.ts";
 import { SessionError } from "../errors.ts";
 import { localAddresses } from "../interfaces.ts";
-import { NetworkSense, type PredictionListener } from "../nat/network-sense.ts";
+import type { NetworkSense, PredictionListener } from "../nat/network-sense.ts";
 import type { NetworkView } from "../nat/network-view.ts";
+import { senseOnDriver } from "../nat/sense-on-driver.ts";
 import type { EndpointStatus } from "../status.ts";
 import type { Incoming as Datagram } from "../udp/udp.ts";
 import { AgentSession, ATTEMPT_TIMEOUT_MS } from "./agent-session.ts";
@@ -121,9 +122,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       wake: () => this.#driver.wake(),
       onMessage: (now, message) => this.#handleMessage(now, message),
       onCandidate: (now, candidate, last) => this.#handleCandidate(now, candidate, last),
-      onSeen: (now, observed, server, socket) => {
-        if (server && socket !== null) this.#sense.handleSeen(now, { observed, server, socket });
-      },
+      onSeen: (now, seen) => this.#sense.handleSeen(now, seen),
       onRelayLost: (now, socket) => {
         for (const session of this.#sessions) session.removeLocalSocket(now, socket);
       },
@@ -137,14 +136,13 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       onRegistered: (observed) => this.#logRegistered(observed),
       onStopped: (error) => this.onStopped?.(error.code, error.message),
     });
-    this.#sense = new NetworkSense({
+    this.#sense = senseOnDriver({
+      driver: this.#driver,
+      sockets: this.#sockets,
       policy: this.icePolicy,
       random: this.random,
       log,
       now: () => this.#clock.now(),
-      wake: () => this.#driver.wake(),
-      openSocket: (family) => this.#openSocket(family),
-      closeSocket: (socket) => this.#driver.removeSocket(socket),
       onView: () => {
         for (const session of this.#sessions) if (session.isUp) session.network.tell();
       },
@@ -182,7 +180,6 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       if (socket) this.#sockets.push({ id, address: socket.address });
     }
     this.#driver.add(this);
-    this.#driver.add(this.#sense);
     if (this.#options.portMapping && this.icePolicy === "all") this.#mapPort();
   }
 
@@ -197,16 +194,6 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
         this.#driver.wake();
       },
     });
-  }
-
-  /** Another one beside those that everything goes over, for a measurement. */
-  async #openSocket(family: 4 | 6): Promise<SocketId | null> {
-    const beside = this.#sockets.find(({ address }) => address.family === family);
-    if (!beside || this.#closing) return null;
-    const receive: Receive = (_now, socket, batch) => {
-      for (const { data, from } of batch) this.#sense.handleDatagram(socket, from, data);
-    };
-    return this.#driver.bind({ address: beside.address.withPort(0), receive }).catch(() => null);
   }
 
   get peerId(): PeerId {

@@ -10,6 +10,7 @@ import {
 import type { LocalCandidateInit } from "@adit/ice";
 import type { IntermediateMessage, SignalingClientEvent, TurnServer } from "@adit/signaling";
 import { SessionError, type SessionErrorCode } from "../errors.ts";
+import type { Seen } from "../nat/network-sense.ts";
 import { type BoundSocket, isWildcard, ownCandidates } from "./own-candidates.ts";
 import { Relay } from "./relay.ts";
 import { SignalingLink, type SignalingLinkOptions } from "./signaling-link.ts";
@@ -19,13 +20,8 @@ export interface PresenceOptions extends Omit<SignalingLinkOptions, "onEvent" | 
   readonly onMessage: (now: Millis, message: IntermediateMessage) => void;
   /** A candidate of ours came to be known; `last` when no more will come by itself. */
   readonly onCandidate: (now: Millis, candidate: LocalCandidateInit, last: boolean) => void;
-  /** The intermediate sees us, for the first time or otherwise than before; its STUN server, where it has one. */
-  readonly onSeen: (
-    now: Millis,
-    observed: SocketAddress,
-    server: SocketAddress | null,
-    socket: SocketId | null,
-  ) => void;
+  /** An intermediate with a STUN server sees us, for the first time or otherwise than before. */
+  readonly onSeen: (now: Millis, seen: Seen) => void;
   readonly onRelayLost: (now: Millis, socket: SocketId) => void;
   /** The relay answered about an IP address: let in, or not. */
   readonly onPermission: (now: Millis, ip: string) => void;
@@ -184,8 +180,9 @@ export class Presence {
 
   #observe(now: Millis, observed: SocketAddress): void {
     this.#observed = observed;
-    const socket = this.#stunServer && this.#socketOf(this.#stunServer.family);
-    this.#options.onSeen(now, observed, this.#stunServer, socket?.id ?? null);
+    const server = this.#stunServer;
+    const socket = server && this.#socketOf(server.family);
+    if (server && socket) this.#options.onSeen(now, { observed, server, socket: socket.id });
     for (const candidate of this.candidates()) this.#options.onCandidate(now, candidate, false);
     this.#options.onIntroduce(now);
   }

@@ -33,6 +33,17 @@ export interface TestOptions {
 
 export const isBun: boolean = "Bun" in globalThis;
 
+/**
+ * How many inputs a fuzzing test tries: `inTests`, or as many as ADIT_FUZZ_INPUTS says. `npm run fuzz` says a million.
+ */
+export const fuzzInputs = (inTests: number): number => Number(process.env.ADIT_FUZZ_INPUTS ?? inTests);
+
+/** Where a fuzzing test begins: `inTests`, or ADIT_FUZZ_SEED, for other inputs than those of every run. */
+export const fuzzSeed = (inTests: number): number => Number(process.env.ADIT_FUZZ_SEED ?? inTests);
+
+/** The time that a fuzzing test is given. */
+export const FUZZ: TestOptions = { timeoutMs: process.env.ADIT_FUZZ_INPUTS === undefined ? 30_000 : 900_000 };
+
 export function test(name: string, fn: (t: T) => unknown, options: TestOptions = {}): void {
   const timeoutMs = options.timeoutMs ?? 30_000;
   if (options.skip) register.skip(name, options.skip);

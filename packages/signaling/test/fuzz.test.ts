@@ -1,6 +1,6 @@
 /** Hostile bytes: whatever comes, a parser answers with a message or a SignalingError, and a state machine never throws. */
 import { parseSocketAddress, type Random, randomInt, seededRandom } from "@adit/core";
-import { test } from "@adit/harness";
+import { FUZZ, fuzzInputs, test } from "@adit/harness";
 import {
   type Codec,
   controlCodec,
@@ -14,7 +14,8 @@ import {
 } from "../src/index.ts";
 import { forSeeds, Generator } from "./random-message.ts";
 
-const SEEDS = 10_000;
+/** Each of the seven tests below. */
+const SEEDS = fuzzInputs(15_000);
 
 /** One of: noise, noise behind a valid tag, truncated, bits flipped, a length that lies, two halves glued together. */
 function mutate(random: Random, valid: Uint8Array, other: Uint8Array): Uint8Array {
@@ -47,26 +48,30 @@ function mutate(random: Random, valid: Uint8Array, other: Uint8Array): Uint8Arra
 }
 
 function fuzz<M>(name: string, codec: Codec<M>, make: (generator: Generator) => M): void {
-  test(`${name}: ${SEEDS} seeds of hostile payloads`, (t) => {
-    let decoded = 0;
-    let refused = 0;
-    forSeeds(SEEDS, (seed) => {
-      const random = seededRandom(seed);
-      const generator = new Generator(random);
-      const payload = mutate(random, codec.encode(make(generator)), codec.encode(make(generator)));
-      let message: M;
-      try {
-        message = codec.decode(payload);
-      } catch (error) {
-        if (!(error instanceof SignalingError) || error.code !== "bad-message") throw error;
-        refused++;
-        return;
-      }
-      decoded++;
-      t.same(codec.decode(codec.encode(message)), message);
-    });
-    t.ok(decoded > SEEDS / 100 && refused > SEEDS / 10, `${decoded} decoded, ${refused} refused`);
-  });
+  test(
+    `${name}: ${SEEDS} seeds of hostile payloads`,
+    (t) => {
+      let decoded = 0;
+      let refused = 0;
+      forSeeds(SEEDS, (seed) => {
+        const random = seededRandom(seed);
+        const generator = new Generator(random);
+        const payload = mutate(random, codec.encode(make(generator)), codec.encode(make(generator)));
+        let message: M;
+        try {
+          message = codec.decode(payload);
+        } catch (error) {
+          if (!(error instanceof SignalingError) || error.code !== "bad-message") throw error;
+          refused++;
+          return;
+        }
+        decoded++;
+        t.same(codec.decode(codec.encode(message)), message);
+      });
+      t.ok(decoded > SEEDS / 100 && refused > SEEDS / 10, `${decoded} decoded, ${refused} refused`);
+    },
+    FUZZ,
+  );
 }
 
 /** Most random messages carry dozens of candidates; the small ones reach as deep and are faster. */
@@ -86,26 +91,30 @@ fuzz("control", controlCodec, smallControl);
 fuzz("open-service", openServiceCodec, (generator) => generator.openService());
 fuzz("service-reply", serviceReplyCodec, (generator) => generator.serviceReply());
 
-test(`frames: ${SEEDS} seeds of noise and lying lengths, memory bounded`, (t) => {
-  forSeeds(SEEDS, (seed) => {
-    const random = seededRandom(seed);
-    const reader = new FrameReader();
-    let fed = 0;
-    let taken = 0;
-    try {
-      for (let i = 0; i < 5; i++) {
-        const data = random.bytes(randomInt(random, 100));
-        if (data.length >= 4 && random.float() < 0.7) data.fill(0, 0, 3);
-        fed += data.length;
-        for (const payload of reader.frames(data)) taken += 4 + payload.length;
-        t.equal(reader.bufferedBytes, fed - taken);
+test(
+  `frames: ${SEEDS} seeds of noise and lying lengths, memory bounded`,
+  (t) => {
+    forSeeds(SEEDS, (seed) => {
+      const random = seededRandom(seed);
+      const reader = new FrameReader();
+      let fed = 0;
+      let taken = 0;
+      try {
+        for (let i = 0; i < 5; i++) {
+          const data = random.bytes(randomInt(random, 100));
+          if (data.length >= 4 && random.float() < 0.7) data.fill(0, 0, 3);
+          fed += data.length;
+          for (const payload of reader.frames(data)) taken += 4 + payload.length;
+          t.equal(reader.bufferedBytes, fed - taken);
+        }
+      } catch (error) {
+        if (!(error instanceof SignalingError)) throw error;
+        t.equal(reader.bufferedBytes, 0);
       }
-    } catch (error) {
-      if (!(error instanceof SignalingError)) throw error;
-      t.equal(reader.bufferedBytes, 0);
-    }
-  });
-});
+    });
+  },
+  FUZZ,
+);
 
 /** A stream of frames, some of them hostile, chopped anywhere. */
 function hostileStream(random: Random, first: Uint8Array): Uint8Array[] {
@@ -121,61 +130,70 @@ function hostileStream(random: Random, first: Uint8Array): Uint8Array[] {
   });
 }
 
-test(`server connection: ${SEEDS} seeds of hostile clients end in an answer, never in an exception`, (t) => {
-  const closes = new Map<string, number>();
-  forSeeds(SEEDS, (seed) => {
-    const random = seededRandom(seed);
-    const connection = new SignalingServerConnection({
-      now: 0,
-      peerId: "25njqamcweflpvkl73j4szahhihoc4xt3ktcgjnpaingr5yhkena",
-      observed: parseSocketAddress("203.0.113.7:40111"),
-      welcome: { peerId: "7ri43dtcdcq2hdnep3iaemhqlaebn3itxizqhlc55oirkseqqasq", turn: null },
-      random,
-    });
-    const hello = signalingCodec.encodeFrame({ type: "hello", version: 1, agent: "x", role: "agent" });
-    for (const piece of hostileStream(random, hello)) connection.handleData(1, piece);
-    // Left alone, each of them is closed in the end: it never hangs.
-    for (let i = 0; i < 10 && !connection.isClosed; i++) connection.handleTimeout(t.must(connection.pollTimeout()).at);
-    t.ok(connection.isClosed);
-    t.equal(connection.pollTimeout(), null);
-    let last: { code: string } | null = null;
-    for (let event = connection.pollEvent(); event; event = connection.pollEvent()) {
-      t.equal(last, null, "an event after close");
-      if (event.type === "close") last = event;
-    }
-    const { code } = t.must(last as { code: string } | null);
-    closes.set(code, (closes.get(code) ?? 0) + 1);
-    const reader = new FrameReader();
-    let type = "";
-    for (let bytes = connection.pollBytes(); bytes; bytes = connection.pollBytes()) {
-      for (const payload of reader.frames(bytes)) type = signalingCodec.decode(payload).type;
-    }
-    if (code !== "goodbye") t.equal(type, "error");
-  });
-  for (const code of ["bad-message", "unexpected-message", "timeout"]) t.ok((closes.get(code) ?? 0) > 100, code);
-});
-
-test(`client: ${SEEDS} seeds of hostile intermediates; it reconnects or stops`, (t) => {
-  forSeeds(SEEDS, (seed) => {
-    const random = seededRandom(seed);
-    const client = new SignalingClient({ role: "connector", name: "office", random });
-    client.handleTimeout(0);
-    client.handleConnected(1);
-    const welcome = signalingCodec.encodeFrame({
-      type: "welcome",
-      version: 1,
-      peerId: "7ri43dtcdcq2hdnep3iaemhqlaebn3itxizqhlc55oirkseqqasq",
-      observed: parseSocketAddress("203.0.113.7:40111"),
-      turn: null,
-    });
-    for (const piece of hostileStream(random, welcome)) client.handleData(2, piece);
-    let connects = 0;
-    for (let i = 0; i < 20 && connects < 2 && !client.isStopped; i++) {
-      client.handleTimeout(t.must(client.pollTimeout()).at);
-      for (let command = client.pollCommand(); command; command = client.pollCommand()) {
-        if (command.type === "connect") connects++;
+test(
+  `server connection: ${SEEDS} seeds of hostile clients end in an answer, never in an exception`,
+  (t) => {
+    const closes = new Map<string, number>();
+    forSeeds(SEEDS, (seed) => {
+      const random = seededRandom(seed);
+      const connection = new SignalingServerConnection({
+        now: 0,
+        peerId: "25njqamcweflpvkl73j4szahhihoc4xt3ktcgjnpaingr5yhkena",
+        observed: parseSocketAddress("203.0.113.7:40111"),
+        welcome: { peerId: "7ri43dtcdcq2hdnep3iaemhqlaebn3itxizqhlc55oirkseqqasq", turn: null },
+        random,
+      });
+      const hello = signalingCodec.encodeFrame({ type: "hello", version: 1, agent: "x", role: "agent" });
+      for (const piece of hostileStream(random, hello)) connection.handleData(1, piece);
+      // Left alone, each of them is closed in the end: it never hangs.
+      for (let i = 0; i < 10 && !connection.isClosed; i++)
+        connection.handleTimeout(t.must(connection.pollTimeout()).at);
+      t.ok(connection.isClosed);
+      t.equal(connection.pollTimeout(), null);
+      let last: { code: string } | null = null;
+      for (let event = connection.pollEvent(); event; event = connection.pollEvent()) {
+        t.equal(last, null, "an event after close");
+        if (event.type === "close") last = event;
       }
-    }
-    t.ok(client.isStopped || connects === 2);
-  });
-});
+      const { code } = t.must(last as { code: string } | null);
+      closes.set(code, (closes.get(code) ?? 0) + 1);
+      const reader = new FrameReader();
+      let type = "";
+      for (let bytes = connection.pollBytes(); bytes; bytes = connection.pollBytes()) {
+        for (const payload of reader.frames(bytes)) type = signalingCodec.decode(payload).type;
+      }
+      if (code !== "goodbye") t.equal(type, "error");
+    });
+    for (const code of ["bad-message", "unexpected-message", "timeout"]) t.ok((closes.get(code) ?? 0) > 100, code);
+  },
+  FUZZ,
+);
+
+test(
+  `client: ${SEEDS} seeds of hostile intermediates; it reconnects or stops`,
+  (t) => {
+    forSeeds(SEEDS, (seed) => {
+      const random = seededRandom(seed);
+      const client = new SignalingClient({ role: "connector", name: "office", random });
+      client.handleTimeout(0);
+      client.handleConnected(1);
+      const welcome = signalingCodec.encodeFrame({
+        type: "welcome",
+        version: 1,
+        peerId: "7ri43dtcdcq2hdnep3iaemhqlaebn3itxizqhlc55oirkseqqasq",
+        observed: parseSocketAddress("203.0.113.7:40111"),
+        turn: null,
+      });
+      for (const piece of hostileStream(random, welcome)) client.handleData(2, piece);
+      let connects = 0;
+      for (let i = 0; i < 20 && connects < 2 && !client.isStopped; i++) {
+        client.handleTimeout(t.must(client.pollTimeout()).at);
+        for (let command = client.pollCommand(); command; command = client.pollCommand()) {
+          if (command.type === "connect") connects++;
+        }
+      }
+      t.ok(client.isStopped || connects === 2);
+    });
+  },
+  FUZZ,
+);

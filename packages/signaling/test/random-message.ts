@@ -1,5 +1,7 @@
 /** Seeded random messages: every type, every optional field both ways, strings and numbers at their bounds now and then. */
+
 import { type Random, randomInt, randomU64, SocketAddress, toBase32 } from "@adit/core";
+import { fuzzSeed } from "@adit/harness";
 import type { ControlMessage, OpenService, ServiceReply, SignalingMessage, SignalingType } from "../src/index.ts";
 
 const ICE_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -171,7 +173,8 @@ export class Generator {
 
 /** Runs `body` once per seed; a failure names the seed. */
 export function forSeeds(count: number, body: (seed: number) => void): void {
-  for (let seed = 0; seed < count; seed++) {
+  const first = fuzzSeed(0);
+  for (let seed = first; seed < first + count; seed++) {
     try {
       body(seed);
     } catch (cause) {

@@ -5,6 +5,7 @@ import {
   intermediateCheck,
   type OpenState,
   type Target,
+  Trace,
 } from "@adit/program";
 import type { Endpoint, EndpointOptions, PeerSession } from "@adit/transport";
 import { sessionFailure, targetText } from "./failures.ts";
@@ -17,6 +18,8 @@ export interface LinkValues {
   readonly icePolicy: "all" | "relay";
   readonly portMapping: "on" | "off";
   readonly wait: number;
+  /** The file for a trace of the sessions. */
+  readonly trace: string | undefined;
 }
 
 export type StartEndpoint = (options: EndpointOptions) => Promise<Endpoint>;
@@ -26,16 +29,19 @@ export class Link {
   readonly endpoint: Endpoint;
   readonly #values: LinkValues;
   readonly #state: OpenState;
+  readonly #trace: Trace | null;
   #closing: Promise<void> | null = null;
 
-  constructor(endpoint: Endpoint, values: LinkValues, state: OpenState) {
+  private constructor(endpoint: Endpoint, values: LinkValues, state: OpenState, trace: Trace | null) {
     this.endpoint = endpoint;
     this.#values = values;
     this.#state = state;
+    this.#trace = trace;
   }
 
   static async open(start: StartEndpoint, values: LinkValues, state: OpenState, context: Context): Promise<Link> {
     const { intermediate, bind, icePolicy, portMapping } = values;
+    const trace = await Trace.open(values.trace, context.log, { program: "adit-agent" });
     const endpoint = await start({
       identity: state.identity,
       role: "agent",
@@ -44,9 +50,10 @@ export class Link {
       ...(bind && { bind }),
       icePolicy,
       portMapping: portMapping === "on",
-      log: context.log,
+      log: trace?.tap(context.log) ?? context.log,
     });
-    const link = new Link(endpoint, values, state);
+    trace?.sample((limit) => endpoint.samples(limit));
+    const link = new Link(endpoint, values, state, trace);
     if (context.signal.aborted) await link.close();
     else context.signal.addEventListener("abort", () => void link.close(), { once: true });
     return link;
@@ -78,7 +85,7 @@ export class Link {
 
   /** Ends the session and the endpoint; an attempt to connect ends too. */
   close(): Promise<void> {
-    this.#closing ??= this.endpoint.close("the agent is ending");
+    this.#closing ??= this.endpoint.close("the agent is ending").then(() => this.#trace?.close());
     return this.#closing;
   }
 

@@ -6,6 +6,7 @@ import {
   bindAddress,
   count,
   duration,
+  filePath,
   intermediateAddress,
   list,
   localListener,
@@ -32,6 +33,7 @@ const options = {
   }),
   portMapping: portMappingOption,
   wait: value(duration, { help: "how long to look for a connector that is not there", default: "10s" }),
+  trace: value(filePath, { help: "write what becomes of each session to this file, as JSON lines" }),
   udpIdle: value(duration, { help: "a UDP flow without datagrams for so long is closed", default: "2m" }),
   count: value(count, { short: "c", help: "how many pings, 1 s apart", default: "10" }),
   untilDirect: toggle({ help: "end at the first answer over a direct path; exit status 1 if none comes" }),
@@ -39,7 +41,7 @@ const options = {
   admin: adminOption("127.0.0.1:9435"),
 };
 
-const link = ["intermediate", "to", "bind", "icePolicy", "portMapping", "wait"] as const;
+const link = ["intermediate", "to", "bind", "icePolicy", "portMapping", "wait", "trace"] as const;
 
 /** The commands of adit-agent. What they run is loaded only when it runs: `--help` needs no network and no native library. */
 export function makeProgram(start: StartEndpoint): Program<typeof options> {

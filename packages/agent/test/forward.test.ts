@@ -55,6 +55,7 @@ function makeWorld(t: T) {
           // The commands use no more of a session than the fake has.
           attempts.push({ ...attempt, resolve: (session) => resolve(session as unknown as PeerSession), reject });
         }),
+      samples: () => [],
       status: () => ({
         peerId: identity.peerId,
         intermediate: { address: "127.0.0.1:4433", connected: true, rttMs: 0.4 },
@@ -77,6 +78,7 @@ function makeWorld(t: T) {
     icePolicy: "all",
     portMapping: "off",
     wait: 2000,
+    trace: undefined,
   } as const;
   const runForward = () => {
     const values = { ...link, local: [echo], admin: anyPort, udpIdle: 120_000 };

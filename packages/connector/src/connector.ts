@@ -11,6 +11,7 @@ import {
   peerStatus,
   Streams,
   startAdmin,
+  Trace,
 } from "@adit/program";
 import type { Endpoint, EndpointOptions } from "@adit/transport";
 import { Services } from "./services.ts";
@@ -24,6 +25,8 @@ export interface ConnectorValues {
   readonly allow: readonly string[];
   readonly bind: { readonly ip: string; readonly port: number } | undefined;
   readonly udpIdle: number;
+  /** The file for a trace of the sessions. */
+  readonly trace: string | undefined;
   readonly admin: SocketAddress;
   readonly icePolicy: "all" | "relay";
   readonly portMapping: "on" | "off";
@@ -53,6 +56,7 @@ export async function connector(
   const services = new Services(values.expose, streams, udp, log);
   const allowed = new Set(values.allow);
   if (allowed.size === 0) log.warn("nobody-allowed", { message: NOBODY });
+  const trace = await Trace.open(values.trace, log, { program: "adit-connector" });
   const endpoint = await start({
     identity: state.identity,
     role: "connector",
@@ -65,9 +69,14 @@ export async function connector(
     admit: (peerId) => allowed.has("any") || allowed.has(peerId),
     offers: (service) => services.has(service),
     onService: (request) => void services.serve(request),
-    log,
+    log: trace?.tap(log) ?? log,
   });
-  const endings: (() => unknown)[] = [() => endpoint.close("the connector is ending"), () => services.reset()];
+  trace?.sample((limit) => endpoint.samples(limit));
+  const endings: (() => unknown)[] = [
+    () => trace?.close(),
+    () => endpoint.close("the connector is ending"),
+    () => services.reset(),
+  ];
   try {
     const stopped = stopOf(endpoint, signal);
     const admin = await startAdmin(values.admin, {

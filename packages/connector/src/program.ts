@@ -6,6 +6,7 @@ import {
   bindAddress,
   duration,
   exposure,
+  filePath,
   intermediateAddress,
   list,
   oneOf,
@@ -29,6 +30,7 @@ const options = {
     help: "relay: never tell the other side an address of ours",
     default: "all",
   }),
+  trace: value(filePath, { help: "write what becomes of each session to this file, as JSON lines" }),
   udpIdle: value(duration, { help: "a UDP flow without datagrams for so long is closed", default: "2m" }),
   portMapping: portMappingOption,
   ...statusOptions,
@@ -47,7 +49,7 @@ export function makeProgram(start: StartEndpoint): Program<typeof options> {
     summary: "Stands next to private services and hands incoming streams to them.",
     example:
       "adit-connector --intermediate relay.example.org:4433 --name office --expose web=tcp://127.0.0.1:8080 --allow PEERID",
-    uses: ["intermediate", "name", "expose", "allow", "bind", "icePolicy", "portMapping", "udpIdle", "admin"],
+    uses: ["intermediate", "name", "expose", "allow", "bind", "icePolicy", "portMapping", "udpIdle", "trace", "admin"],
     required: ["intermediate", "name", "expose"],
     run: async (values, context) => {
       const { connector } = await import("./connector.ts");

@@ -41,6 +41,7 @@ export { type Host, runProgram } from "./run.ts";
 export { defaultStateDir, ensureStateDir } from "./state.ts";
 export { type StatusCheck, type StatusRequest, showStatus } from "./status-client.ts";
 export { Streams } from "./streams.ts";
+export { SAMPLE_MS, Trace, type TraceOptions } from "./trace.ts";
 export {
   bindAddress,
   count,
@@ -48,6 +49,7 @@ export {
   duration,
   type Exposure,
   exposure,
+  filePath,
   type IntermediateAddress,
   type IpPrefix,
   intermediateAddress,

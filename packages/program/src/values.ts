@@ -42,6 +42,8 @@ export const count: ValueType<number> = valueType("N", "a whole number from 1 to
 
 export const text: ValueType<string> = valueType("TEXT", "a text that is not empty", (value) => value || null);
 
+export const filePath: ValueType<string> = valueType("FILE", "the path of a file", (value) => value || null);
+
 export const directory: ValueType<string> = valueType("DIR", "the path of a directory", (value) => value || null);
 
 /** One of a few words. */

@@ -1,6 +1,7 @@
 import type { Clock, Logger, Random, SocketAddress } from "@adit/core";
 import type { Identity, PeerId, QuicStream } from "@adit/quic";
 import type { DatagramFlow } from "./peer/flows.ts";
+import type { SessionSample } from "./sample.ts";
 import type { EndpointStatus, SessionPath, SessionStatus } from "./status.ts";
 
 /** What a connector's endpoint hands up for each stream that asks for a service. Exactly one of its calls is made. */
@@ -81,6 +82,8 @@ export interface Endpoint {
   /** @throws SessionError */
   connect(options: ConnectOptions): Promise<PeerSession>;
   status(): EndpointStatus;
+  /** Of the sessions that are up, the `limit` that have been so longest; for traces. */
+  samples(limit: number): readonly SessionSample[];
   onSession: ((session: PeerSession) => void) | null;
   /** The intermediate said no for good (replaced, not-allowed, intermediate-changed, unsupported-version). */
   onStopped: ((code: string, message: string) => void) | null;

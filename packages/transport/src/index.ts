@@ -18,6 +18,7 @@ export { ServiceRefusedError, SessionError, type SessionErrorCode } from "./erro
 export { type LocalAddress, localAddresses } from "./interfaces.ts";
 export type { DatagramFlow, FlowSent } from "./peer/flows.ts";
 export { startEndpoint } from "./peer/node.ts";
+export type { SessionSample } from "./sample.ts";
 export type { EndpointStatus, PortMappingStatus, SessionPath, SessionStatus } from "./status.ts";
 export { bindUdp, udpRuntimes } from "./udp/bind.ts";
 export { UdpBindError, type UdpBindErrorCode } from "./udp/errors.ts";

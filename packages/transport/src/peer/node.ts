@@ -29,6 +29,7 @@ import { localAddresses } from "../interfaces.ts";
 import type { NetworkSense, PredictionListener } from "../nat/network-sense.ts";
 import type { NetworkView } from "../nat/network-view.ts";
 import { senseOnDriver } from "../nat/sense-on-driver.ts";
+import type { SessionSample } from "../sample.ts";
 import type { EndpointStatus } from "../status.ts";
 import type { Incoming as Datagram } from "../udp/udp.ts";
 import { AgentSession, ATTEMPT_TIMEOUT_MS } from "./agent-session.ts";
@@ -227,6 +228,15 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       portMapping: this.#mappedPort?.status ?? null,
       sessions: sessions.map((session) => session.status()),
     };
+  }
+
+  samples(limit: number): readonly SessionSample[] {
+    const samples: SessionSample[] = [];
+    for (const session of this.#sessions) {
+      if (samples.length >= limit) break;
+      if (session.isUp) samples.push(session.sample());
+    }
+    return samples;
   }
 
   // ---- sessions of an agent

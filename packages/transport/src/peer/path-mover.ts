@@ -52,6 +52,7 @@ export class PathMover {
     try {
       connection.migrate(slots.local(slot), slots.remote(slot));
       connection.sendAckEliciting();
+      log.debug("migrated", { session, pair: slots.pairOf(slot) });
     } catch (error) {
       if (isOutOfIdentifiers(error)) {
         this.#nextMove = slot;

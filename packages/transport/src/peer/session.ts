@@ -13,6 +13,7 @@ import { SessionError, type SessionErrorCode } from "../errors.ts";
 import { gateKey } from "../path/gates.ts";
 import type { PathPair } from "../path/known-pairs.ts";
 import type { PolicyView } from "../path/view.ts";
+import { type SessionSample, sampleOf } from "../sample.ts";
 import type { SessionPath, SessionStatus } from "../status.ts";
 import { CLOSE_CODE } from "./close-code.ts";
 import { Control } from "./control.ts";
@@ -375,6 +376,10 @@ export abstract class Session {
       migrations: this.policyView.migrations,
       reason: this.policyView.reason,
     };
+  }
+
+  sample(): SessionSample {
+    return sampleOf(this.status(), this.carrier);
   }
 
   // ---- for the subclasses

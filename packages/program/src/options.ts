@@ -137,8 +137,8 @@ export function readOptions<O extends OptionTable>(
 }
 
 function describe(table: OptionTable, place: RawOptions, issues: readonly z.core.$ZodIssue[]): string {
-  return issues
-    .map((issue) => {
+  return inOneMessage(
+    issues.map((issue) => {
       const [key = "", index] = issue.path;
       const raw = place.values[String(key)];
       const bad = Array.isArray(raw) && typeof index === "number" ? raw[index] : raw;
@@ -148,9 +148,13 @@ function describe(table: OptionTable, place: RawOptions, issues: readonly z.core
       return place.file === null
         ? `--${name} ${written}: ${issue.message}`
         : `${place.file}: ${name} = ${written}: ${issue.message}`;
-    })
-    .join("\n");
+    }),
+  );
 }
+
+/** All mistakes at once, so that nobody has to try again to learn of the next. */
+const inOneMessage = (mistakes: readonly string[]): string =>
+  mistakes.length === 1 ? mistakes.join() : `${mistakes.length} mistakes\n  ${mistakes.join("\n  ")}`;
 
 /**
  * The keys of a configuration file, renamed to those of the table.
@@ -175,6 +179,6 @@ export function readFileKeys(
     const expected = near === null ? `expected one of ${names.join(", ")}` : `did you mean ${near}?`;
     problems.push(`${fileName}: unknown key ${name} = ${JSON.stringify(raw)}; ${expected}`);
   }
-  if (problems.length > 0) throw new ExitError("usage", problems.join("\n"));
+  if (problems.length > 0) throw new ExitError("usage", inOneMessage(problems));
   return { values, file: fileName };
 }

@@ -15,7 +15,7 @@ export interface PingedSession {
   readonly peer: { readonly id: string; readonly name: string | null };
   readonly path: SessionPath;
   ping(): Promise<number>;
-  status(): Pick<SessionStatus, "remote">;
+  status(): Pick<SessionStatus, "remote" | "reason">;
 }
 
 const INTERVAL_MS = 1000;
@@ -44,8 +44,8 @@ export async function ping(
 }
 
 /**
- * The exit status: with `untilDirect` 0 at the first answer over a direct path, else 1; without it 0 when any ping was answered.
- * @throws ExitError `timeout` when none was.
+ * The exit status: with `untilDirect` 0 at the first answer over a direct path; without it 0 when any ping was answered.
+ * @throws ExitError `failure` when `untilDirect` was not reached, `timeout` when no ping was answered.
  */
 export async function pingSession(
   session: PingedSession,
@@ -62,15 +62,18 @@ export async function pingSession(
       (rttMs) => ({ rttMs: Math.round(rttMs * 100) / 100, error: null }),
       (error: unknown) => ({ rttMs: null, error: sentenceOf(error) }),
     );
-    const remote = session.status().remote?.key ?? null;
+    const { remote, reason } = session.status();
     if (answer.rttMs !== null) answers++;
     else failure = answer.error;
     const { id, name } = session.peer;
-    const line = { seq, peer: { id, name }, path: session.path, remote, rttMs: answer.rttMs, error: answer.error };
+    const line = { seq, peer: { id, name }, path: session.path, remote: remote?.key ?? null, reason, ...answer };
     print(values.json ? JSON.stringify(line) : inWords(line, name ?? target));
     if (values.untilDirect && answer.rttMs !== null && session.path === "direct") return 0;
   }
-  if (values.untilDirect) return 1;
+  if (values.untilDirect) {
+    const { reason } = session.status();
+    throw new ExitError("failure", `${target} was not reached directly in ${values.count} pings: ${reason}`);
+  }
   if (answers === 0) throw new ExitError("timeout", `${target} answered none of ${values.count} pings: ${failure}`);
   return 0;
 }
@@ -84,5 +87,5 @@ interface PingLine {
 
 function inWords({ path, remote, rttMs, error }: PingLine, name: string): string {
   if (rttMs === null) return `no answer from ${name}: ${error}`;
-  return `pong from ${name} via ${path} ${remote} in ${rttMs.toFixed(1)} ms`;
+  return `pong from ${name} via ${path} ${remote} in ${Math.max(1, Math.round(rttMs))} ms`;
 }

@@ -21,6 +21,7 @@ function makeSession(answers: readonly Answer[]): PingedSession {
       return answer.rttMs;
     },
     status: () => ({
+      reason: "as it is",
       remote: path === "direct" ? SocketAddress.of("127.0.0.3", 5) : SocketAddress.of("127.0.0.1", 49_152),
     }),
   };
@@ -34,7 +35,7 @@ async function run(answers: readonly Answer[], values: { count: number; untilDir
   return { status, lines, sleeps };
 }
 
-const relay = { path: "relay", rttMs: 1.23 } as const;
+const relay = { path: "relay", rttMs: 41.23 } as const;
 const direct = { path: "direct", rttMs: 0.3 } as const;
 const lost = { path: "relay", rttMs: null } as const;
 
@@ -42,9 +43,9 @@ test("each answer is a line with its path and round trip, 1 s apart", async (t) 
   const { status, lines, sleeps } = await run([relay, lost, direct], { count: 3, untilDirect: false, json: false });
   t.equal(status, 0);
   t.same(lines, [
-    "pong from office via relay 127.0.0.1:49152 in 1.2 ms",
+    "pong from office via relay 127.0.0.1:49152 in 41 ms",
     "no answer from office: no answer within 5 s",
-    "pong from office via direct 127.0.0.3:5 in 0.3 ms",
+    "pong from office via direct 127.0.0.3:5 in 1 ms",
   ]);
   t.same(sleeps, [1000, 1000]);
 });
@@ -52,20 +53,24 @@ test("each answer is a line with its path and round trip, 1 s apart", async (t) 
 test("as JSON each line is one object, and what is unknown is null", async (t) => {
   const { lines } = await run([relay, lost], { count: 2, untilDirect: false, json: true });
   const peer = { id: "peer", name: "office" };
+  const reason = "as it is";
   t.same(
     lines.map((line) => JSON.parse(line)),
     [
-      { seq: 1, peer, path: "relay", remote: "127.0.0.1:49152", rttMs: 1.23, error: null },
-      { seq: 2, peer, path: "relay", remote: "127.0.0.1:49152", rttMs: null, error: "no answer within 5 s" },
+      { seq: 1, peer, path: "relay", remote: "127.0.0.1:49152", reason, rttMs: 41.23, error: null },
+      { seq: 2, peer, path: "relay", remote: "127.0.0.1:49152", reason, rttMs: null, error: "no answer within 5 s" },
     ],
   );
 });
 
-test("until direct: ends at the first direct answer with 0, or with 1 when there is none", async (t) => {
+test("until direct: ends at the first direct answer with 0, or says why with 1 when there is none", async (t) => {
   const met = await run([relay, relay, direct], { count: 10, untilDirect: true, json: false });
   t.same([met.status, met.lines.length], [0, 3]);
-  const unmet = await run([relay], { count: 4, untilDirect: true, json: false });
-  t.same([unmet.status, unmet.lines.length], [1, 4]);
+  await t.rejects(run([relay], { count: 4, untilDirect: true, json: false }), {
+    code: "failure",
+    status: 1,
+    message: "office was not reached directly in 4 pings: as it is",
+  });
 });
 
 test("no answer at all is a timeout", async (t) => {

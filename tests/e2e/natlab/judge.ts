@@ -49,8 +49,9 @@ export function judgePair(
   if (asExpected < share * job.runs)
     problems.push(`the oracle says ${expected}; so it was in ${asExpected} of ${job.runs} runs`);
   const relayed = runs.filter(({ path }) => path === "relay");
-  if (relayed.some(({ reason }) => !/^no direct path: ./.test(reason ?? "")))
-    problems.push(`a relayed session does not say why: ${relayed.map(({ reason }) => reason).join("; ")}`);
+  const wanted = expectedReason(job.pair);
+  if (relayed.some(({ reason }) => !wanted.test(reason ?? "")))
+    problems.push(`a relayed session does not say ${wanted}: ${relayed.map(({ reason }) => reason).join("; ")}`);
   const relayFirst = runs.filter(
     ({ relayMs, directMs, firstByteMs }) => relayMs !== null && firstByteMs <= (directMs ?? Infinity),
   );
@@ -91,6 +92,20 @@ export function expectation(pair: string): Expectation {
   if (canMeetDirectly(withoutLuck(a), withoutLuck(b), shared)) return { path: "direct", share: 1 };
   if (canMeetDirectly(a, b, shared)) return { path: "direct", share: PREDICTED_SHARE };
   return { path: "relay", share: 1 };
+}
+
+/** What the agent has to say of a relayed session: where the cause is. */
+function expectedReason(pair: string): RegExp {
+  const { agent, connector, shared } = parsePair(pair);
+  const unforeseeable = (side: SideKind) =>
+    composeNats([...(shared ? [shared] : []), ...wayOut(side).nats])?.mapping === "APDM";
+  if (!wayOut(agent).udp || !wayOut(connector).udp) return /^no direct path: UDP is blocked/;
+  if (shared && !shared.hairpin) return /^no direct path: both sides are behind one NAT/;
+  if (unforeseeable(agent) && unforeseeable(connector))
+    return /^no direct path: both NATs give each destination another port/;
+  if (unforeseeable(agent)) return /^no direct path: your NAT gives each destination another port/;
+  if (unforeseeable(connector)) return /^no direct path: the peer's NAT gives each destination another port/;
+  return /^no direct path: ./;
 }
 
 /** A side as the oracle sees it, which counts NATs from the outermost in. */

@@ -7,10 +7,13 @@ export class Control {
   #framed: FramedStream<ControlMessage> | null = null;
   readonly #onMessage: (message: ControlMessage) => void;
   readonly #onEnd: (reason: string) => void;
+  readonly #onAttached: () => void;
 
-  constructor(onMessage: (message: ControlMessage) => void, onEnd: (reason: string) => void) {
+  /** `onAttached`: our Hello is said, and more may be said behind it. */
+  constructor(onMessage: (message: ControlMessage) => void, onEnd: (reason: string) => void, onAttached: () => void) {
     this.#onMessage = onMessage;
     this.#onEnd = onEnd;
+    this.#onAttached = onAttached;
   }
 
   /** The stream is there: says Hello. */
@@ -19,6 +22,7 @@ export class Control {
     // An interactive stream of its own: a bulk transfer must not delay a PathReport.
     stream.priority(0, false);
     this.send({ type: "hello", version: PROTOCOL_VERSION, agent });
+    this.#onAttached();
   }
 
   get isAttached(): boolean {

@@ -65,6 +65,7 @@ export abstract class Session {
     this.control = new Control(
       (message) => this.#handleControl(message),
       (reason) => this.handleControlEnd(reason),
+      () => this.network.tell(),
     );
     this.record = new SessionRecord(host, id, this.id);
     this.traffic = new Traffic(this.control, this.flows);
@@ -386,7 +387,6 @@ export abstract class Session {
 
   protected setUp(): void {
     this.#life.handleUp();
-    this.network.tell();
     const pair = this.activePair === null ? null : this.ice.pair(this.activePair);
     this.record.start(this.peer, this.path, pair?.remote.address ?? null);
   }

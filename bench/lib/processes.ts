@@ -111,7 +111,7 @@ export async function transfer({
 }
 
 /** CPU time of a process so far, ms; 0 where the system has no /proc. Ticks are 10 ms. */
-function cpuMsOf(pid: number): number {
+export function cpuMsOf(pid: number): number {
   try {
     const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
       .replace(/^.*\) /, "")

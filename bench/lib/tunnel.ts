@@ -3,7 +3,7 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import { join } from "node:path";
-import { root, Teller, withIntermediate } from "./processes.ts";
+import { cpuMsOf, root, Teller, withIntermediate } from "./processes.ts";
 
 type Line = (label: string, text: string) => void;
 
@@ -11,7 +11,7 @@ const INTERMEDIATE_PORT = 24_443;
 const ADIT_PORT = 24_450;
 const SSH_PORT = 24_451;
 const SSHD_PORT = 24_452;
-const REQUESTS = 1_000;
+const REQUESTS = 5_000;
 const REQUEST_BYTES = 100;
 
 export async function measureTunnel(directory: string, bytes: number, line: Line): Promise<void> {
@@ -20,9 +20,9 @@ export async function measureTunnel(directory: string, bytes: number, line: Line
   try {
     await measure("tunnel: without one", port, line, bytes);
     await withIntermediate(INTERMEDIATE_PORT, join(directory, "tunnel"), () =>
-      withAdit(directory, port, () => measure("tunnel: adit", ADIT_PORT, line, bytes)),
+      withAdit(directory, port, (cpuMs) => measure("tunnel: adit", ADIT_PORT, line, bytes, cpuMs)),
     );
-    await withSsh(directory, port, line, () => measure("tunnel: ssh -L", SSH_PORT, line, bytes));
+    await withSsh(directory, port, line, (cpuMs) => measure("tunnel: ssh -L", SSH_PORT, line, bytes, cpuMs));
   } finally {
     service.close();
   }
@@ -56,13 +56,21 @@ async function startService(bytes: number): Promise<Server> {
   return server;
 }
 
-async function measure(label: string, port: number, line: Line, bytes: number): Promise<void> {
+/** `cpuMs`: CPU time of all processes of the tunnel so far. */
+async function measure(label: string, port: number, line: Line, bytes: number, cpuMs?: () => number): Promise<void> {
+  const cpuBefore = cpuMs?.() ?? 0;
   const rate = await download(port, bytes);
+  const cpuBetween = cpuMs?.() ?? 0;
   const times = (await requests(port)).sort((a, b) => a - b);
+  const cpuAfter = cpuMs?.() ?? 0;
   const total = times.reduce((sum, ms) => sum + ms, 0);
   const at = (share: number) => `${(times[Math.ceil(times.length * share) - 1] ?? 0).toFixed(2)} ms`;
   const perS = `${Math.round((times.length * 1000) / total)} requests/s one after the other`;
   line(label, `${(rate / 1e6).toFixed(0).padStart(6)} Mb/s  ${perS}, p50 ${at(0.5)}, p99 ${at(0.99)}`);
+  if (!cpuMs) return;
+  const perKb = (((cpuBetween - cpuBefore) * 1e6) / bytes).toFixed(2);
+  const perRequest = Math.round(((cpuAfter - cpuBetween) * 1000) / times.length);
+  line("", `          CPU of both ends: ${perKb} us/KB, ${perRequest} us/request`);
 }
 
 /** Bits per second from the first byte on. */
@@ -107,7 +115,7 @@ function requests(port: number): Promise<number[]> {
   });
 }
 
-async function withAdit(directory: string, port: number, use: () => Promise<void>): Promise<void> {
+async function withAdit(directory: string, port: number, use: (cpuMs: () => number) => Promise<void>): Promise<void> {
   const bin = (name: string) => join(root, "node_modules/.bin", name);
   const intermediate = ["--intermediate", `127.0.0.1:${INTERMEDIATE_PORT}`];
   const agentState = ["--state-dir", join(directory, "agent")];
@@ -127,8 +135,9 @@ async function withAdit(directory: string, port: number, use: () => Promise<void
   try {
     await until(() => healthy(24446), "the connector is registered");
     agent = new Teller(bin("adit-agent"), ["forward", ...intermediate, ...local, ...agentState]);
+    const pids = [agent.pid, connector.pid];
     await until(() => isDirect(24447), "the path is direct");
-    await use();
+    await use(() => pids.reduce((sum, pid) => sum + cpuMsOf(pid), 0));
   } finally {
     await agent?.end();
     await connector.end();
@@ -159,7 +168,12 @@ async function until(done: () => Promise<boolean>, what: string): Promise<void> 
 }
 
 /** A server of our own with keys of its own, on loopback, for this run only. */
-async function withSsh(directory: string, port: number, line: Line, use: () => Promise<void>): Promise<void> {
+async function withSsh(
+  directory: string,
+  port: number,
+  line: Line,
+  use: (cpuMs: () => number) => Promise<void>,
+): Promise<void> {
   const sshd = process.env.BENCH_SSHD ?? "/usr/sbin/sshd";
   if (!existsSync(sshd)) return line("tunnel: ssh -L", `skipped: there is no ${sshd} (BENCH_SSHD names another)`);
   const home = join(directory, "ssh");
@@ -186,12 +200,22 @@ async function withSsh(directory: string, port: number, line: Line, use: () => P
     const trust = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes"];
     start("ssh", ["-N", "-L", `${SSH_PORT}:127.0.0.1:${port}`, ...trust, ...target]);
     await until(() => listens(SSH_PORT), "ssh -L listens");
-    await use();
+    await use(() => children.reduce((sum, { pid }) => sum + familyCpuMs(pid ?? 0), 0));
   } catch (error) {
     line("tunnel: ssh -L", `skipped: ${(error as Error).message}`);
   } finally {
     for (const child of children.reverse()) child.kill("SIGTERM");
   }
+}
+
+/** Of a process and what it has forked: sshd has a process for each connection. */
+function familyCpuMs(pid: number): number {
+  const { stdout } = spawnSync("ps", ["-o", "pid=", "--ppid", String(pid)], { encoding: "utf8" });
+  const children = stdout
+    .split("\n")
+    .map(Number)
+    .filter((child) => child > 0);
+  return children.reduce((sum, child) => sum + familyCpuMs(child), cpuMsOf(pid));
 }
 
 function listens(port: number): Promise<boolean> {

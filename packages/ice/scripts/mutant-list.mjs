@@ -154,7 +154,7 @@ export const MUTANTS = [
   {
     rule: "a pair's first check is followed by a second one",
     file: "src/check-runner.ts",
-    find: "pair.checksBegun++ === 0 ? now + SECOND_CHECK_MS : null",
+    find: "pair.checksBegun++ === 0 && !pair.isTcp ? now + SECOND_CHECK_MS : null",
     replace: "null",
     test: "agent-steps.test.ts",
     title: "a check that nobody answers is sent at the times",

@@ -31,6 +31,8 @@ export interface LocalCandidateInit {
   readonly server?: SocketAddress;
   /** 0..65535; by default earlier candidates of a type are preferred. */
   readonly localPreference?: number;
+  /** Makes it a TCP candidate (RFC 6544): then `socket` is what connects, or listens, and each connection of it is a remote address. */
+  readonly tcpType?: "active" | "passive";
 }
 
 /** Why a datagram changed nothing. */

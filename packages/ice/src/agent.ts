@@ -13,7 +13,7 @@ import type { Candidate, LocalCandidate } from "./candidate.ts";
 import { CheckRunner } from "./check-runner.ts";
 import { localUfragOf } from "./checks.ts";
 import { Nominator } from "./nominator.ts";
-import { type IceRole, type PairId, type PairInfo, pairId } from "./pair.ts";
+import { type CandidatePair, type IceRole, type PairId, type PairInfo, pairId } from "./pair.ts";
 import { type IceParameters, isValidParameters } from "./parameters.ts";
 import { dropped, Receiver } from "./receiver.ts";
 
@@ -23,6 +23,9 @@ import { dropped, Receiver } from "./receiver.ts";
  */
 export const PATIENCE_MS = 39_500;
 
+/** Connections that worked and were lost are made anew so often in a generation. */
+const MAX_RECONNECTS = 3;
+
 type Phase =
   | { readonly kind: "gathering" }
   /** The peer's parameters are there; failure is not declared before `patientUntil`. */
@@ -31,7 +34,7 @@ type Phase =
   | { readonly kind: "closed" };
 
 /**
- * An ICE agent (RFC 8445, trickle as in RFC 8838) for one session: one stream, one component, UDP. Sans-IO: it is told the time
+ * An ICE agent (RFC 8445, trickle as in RFC 8838) for one session: one stream, one component. Sans-IO: it is told the time
  * and what arrived, and asked what to send (`pollTransmit`), what happened (`pollEvent`) and when to be called
  * (`pollTimeout`) after each call. Nothing that arrives makes it throw.
  */
@@ -128,19 +131,49 @@ export class IceAgent {
 
   /** A socket or an allocation is gone: its candidates and pairs go. */
   removeLocalSocket(now: Millis, socket: SocketId): void {
-    const { candidates, checklist, transactions, outbox } = this.#state;
+    const { candidates, checklist } = this.#state;
     candidates.removeSocket(socket);
-    for (const pair of [...checklist]) {
-      if (pair.socket !== socket) continue;
-      const wasValid = pair.valid;
-      pair.setConsent(null);
-      checklist.remove(pair);
-      transactions.deleteWhere((one) => one.pair === pair);
-      this.#nominator.removed(pair);
-      if (wasValid) outbox.event({ type: "pair-expired", pair: pair.info });
-      else outbox.event({ type: "pair-failed", pair: pair.info, reason: "socket-removed" });
-    }
+    for (const pair of [...checklist]) if (pair.socket === socket) this.#removePair(pair, "socket-removed");
     this.#progress(now);
+  }
+
+  /**
+   * A TCP connection could not be made, or is gone: its check has failed (RFC 6544 §7.1). If it worked before and we made it, it is made
+   * again, three times in a generation at most; who accepted it waits for the peer to do so.
+   */
+  connectionClosed(now: Millis, socket: SocketId, remote: SocketAddress): void {
+    const { candidates, checklist } = this.#state;
+    const pair = checklist.get(pairId(socket, remote));
+    candidates.forgetConnection(remote);
+    if (!pair?.isTcp || this.#phase.kind === "closed") return;
+    if (pair.local.tcpType === "passive") this.#removePair(pair, "connection-lost");
+    else this.#reconnect(now, pair);
+    this.#progress(now);
+  }
+
+  #reconnect(now: Millis, pair: CandidatePair): void {
+    const { transactions, outbox, checklist } = this.#state;
+    transactions.deleteWhere((one) => one.pair === pair);
+    if (!pair.valid) {
+      if (pair.state.kind === "in-progress") this.#state.fail(now, pair, "connection-failed");
+      return;
+    }
+    pair.setConsent(null);
+    this.#nominator.removed(pair);
+    outbox.event({ type: "pair-expired", pair: pair.info });
+    if (pair.reconnects++ < MAX_RECONNECTS) checklist.trigger(pair);
+    else this.#state.fail(now, pair, "connection-lost");
+  }
+
+  #removePair(pair: CandidatePair, reason: "socket-removed" | "connection-lost"): void {
+    const { checklist, transactions, outbox } = this.#state;
+    const wasValid = pair.valid;
+    pair.setConsent(null);
+    checklist.remove(pair);
+    transactions.deleteWhere((one) => one.pair === pair);
+    this.#nominator.removed(pair);
+    if (wasValid) outbox.event({ type: "pair-expired", pair: pair.info });
+    else outbox.event({ type: "pair-failed", pair: pair.info, reason });
   }
 
   /** No more local candidates for now; adding one takes it back. Survives a restart, as the sockets do. */

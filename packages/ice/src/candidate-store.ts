@@ -9,6 +9,8 @@ import {
   localPreferenceOf,
   MAX_LOCAL_PREFERENCE,
   MAX_RELAY_LOCAL_PREFERENCE,
+  type TcpType,
+  tcpLocalPreference,
   unusableRemote,
 } from "./candidate.ts";
 
@@ -44,6 +46,18 @@ export class CandidateStore {
     return this.#remotes.get(address.key) ?? null;
   }
 
+  /** The peer-reflexive candidate of a TCP connection that is closed: nothing will come from its port again. */
+  forgetConnection(address: SocketAddress): void {
+    if (this.#remotes.get(tcpKey(address))?.type !== "prflx") return;
+    this.#remotes.delete(tcpKey(address));
+    this.#remotePrflxCount--;
+  }
+
+  /** What `socket` is used for; null: UDP, or not known. */
+  tcpTypeOf(socket: SocketId): TcpType | null {
+    return this.#locals.find((one) => one.socket === socket)?.tcpType ?? null;
+  }
+
   /** Null: redundant (§5.1.3), or the bound is reached. A peer-reflexive candidate with the same address becomes this one. */
   addLocal(init: LocalCandidateInit): LocalCandidate | null {
     const known = this.#locals.findIndex((one) => one.socket === init.socket && one.address.equals(init.address));
@@ -51,11 +65,13 @@ export class CandidateStore {
     const own = this.#locals.filter(({ type }) => type !== "prflx");
     if (own.length >= MAX_LOCAL_CANDIDATES) return null;
     const base = init.base ?? (init.type === "srflx" ? this.#baseOf(init) : init.address);
+    const transport = init.tcpType ? "tcp" : "udp";
     const candidate: LocalCandidate = {
-      foundation: this.#foundations.of(init.type, base.ip, init.server?.ip ?? null),
+      foundation: this.#foundations.of(init.type, base.ip, init.server?.ip ?? null, transport),
       component: 1,
-      transport: "udp",
-      priority: candidatePriority(init.type, init.localPreference ?? this.#defaultPreference(init.type)),
+      transport,
+      ...(init.tcpType ? { tcpType: init.tcpType } : {}),
+      priority: candidatePriority(init.type, init.localPreference ?? this.#defaultPreference(init)),
       address: init.address,
       type: init.type,
       related: init.related ?? (init.type === "srflx" ? base : null),
@@ -73,9 +89,10 @@ export class CandidateStore {
     if (known) return known;
     if (this.#locals.filter(({ type }) => type === "prflx").length >= MAX_LOCAL_PRFLX) return null;
     const candidate: LocalCandidate = {
-      foundation: this.#foundations.of("prflx", sent.base.ip, null),
+      foundation: this.#foundations.of("prflx", sent.base.ip, null, sent.transport),
       component: 1,
-      transport: "udp",
+      transport: sent.transport,
+      ...(sent.tcpType ? { tcpType: sent.tcpType } : {}),
       priority: candidatePriority("prflx", localPreferenceOf(sent.priority)),
       address,
       type: "prflx",
@@ -104,17 +121,22 @@ export class CandidateStore {
   /** False: unusable, known already, or the bound is reached. A signalled candidate takes the place of a peer-reflexive one (§7.3.1.3). */
   addRemote(candidate: Candidate): boolean {
     if (!isSane(candidate) || unusableRemote(candidate.address) !== null) return false;
-    const known = this.#remotes.get(candidate.address.key);
+    const key = keyOf(candidate);
+    const known = this.#remotes.get(key);
     if (known && known.type !== "prflx") return false;
     if (known) this.#remotePrflxCount--;
     if (this.#remotes.size - this.#remotePrflxCount >= MAX_REMOTE_CANDIDATES) return false;
-    this.#remotes.set(candidate.address.key, candidate);
+    this.#remotes.set(key, candidate);
     return true;
   }
 
-  /** The candidate that an authenticated check came from, made peer-reflexive when it is new (§7.3.1.3). Null at the bound. */
-  learnRemote(address: SocketAddress, priority: number): Candidate | null {
-    const known = this.#remotes.get(address.key);
+  /**
+   * The candidate that an authenticated check came from, made peer-reflexive when it is new (§7.3.1.3). Null at the bound. What
+   * comes over a TCP connection comes from the other end's kind of candidate: who connected is active.
+   */
+  learnRemote(socket: SocketId, address: SocketAddress, priority: number): Candidate | null {
+    const ours = this.tcpTypeOf(socket);
+    const known = this.#remotes.get(ours ? tcpKey(address) : address.key);
     if (known) return known;
     if (this.#remotePrflxCount >= MAX_REMOTE_PRFLX || unusableRemote(address) !== null) return null;
     // §7.3.1.3: "The foundation is an arbitrary value, different from the foundations of all other remote candidates": "/" and
@@ -122,13 +144,14 @@ export class CandidateStore {
     const candidate: Candidate = {
       foundation: `/${address.key}`,
       component: 1,
-      transport: "udp",
+      transport: ours ? "tcp" : "udp",
+      ...(ours ? { tcpType: ours === "passive" ? "active" : "passive" } : {}),
       priority,
       address,
       type: "prflx",
       related: null,
     };
-    this.#remotes.set(address.key, candidate);
+    this.#remotes.set(keyOf(candidate), candidate);
     this.#remotePrflxCount++;
     return candidate;
   }
@@ -147,15 +170,24 @@ export class CandidateStore {
   }
 
   /** §5.1.2.1: candidates of one type get different preferences; the ones added first are preferred. */
-  #defaultPreference(type: LocalCandidateInit["type"]): number {
+  #defaultPreference({ type, tcpType }: LocalCandidateInit): number {
+    if (tcpType) {
+      const rank = this.#locals.filter((one) => one.type === type && one.tcpType === tcpType).length;
+      return tcpLocalPreference(tcpType, rank);
+    }
     const highest = type === "relay" ? MAX_RELAY_LOCAL_PREFERENCE : MAX_LOCAL_PREFERENCE;
     return highest - this.#locals.filter((one) => one.type === type).length;
   }
 }
 
+/** A TCP candidate may have the address of a UDP one. */
+const keyOf = ({ transport, address }: Candidate): string => (transport === "tcp" ? tcpKey(address) : address.key);
+
+const tcpKey = (address: SocketAddress): string => `tcp|${address.key}`;
+
 function isSane(candidate: Candidate): boolean {
-  const { component, transport, priority, foundation } = candidate;
-  if (component !== 1 || transport !== "udp") return false;
+  const { component, transport, tcpType, priority, foundation } = candidate;
+  if (component !== 1 || (transport === "tcp") !== (tcpType !== undefined)) return false;
   if (!Number.isInteger(priority) || priority < 1 || priority > 2 ** 31 - 1) return false;
   return foundation.length >= 1 && foundation.length <= 32;
 }

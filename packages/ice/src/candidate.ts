@@ -3,12 +3,17 @@ import { classifyIp, isRelaySocket, type SocketAddress, type SocketId } from "@a
 /** RFC 8445 §5.1.1. */
 export type CandidateType = "host" | "srflx" | "prflx" | "relay";
 
+/** RFC 6544 §4.5: who opens the connection. `so`, both at once, is read and written but forms no pairs here. */
+export type TcpType = "active" | "passive" | "so";
+
 /** A transport address that a peer may be reached at, as it is signalled (RFC 8445 §5.3). */
 export interface Candidate {
   /** 1..32 ice-chars; equal for candidates that are likely to work or fail together (§5.1.1.3). */
   readonly foundation: string;
   readonly component: 1;
-  readonly transport: "udp";
+  readonly transport: "udp" | "tcp";
+  /** Of TCP candidates only, which all have it. */
+  readonly tcpType?: TcpType;
   /** 1..2^31-1 (§5.1.2). */
   readonly priority: number;
   readonly address: SocketAddress;
@@ -16,6 +21,9 @@ export interface Candidate {
   /** The base of a reflexive candidate, or the mapped address of a relayed one; for diagnosis only. */
   readonly related: SocketAddress | null;
 }
+
+export const isUdpCandidate = <One extends Candidate>(one: One): one is One & { readonly transport: "udp" } =>
+  one.transport === "udp";
 
 export interface LocalCandidate extends Candidate {
   /** Where its checks leave from. */
@@ -42,6 +50,19 @@ export function candidatePriority(type: CandidateType, localPreference: number):
   return TYPE_PREFERENCE[type] * 2 ** 24 + localPreference * 2 ** 8 + 255;
 }
 
+/** RFC 6544 §4.5: the port of an active candidate, which says nothing: "the discard port 9". */
+export const TCP_ACTIVE_PORT = 9;
+
+/** RFC 6544 §4.2: "6 for active, 4 for passive, and 2 for S-O", for host candidates; there are no others here. */
+const TCP_DIRECTION_PREFERENCE: Readonly<Record<TcpType, number>> = { active: 6, passive: 4, so: 2 };
+
+/** RFC 6544 §4.2: "The other-pref MUST be between 0 and 8191 (both inclusive)". */
+const MAX_TCP_OTHER_PREFERENCE = 8191;
+
+/** RFC 6544 §4.2: "local preference = (2^13) * direction-pref + other-pref"; `rank` is 0 for the preferred address. */
+export const tcpLocalPreference = (tcpType: TcpType, rank: number): number =>
+  2 ** 13 * TCP_DIRECTION_PREFERENCE[tcpType] + Math.max(0, MAX_TCP_OTHER_PREFERENCE - rank);
+
 export const localPreferenceOf = (priority: number): number => (priority >>> 8) & 0xffff;
 
 /** The value of PRIORITY in a check from `candidate`: its priority, were it peer-reflexive (§7.1.1). */
@@ -58,14 +79,14 @@ export const isRelayedLocal = (candidate: LocalCandidate): boolean =>
   candidate.type === "relay" || isRelaySocket(candidate.socket);
 
 /**
- * The foundation (§5.1.1.3): same type, same base IP address, and for what a server told us the same server IP address.
- * Every candidate here is UDP. Two hosts' foundations are never compared, so readable text does no harm.
+ * The foundation (§5.1.1.3): same type, same base IP address, same transport, and for what a server told us the same server IP
+ * address. Two hosts' foundations are never compared, so readable text does no harm.
  */
 export class Foundations {
   readonly #names = new Map<string, string>();
 
-  of(type: CandidateType, baseIp: string, serverIp: string | null): string {
-    const key = `${type}|${baseIp}|${serverIp ?? ""}`;
+  of(type: CandidateType, baseIp: string, serverIp: string | null, transport: Candidate["transport"] = "udp"): string {
+    const key = `${type}|${transport}|${baseIp}|${serverIp ?? ""}`;
     let name = this.#names.get(key);
     if (name === undefined) {
       name = String(this.#names.size + 1);
@@ -87,11 +108,21 @@ const isLinkLocal6 = (address: SocketAddress): boolean =>
   address.family === 6 && classifyIp(address.ip) === "link-local";
 
 /**
- * Whether two candidates form a pair (§6.1.2.2): same component and address family; IPv6 link-local only with its like.
+ * RFC 6544 §6.2: active pairs with passive. Our passive one only with the address that a connection came from: nobody can be
+ * connected to at an active candidate, so such pairs would be pruned at once.
+ */
+function isTcpMatch(local: Candidate, remote: Candidate): boolean {
+  if (local.tcpType === "active") return remote.tcpType === "passive";
+  return local.tcpType === "passive" && remote.tcpType === "active" && remote.type === "prflx";
+}
+
+/**
+ * Whether two candidates form a pair (§6.1.2.2): same component, transport and address family; IPv6 link-local only with its like.
  * Beyond the RFC: a peer may name our loopback only where we offered loopback ourselves.
  */
 export function canPair(local: LocalCandidate, remote: Candidate): boolean {
-  if (local.component !== remote.component) return false;
+  if (local.component !== remote.component || local.transport !== remote.transport) return false;
+  if (local.transport === "tcp" && !isTcpMatch(local, remote)) return false;
   if (local.base.family !== remote.address.family) return false;
   if (isLinkLocal6(local.base) !== isLinkLocal6(remote.address)) return false;
   return !isLoopback(remote.address) || isLoopback(local.base);

@@ -12,6 +12,8 @@ import {
   MAX_PROBES_PER_PAIR,
   NOMINATION_SENDS,
   type Repetition,
+  TCP_CHECK,
+  TCP_NOMINATION,
   type Transaction,
   type TransactionKind,
 } from "./transactions.ts";
@@ -71,7 +73,7 @@ export class CheckRunner {
     }
     const transaction = this.send(now, pair, "check", generations.current, null);
     if (!transaction) return;
-    const againAt = pair.checksBegun++ === 0 ? now + SECOND_CHECK_MS : null;
+    const againAt = pair.checksBegun++ === 0 && !pair.isTcp ? now + SECOND_CHECK_MS : null;
     pair.setState({ kind: "in-progress", transactionId: transaction.key, since: now, againAt });
     this.#nextCheckAt = now + (now < this.#boostUntil ? MIN_TA_MS : this.#taMs);
   }
@@ -142,8 +144,10 @@ export class CheckRunner {
   #repetition(kind: TransactionKind, pair: CandidatePair): Repetition | null {
     switch (kind) {
       case "check":
+        if (pair.isTcp) return TCP_CHECK;
         return { rtoMs: checkRtoMs(this.#taMs, this.#state.checklist.activeCount), ...CHECK_SENDS };
       case "nomination":
+        if (pair.isTcp) return TCP_NOMINATION;
         return { rtoMs: nominationRtoMs(pair.rttMs), ...NOMINATION_SENDS };
       case "consent":
       case "probe":

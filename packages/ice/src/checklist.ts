@@ -149,6 +149,7 @@ export class Checklist {
       pair.setState({ kind: "frozen" });
       pair.unanswered = 0;
       pair.checksBegun = 0;
+      pair.reconnects = 0;
       pair.pendingNomination = null;
     }
     return gone;

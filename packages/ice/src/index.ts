@@ -1,8 +1,15 @@
 export { IceAgent } from "./agent.ts";
 export type { IceAgentOptions, IceDropReason, IceEvent, IceReceipt, LocalCandidateInit } from "./agent-types.ts";
-export { type Candidate, type CandidateType, candidatePriority, type LocalCandidate } from "./candidate.ts";
+export {
+  type Candidate,
+  type CandidateType,
+  candidatePriority,
+  isUdpCandidate,
+  type LocalCandidate,
+  type TcpType,
+} from "./candidate.ts";
 export { IceDemux } from "./demux.ts";
-export { createIceConnection, IceConnection, type IceConnectionOptions } from "./driver/connection.ts";
+export { createIceConnection, IceConnection } from "./driver/connection.ts";
 export { IceConnectionError, type IceConnectionErrorCode } from "./driver/errors.ts";
 export type { TurnServer } from "./driver/gatherer.ts";
 export {
@@ -11,6 +18,7 @@ export {
   type GatheringEvent,
   type Traffic,
 } from "./driver/gathering-agent.ts";
+export type { IceConnectionOptions } from "./driver/options.ts";
 
 export { type DiscoverNatOptions, discoverNat } from "./nat/discover.ts";
 export { type LocalSocket, NatDiscovery, type NatDiscoveryOptions } from "./nat/discovery.ts";

@@ -10,7 +10,14 @@ export const pairId = (socket: SocketId, remote: SocketAddress): PairId => `${so
 export type IceRole = "controlling" | "controlled";
 
 /** Why a check of a pair failed for good. */
-export type PairFailure = "timeout" | "consent-expired" | "error-response" | "abandoned";
+export type PairFailure =
+  | "timeout"
+  | "consent-expired"
+  | "error-response"
+  | "abandoned"
+  /** TCP: it could not be made, or went and could not be made again. */
+  | "connection-failed"
+  | "connection-lost";
 
 /**
  * Why a pair was nominated: the other side did it (`peer`), nothing else worked (`only-valid`), everything else was relayed
@@ -96,6 +103,8 @@ export class CandidatePair {
   unanswered = 0;
   /** Checks begun in this generation, repetitions not counted. */
   checksBegun = 0;
+  /** TCP connections made anew in this generation after one that worked was lost. */
+  reconnects = 0;
   /** The peer nominated it before our own check succeeded (§7.3.1.5): what its check said, else null. */
   pendingNomination: { readonly value: number | null } | null = null;
 
@@ -141,6 +150,10 @@ export class CandidatePair {
 
   get direct(): boolean {
     return !isRelayedLocal(this.#local) && !isRelayedRemote(this.#remote);
+  }
+
+  get isTcp(): boolean {
+    return this.#local.transport === "tcp";
   }
 
   /** Pairs freeze and thaw together by this (§6.1.2.6). */

@@ -109,7 +109,7 @@ export class Receiver {
 
   /** What an authentic check brings about: perhaps a candidate and a pair (§7.3.1.3), a triggered check (§7.3.1.4), a nomination (§7.3.1.5). */
   #actOnCheck(now: Millis, socket: SocketId, from: SocketAddress, content: CheckContent): CandidatePair | null {
-    const remote = this.#state.candidates.learnRemote(from, content.priority);
+    const remote = this.#state.candidates.learnRemote(socket, from, content.priority);
     const pair = remote && this.#state.formPair(socket, remote);
     if (!pair) return null;
     pair.noteRequestReceived();

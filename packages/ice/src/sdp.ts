@@ -1,5 +1,5 @@
 import { parseIp, SocketAddress } from "@adit/core";
-import type { Candidate, CandidateType } from "./candidate.ts";
+import type { Candidate, CandidateType, TcpType } from "./candidate.ts";
 import { type IceParameters, isValidParameters } from "./parameters.ts";
 
 /** A candidate attribute with every field as it was written (RFC 8839 §5.1): formatting what was parsed gives the same text. */
@@ -59,26 +59,39 @@ export function formatCandidateAttribute(c: CandidateAttribute): string {
   return `candidate:${[...words, ...c.extensions.flat()].join(" ")}`;
 }
 
-/** What an agent can use. Null: another component, TCP, a name in place of an address, a type or a priority that is none. */
+/**
+ * What an agent can use. Null: another component or transport, a name in place of an address, a type or a priority that is none, TCP
+ * without a `tcptype` (RFC 6544 §4.5).
+ */
 export function candidateOf(attribute: CandidateAttribute): Candidate | null {
-  const { foundation, component, transport, priority, type, relatedAddress, relatedPort } = attribute;
+  const { foundation, component, priority, type, relatedAddress, relatedPort } = attribute;
   const address = socketAddress(attribute.address, attribute.port);
-  if (component !== 1 || transport.toLowerCase() !== "udp" || !address || !isCandidateType(type)) return null;
+  if (component !== 1 || !address || !isCandidateType(type)) return null;
   if (priority < 1 || priority > 2 ** 31 - 1) return null;
   const related = relatedAddress === null ? null : socketAddress(relatedAddress, relatedPort ?? 0);
-  return { foundation, component: 1, transport: "udp", priority, address, type, related };
+  const candidate = { foundation, component: 1, priority, address, type, related } as const;
+  switch (attribute.transport.toLowerCase()) {
+    case "udp":
+      return { ...candidate, transport: "udp" };
+    case "tcp": {
+      const tcpType = attribute.extensions.find(([name]) => name === "tcptype")?.[1];
+      return isTcpType(tcpType) ? { ...candidate, transport: "tcp", tcpType } : null;
+    }
+    default:
+      return null;
+  }
 }
 
 /** The text of a candidate attribute without `a=` (RFC 8839 §5.1), as WebRTC and most ICE libraries exchange it. */
 export function formatCandidate(candidate: Candidate): string {
-  const { address, related, ...rest } = candidate;
+  const { address, related, tcpType, ...rest } = candidate;
   return formatCandidateAttribute({
     ...rest,
     address: address.ip,
     port: address.port,
     relatedAddress: related?.ip ?? null,
     relatedPort: related?.port ?? null,
-    extensions: [],
+    extensions: tcpType ? [["tcptype", tcpType]] : [],
   });
 }
 
@@ -151,6 +164,9 @@ export function formatIceDescription(description: IceDescription): string {
 
 const isCandidateType = (type: string): type is CandidateType =>
   type === "host" || type === "srflx" || type === "prflx" || type === "relay";
+
+const isTcpType = (text: string | undefined): text is TcpType =>
+  text === "active" || text === "passive" || text === "so";
 
 const socketAddress = (ip: string, port: number): SocketAddress | null =>
   parseIp(ip) && port <= 65_535 ? SocketAddress.of(ip, port) : null;

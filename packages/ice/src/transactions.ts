@@ -14,6 +14,13 @@ export const CHECK_SENDS = { maxSends: 7, pauseFactor: 2, lastWaitRtos: 16 } as 
  * follows (perhaps on a better pair), for as long as consent stands.
  */
 export const NOMINATION_SENDS = { maxSends: 3, pauseFactor: 1, lastWaitRtos: 1 } as const;
+/**
+ * Over TCP a request is sent once. RFC 8489 §6.2.2: "Reliability of STUN over TCP and TLS-over-TCP is handled by TCP itself, and there
+ * are no retransmissions at the STUN protocol level"; it has failed after Ti, "39.5 s".
+ */
+export const TCP_CHECK: Repetition = { rtoMs: 500, pauseFactor: 1, maxSends: 1, lastWaitRtos: 79 };
+/** A nomination that gets no answer for so long is sent as a new request, perhaps on a better pair. */
+export const TCP_NOMINATION: Repetition = { rtoMs: 500, pauseFactor: 1, maxSends: 1, lastWaitRtos: 8 };
 /** How long the answer to a request that is not repeated (consent, probe, superseded check) is still taken. */
 export const ANSWER_WINDOW_MS = 8_000;
 /** Beyond it the oldest request that is not repeated is forgotten, and new ones are not sent. */
@@ -94,10 +101,7 @@ export class Transactions {
       ...rest,
       key: transactionKey(transactionId),
       firstSentAt: now,
-      schedule:
-        repetition === null
-          ? { kind: "once", sends: 1, at: now + ANSWER_WINDOW_MS }
-          : { kind: "repeat", sends: 1, repetition, sentAt: now, at: now + repetition.rtoMs },
+      schedule: repetition ? afterSend(now, repetition, 1) : { kind: "once", sends: 1, at: now + ANSWER_WINDOW_MS },
     };
     this.#byKey.set(transaction.key, transaction);
     return transaction;
@@ -155,17 +159,7 @@ export class Transactions {
       }
       const { repetition } = schedule;
       const sends = schedule.sends + 1;
-      const next: Schedule =
-        sends < repetition.maxSends
-          ? {
-              kind: "repeat",
-              sends,
-              repetition,
-              sentAt: now,
-              at: now + repetition.rtoMs * repetition.pauseFactor ** (sends - 1),
-            }
-          : { kind: "last-wait", sends, at: now + repetition.rtoMs * repetition.lastWaitRtos };
-      this.#byKey.set(transaction.key, { ...transaction, schedule: next });
+      this.#byKey.set(transaction.key, { ...transaction, schedule: afterSend(now, repetition, sends) });
       repeat.push(transaction);
     }
     return { repeat, over };
@@ -188,6 +182,13 @@ export class Transactions {
       return;
     }
   }
+}
+
+/** What follows when a request was sent for the `sends`th time. */
+function afterSend(now: Millis, repetition: Repetition, sends: number): Schedule {
+  const { rtoMs, pauseFactor, maxSends, lastWaitRtos } = repetition;
+  if (sends >= maxSends) return { kind: "last-wait", sends, at: now + rtoMs * lastWaitRtos };
+  return { kind: "repeat", sends, repetition, sentAt: now, at: now + rtoMs * pauseFactor ** (sends - 1) };
 }
 
 /** Whether the time to an answer is no round trip for certain (Karn's rule). */

@@ -101,7 +101,7 @@ test("the number of candidates is bounded on both sides", (t) => {
   for (let i = 0; i < 500; i++) store.addLocal({ type: "host", address: address("10.0.0.1", 1 + i), socket: 0 });
   t.equal(store.locals.length, MAX_LOCAL_CANDIDATES);
   for (let i = 0; i < 500; i++) store.addRemote(remoteHost(address("198.51.100.1", 1 + i)));
-  for (let i = 0; i < 500; i++) store.learnRemote(address("203.0.113.1", 1 + i), 1000);
+  for (let i = 0; i < 500; i++) store.learnRemote(0, address("203.0.113.1", 1 + i), 1000);
   t.equal([...store.remotes].length, MAX_REMOTE_CANDIDATES + MAX_REMOTE_PRFLX);
 });
 
@@ -110,7 +110,7 @@ test("a peer-reflexive candidate that is signalled makes room for another", (t) 
   for (let round = 0; round < 3; round++) {
     for (let i = 0; i < MAX_REMOTE_PRFLX; i++) {
       const at = address(`203.0.113.${round}`, 1 + i);
-      t.ok(store.learnRemote(at, 1000));
+      t.ok(store.learnRemote(0, at, 1000));
       t.ok(store.addRemote(remoteHost(at)));
     }
   }
@@ -142,7 +142,7 @@ test("PRIORITY tells a relay's address from a NAT's before signaling does", (t) 
   const relay = t.must(store.addLocal({ type: "relay", address: address("203.0.113.1", 5), socket: 1000 }));
   t.equal(checkPriority(host) >>> 24, 110, "§7.1.1: the type preference of a peer-reflexive candidate");
   t.equal(checkPriority(relay) >>> 24, 110);
-  const seen = (from: LocalCandidate) => t.must(new CandidateStore().learnRemote(from.address, checkPriority(from)));
+  const seen = (from: LocalCandidate) => t.must(new CandidateStore().learnRemote(0, from.address, checkPriority(from)));
   t.equal(isRelayedRemote(seen(host)), false);
   t.equal(isRelayedRemote(seen(relay)), true);
 });

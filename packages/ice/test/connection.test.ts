@@ -3,9 +3,10 @@ import { readFileSync } from "node:fs";
 import { fromUtf8, utf8 } from "@adit/core";
 import { isBun, type T, test } from "@adit/harness";
 import type { Candidate } from "../src/candidate.ts";
-import { createIceConnection, type IceConnection, type IceConnectionOptions } from "../src/driver/connection.ts";
+import { createIceConnection, type IceConnection } from "../src/driver/connection.ts";
 import { DatagramQueue, MAX_QUEUED_DATAGRAMS } from "../src/driver/datagram-queue.ts";
 import { hostAddresses, type Interfaces } from "../src/driver/host-addresses.ts";
+import type { IceConnectionOptions } from "../src/driver/options.ts";
 import { LoopbackRelay } from "./loopback-relay.ts";
 
 const loopback = { bind: ["127.0.0.1"] };

@@ -33,7 +33,7 @@ test("what is malformed or of no use is null", (t) => {
     "",
     "candidate:",
     "candidate:1 2 udp 5 192.0.2.7 1 typ host",
-    "candidate:1 1 tcp 5 192.0.2.7 9 typ host tcptype active",
+    "candidate:1 1 dccp 5 192.0.2.7 9 typ host",
     "candidate:1 1 udp 0 192.0.2.7 1 typ host",
     "candidate:1 1 udp 2147483648 192.0.2.7 1 typ host",
     "candidate:1 1 udp 5 192.0.2.7 65536 typ host",
@@ -65,7 +65,9 @@ test("every field survives, also those that nobody here knows", (t) => {
     const attribute = t.must(parseCandidateAttribute(text), who);
     t.equal(formatCandidateAttribute(attribute), text, who);
     t.equal(formatCandidateAttribute(t.must(parseCandidateAttribute(`a=${text}\r\n`))), text, who);
-    const usable = ["chromium", "libjuice", "aioice", "an address without a port"].includes(who);
+    const usable = ["chromium", "chromium, TCP", "firefox", "libjuice", "aioice", "an address without a port"].includes(
+      who,
+    );
     t.equal(candidateOf(attribute) !== null, usable, who);
   }
   const { extensions } = t.must(parseCandidateAttribute(FOREIGN.chromium));

@@ -4,64 +4,24 @@ import {
   type Logger,
   monotonicClock,
   nullLogger,
-  parseIp,
-  parseSocketAddress,
-  type Random,
   type SocketAddress,
   type SocketId,
   systemRandom,
 } from "@adit/core";
 import type { Candidate } from "../candidate.ts";
-import type { IceRole, PairInfo } from "../pair.ts";
+import type { PairInfo } from "../pair.ts";
 import type { IceParameters } from "../parameters.ts";
 import { PortMapping } from "../portmap/driver.ts";
-import { type CandidateRules, Rules } from "../rules.ts";
+import { Rules } from "../rules.ts";
 import { DatagramQueue } from "./datagram-queue.ts";
 import { IceConnectionError } from "./errors.ts";
 import type { TurnServer } from "./gatherer.ts";
 import { GatheringAgent, NO_TRAFFIC, type Traffic } from "./gathering-agent.ts";
-import { hostAddresses, type Interfaces, MAX_SOCKETS } from "./host-addresses.ts";
+import { hostAddresses, MAX_SOCKETS } from "./host-addresses.ts";
+import { LocalSockets, type OpenSocket } from "./local-sockets.ts";
 import { type NetworkChange, NetworkWatch, WATCH_INTERVAL_MS } from "./network-watch.ts";
+import type { IceConnectionOptions } from "./options.ts";
 import { resolveServer } from "./resolve.ts";
-import { bindUdp, type Udp } from "./udp.ts";
-
-export interface IceConnectionOptions {
-  readonly role: IceRole;
-  /** IP addresses to bind, `IP` or `IP:port`; by default every interface's, or 127.0.0.1 when there is none. At most 16. */
-  readonly bind?: readonly string[];
-  /** `host:port` of STUN servers. */
-  readonly stunServers?: readonly string[];
-  readonly turnServers?: readonly {
-    /** `host:port`, UDP. */
-    readonly address: string;
-    readonly username: string;
-    readonly password: string;
-  }[];
-  readonly policy?: "all" | "relay";
-  /** Filters by family, type and address range, and NAT 1:1 rules. */
-  readonly rules?: CandidateRules;
-  /** Which interfaces are used when `bind` is not given; all by default. */
-  readonly interfaces?: (name: string) => boolean;
-  /**
-   * Asks the router for a port that leads to ours (PCP, NAT-PMP, UPnP) and announces it; it is given back on close. Not unless asked for:
-   * it opens the router to everybody who knows the port.
-   */
-  readonly portMapping?: boolean;
-  /** The least time between new checks, ms: 50 by default; in force is the greater of both sides'. */
-  readonly taMs?: number;
-  /**
-   * Looks for interfaces that come and go, and for sleep, every second: without `bind` by default, as what is bound by name stays bound.
-   * New candidates are announced to {@link IceConnection.onCandidate}, also after the null that ended the first ones.
-   */
-  readonly watchNetwork?: boolean;
-  /** What the interfaces are read with; `os.networkInterfaces` by default. */
-  readonly readInterfaces?: () => Interfaces;
-  /** Closes the connection. */
-  readonly signal?: AbortSignal;
-  readonly clock?: Clock;
-  readonly random?: Random;
-  readonly log?: Logger;
-}
 
 /**
  * Binds and begins to gather.
@@ -74,16 +34,19 @@ export async function createIceConnection(options: IceConnectionOptions): Promis
     (options.turnServers ?? []).map(async (server) => ({ ...server, address: await resolveServer(server.address) })),
   );
   new Rules(options.rules); // whoever cannot be understood is told before anything is open
-  const sockets = new Map<SocketId, Udp>();
   const receiver: { current: IceConnection | null } = { current: null };
+  const sockets = new LocalSockets({
+    tcp: options.tcp === true && options.policy !== "relay",
+    onDatagram: (socket, data, from) => receiver.current?.handleDatagram(socket, from, data),
+    onClosed: (socket, remote) => receiver.current?.handleClosed(socket, remote),
+    isKnown: (socket, remote) => receiver.current?.isKnown(socket, remote) ?? false,
+    log,
+  });
   try {
-    for (const [id, { ip, port }] of bindAddresses(options).entries()) {
-      const receive = (data: Uint8Array, from: SocketAddress) => receiver.current?.handleDatagram(id, from, data);
-      sockets.set(id, await bindUdp(ip, port, receive, log));
-    }
+    for (const text of bindAddresses(options)) await sockets.open(text);
     if (options.signal?.aborted) throw new IceConnectionError("closed", "the connection was aborted");
   } catch (error) {
-    await Promise.all([...sockets.values()].map((socket) => socket.close()));
+    await sockets.close();
     throw error;
   }
   receiver.current = new IceConnection(options, sockets, stunServers, turnServers);
@@ -104,8 +67,7 @@ const MAX_UNHEARD_CANDIDATES = 128;
  */
 export class IceConnection implements AsyncIterable<Uint8Array> {
   readonly #machine: GatheringAgent;
-  readonly #sockets: Map<SocketId, Udp>;
-  #nextSocket: SocketId;
+  readonly #sockets: LocalSockets;
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #received = new DatagramQueue();
@@ -124,20 +86,19 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
   /** @internal Made by {@link createIceConnection}. */
   constructor(
     options: IceConnectionOptions,
-    sockets: Map<SocketId, Udp>,
+    sockets: LocalSockets,
     stunServers: readonly SocketAddress[],
     turnServers: readonly TurnServer[],
   ) {
     const { role, policy, rules, taMs, random = systemRandom, log = nullLogger } = options;
     this.#sockets = sockets;
-    this.#nextSocket = sockets.size;
     this.#log = log;
     this.#clock = options.clock ?? monotonicClock;
     this.#machine = new GatheringAgent(this.#clock.now(), {
       role,
       random,
       log,
-      sockets: new Map([...sockets].map(([id, { address }]) => [id, address])),
+      sockets: new Map(sockets.all.filter(({ tcpType }) => !tcpType).map(({ id, address }) => [id, address])),
       stunServers,
       turnServers,
       ...(policy === undefined ? {} : { policy }),
@@ -147,7 +108,10 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
     this.#signal = options.signal ?? null;
     this.#signal?.addEventListener("abort", this.#onAbort, { once: true });
     this.#mapsPorts = options.portMapping === true && policy !== "relay";
-    for (const [id, socket] of sockets) this.#mapPort(id, socket);
+    for (const socket of sockets.all) {
+      if (socket.tcpType) this.#addTcp(socket);
+      else this.#mapPort(socket);
+    }
     if (options.watchNetwork ?? options.bind === undefined) this.#watch(options);
     this.#turn();
   }
@@ -228,7 +192,7 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
   send(data: Uint8Array): boolean {
     if (this.#state.kind !== "open") return false;
     const out = this.#machine.wrap(data);
-    if (out) this.#sockets.get(out.socket)?.send(out.data, out.to);
+    if (out) this.#sockets.send(out.socket, out.data, out.to);
     return out !== null;
   }
 
@@ -255,13 +219,25 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
     this.#turn();
   }
 
+  /** @internal A TCP connection could not be made, or is gone. */
+  handleClosed(socket: SocketId, remote: SocketAddress): void {
+    if (this.#state.kind === "closed") return;
+    this.#machine.agent.connectionClosed(this.#clock.now(), socket, remote);
+    this.#turn();
+  }
+
+  /** @internal Whether an authentic check came over a TCP connection. */
+  isKnown(socket: SocketId, remote: SocketAddress): boolean {
+    return this.#machine.agent.pairByPath(socket, remote) !== null;
+  }
+
   /** After every change: passes on what happened, sends what is to be sent, arms the one timer. */
   #turn(): void {
     if (this.#state.kind === "closed") return;
     this.#drainEvents();
     const machine = this.#machine;
     for (let out = machine.pollTransmit(); out; out = machine.pollTransmit()) {
-      this.#sockets.get(out.socket)?.send(out.data, out.to);
+      this.#sockets.send(out.socket, out.data, out.to);
     }
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;
@@ -287,6 +263,10 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
         case "pair-valid":
           for (const waiter of this.#waiters.splice(0)) waiter.resolve(event.pair);
           break;
+        case "pair-failed":
+        case "pair-expired":
+          this.#sockets.drop(event.pair.socket, event.pair.remote.address);
+          break;
         case "failed":
           this.#state = { kind: "failed", reason: event.reason };
           this.#received.end(this.#error());
@@ -309,23 +289,19 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
   /** Paths that work are left alone. */
   async #adapt({ added, removed, slept }: NetworkChange): Promise<void> {
     this.#log.debug("ice-network-changed", { added: added.join(" "), removed: removed.join(" "), slept });
-    for (const [id, socket] of this.#sockets) {
-      if (!removed.includes(socket.address.ip)) continue;
-      this.#sockets.delete(id);
+    for (const id of removed.flatMap((ip) => this.#sockets.remove(ip))) {
       this.#machine.removeSocket(this.#clock.now(), id);
       void this.#mappings.get(id)?.close();
       this.#mappings.delete(id);
-      void socket.close();
     }
-    for (const ip of added.slice(0, Math.max(0, MAX_SOCKETS - this.#sockets.size))) {
-      const id = this.#nextSocket++;
-      const receive = (data: Uint8Array, from: SocketAddress) => this.handleDatagram(id, from, data);
+    for (const ip of added.slice(0, this.#sockets.room)) {
       try {
-        const socket = await bindUdp(ip, 0, receive, this.#log);
-        if (this.#state.kind !== "open") return void (await socket.close());
-        this.#sockets.set(id, socket);
-        this.#machine.addSocket(this.#clock.now(), id, socket.address);
-        this.#mapPort(id, socket);
+        const opened = await this.#sockets.open(ip);
+        if (this.#state.kind !== "open") return void (await this.#sockets.close());
+        for (const socket of opened) {
+          if (socket.tcpType) this.#addTcp(socket);
+          else this.#addUdp(socket);
+        }
       } catch (error) {
         // An address that is tentative, or gone again.
         this.#log.debug("ice-bind-failed", { ip, message: error instanceof Error ? error.message : String(error) });
@@ -336,7 +312,16 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
     this.#turn();
   }
 
-  #mapPort(id: SocketId, { address }: Udp): void {
+  #addTcp({ id, address, tcpType }: OpenSocket): void {
+    if (tcpType) this.#machine.addTcpSocket(this.#clock.now(), id, address, tcpType);
+  }
+
+  #addUdp(socket: OpenSocket): void {
+    this.#machine.addSocket(this.#clock.now(), socket.id, socket.address);
+    this.#mapPort(socket);
+  }
+
+  #mapPort({ id, address }: OpenSocket): void {
     if (!this.#mapsPorts || address.family !== 4 || classifyIp(address.ip) === "loopback") return;
     const mapping = new PortMapping({
       internalPort: address.port,
@@ -376,19 +361,14 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
     const leaving: Promise<void>[] = [];
     for (let out = this.#machine.pollTransmit(); out; out = this.#machine.pollTransmit()) {
       const { socket, data, to } = out;
-      leaving.push(new Promise((sent) => this.#sockets.get(socket)?.send(data, to, sent)));
+      leaving.push(new Promise((sent) => this.#sockets.send(socket, data, to, sent)));
     }
     await Promise.all([...leaving, ...[...this.#mappings.values()].map((mapping) => mapping.close())]);
-    await Promise.all([...this.#sockets.values()].map((socket) => socket.close()));
+    await this.#sockets.close();
   }
 }
 
-function bindAddresses(options: IceConnectionOptions): { readonly ip: string; readonly port: number }[] {
+function bindAddresses(options: IceConnectionOptions): readonly string[] {
   const wanted = options.bind ?? hostAddresses(options.readInterfaces?.(), options.interfaces);
-  const texts = wanted.length > 0 ? wanted : ["127.0.0.1"];
-  return texts.slice(0, MAX_SOCKETS).map((text) => {
-    if (parseIp(text)) return { ip: text, port: 0 };
-    const { ip, port } = parseSocketAddress(text);
-    return { ip, port };
-  });
+  return (wanted.length > 0 ? wanted : ["127.0.0.1"]).slice(0, MAX_SOCKETS);
 }

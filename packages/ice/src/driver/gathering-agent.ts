@@ -17,7 +17,7 @@ import { isStun } from "../stun/message.ts";
 import { Gatherer, type TurnServer } from "./gatherer.ts";
 
 export interface GatheringAgentOptions extends IceAgentOptions {
-  /** The address that each socket is bound to: a host candidate each. */
+  /** The address that each UDP socket is bound to: a host candidate each. */
   readonly sockets: ReadonlyMap<SocketId, SocketAddress>;
   readonly stunServers?: readonly SocketAddress[];
   readonly turnServers?: readonly TurnServer[];
@@ -77,6 +77,12 @@ export class GatheringAgent {
     if (candidate === null) this.agent.endOfRemoteCandidates(now);
     else if (accepted) this.#gatherer.permit(now, candidate.address);
     return accepted;
+  }
+
+  /** A host candidate over TCP (RFC 6544), off a socket of its own. Servers are not asked from there. */
+  addTcpSocket(now: Millis, socket: SocketId, address: SocketAddress, tcpType: "active" | "passive"): void {
+    this.agent.addLocalCandidate(now, { type: "host", address, socket, tcpType });
+    if (this.#gathering !== "under-way") this.agent.endOfLocalCandidates(now);
   }
 
   /** A network has come up. What works is not touched; the peer is told of new candidates as they are found. */

@@ -1,5 +1,5 @@
 import { type Deadline, earliest, type Millis, type SocketId } from "@adit/core";
-import { type Candidate, type IceParameters, type PairId, pairId } from "@adit/ice";
+import { type Candidate, type IceParameters, isUdpCandidate, type PairId, pairId } from "@adit/ice";
 import type { PeerId, QuicConfig, QuicConnection, QuicEndpoint, QuicStream } from "@adit/quic";
 import type { CandidateAnswer, Connected, ErrorMessage, IntermediateMessage } from "@adit/signaling";
 import { refusalCode, ServiceRefusedError, SessionError, type SessionErrorCode } from "../errors.ts";
@@ -392,7 +392,7 @@ export class AgentSession extends Session {
       this.host.claimUfrags(this);
       this.network.predict();
     }
-    const candidates = this.ice.localCandidates;
+    const candidates = this.ice.localCandidates.filter(isUdpCandidate);
     this.sendControl({ type: "restart", ice: this.#restarting, candidates, answer: false });
     this.host.probeInfrastructure(now);
   }

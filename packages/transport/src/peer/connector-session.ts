@@ -1,5 +1,5 @@
 import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId } from "@adit/core";
-import type { PairId } from "@adit/ice";
+import { isUdpCandidate, type PairId } from "@adit/ice";
 import type { InitialHeader, PeerId, QuicConnection, QuicEndpoint, QuicStream, VirtualAddress } from "@adit/quic";
 import { ANY_SERVICE, type CandidateOffer, type IntermediateMessage } from "@adit/signaling";
 import { SessionError } from "../errors.ts";
@@ -278,7 +278,8 @@ export class ConnectorSession extends Session {
       this.addRemote(now, message.ice, message.candidates);
     }
     // Asked again, answered again: the answer may have been lost.
-    this.sendControl({ type: "restart", ice: this.ice.local, candidates: this.ice.localCandidates, answer: true });
+    const candidates = this.ice.localCandidates.filter(isUdpCandidate);
+    this.sendControl({ type: "restart", ice: this.ice.local, candidates, answer: true });
   }
 
   protected handleEnd(): void {}

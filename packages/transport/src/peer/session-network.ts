@@ -1,6 +1,6 @@
 import type { SocketAddress } from "@adit/core";
-import { type Candidate, candidatePriority, type PairInfo } from "@adit/ice";
-import type { ControlMessage, NetworkView as NetworkViewMessage } from "@adit/signaling";
+import { candidatePriority, type PairInfo } from "@adit/ice";
+import type { ControlMessage, NetworkView as NetworkViewMessage, SignaledCandidate } from "@adit/signaling";
 import { explainNoDirect } from "../nat/explain.ts";
 import { type NetworkView, readNetworkView } from "../nat/network-view.ts";
 import type { SessionHost } from "./session-host.ts";
@@ -20,14 +20,14 @@ export class SessionNetwork {
   readonly #options: SessionNetworkOptions;
   #peer: NetworkView | null = null;
   #announced = false;
-  #predicted: readonly Candidate[] = [];
+  #predicted: readonly SignaledCandidate[] = [];
 
   constructor(options: SessionNetworkOptions) {
     this.#options = options;
   }
 
   /** The candidates of ports that may be ours by the time the peer tries them, for the offer or the answer; what comes later trickles. */
-  announce(): readonly Candidate[] {
+  announce(): readonly SignaledCandidate[] {
     this.#announced = true;
     return this.#predicted;
   }
@@ -62,7 +62,7 @@ export class SessionNetwork {
 /** Below all server-reflexive candidates that are known and not guessed; each is a foundation of its own, so that none waits for another. */
 const HIGHEST_PREFERENCE = 255;
 
-function predictedCandidate(address: SocketAddress, index: number): Candidate {
+function predictedCandidate(address: SocketAddress, index: number): SignaledCandidate {
   return {
     foundation: `predicted${index + 1}`,
     component: 1,

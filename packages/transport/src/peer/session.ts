@@ -4,11 +4,12 @@ import {
   IceAgent,
   type IceEvent,
   type IceParameters,
+  isUdpCandidate,
   type LocalCandidateInit,
   type PairId,
 } from "@adit/ice";
 import type { QuicConnection } from "@adit/quic";
-import type { ControlMessage, IntermediateMessage } from "@adit/signaling";
+import type { ControlMessage, IntermediateMessage, SignaledCandidate } from "@adit/signaling";
 import { SessionError, type SessionErrorCode } from "../errors.ts";
 import { gateKey } from "../path/gates.ts";
 import type { PathPair } from "../path/known-pairs.ts";
@@ -55,7 +56,7 @@ export abstract class Session {
   #boostAt: Millis | null = null;
   readonly #life = new Lifecycle();
   readonly #pings: Pings;
-  readonly #localCandidates: Candidate[] = [];
+  readonly #localCandidates: SignaledCandidate[] = [];
 
   protected constructor(host: SessionHost, id: bigint, role: "controlling" | "controlled") {
     this.host = host;
@@ -246,7 +247,7 @@ export abstract class Session {
   }
 
   /** What is known of ourselves so far, for an offer or an answer; what comes later trickles (RFC 8838). */
-  protected announce(now: Millis): readonly Candidate[] {
+  protected announce(now: Millis): readonly SignaledCandidate[] {
     for (const candidate of this.host.localCandidates()) this.ice.addLocalCandidate(now, candidate);
     for (let event = this.ice.pollEvent(); event; event = this.ice.pollEvent()) this.#handleIceEvent(now, event);
     this.#candidatesAnnounced = true;
@@ -420,8 +421,9 @@ export abstract class Session {
   #handleIceEvent(now: Millis, event: IceEvent): void {
     switch (event.type) {
       case "local-candidate": {
+        if (!isUdpCandidate(event.candidate)) return; // there are no others: peers have UDP and relays
         const { foundation, component, transport, priority, address, type, related } = event.candidate;
-        const candidate: Candidate = { foundation, component, transport, priority, address, type, related };
+        const candidate: SignaledCandidate = { foundation, component, transport, priority, address, type, related };
         this.#localCandidates.push(candidate);
         if (!this.#candidatesAnnounced) return;
         this.sendControl({ type: "candidate", ufrag: this.ice.local.ufrag, candidate });

@@ -13,11 +13,12 @@ if [ -z "${ADIT_INTEROP_INSIDE:-}" ]; then
 fi
 ip link set lo up
 dir=$(mktemp -d)
-"$root/node_modules/.bin/adit-intermediate" --listen 127.0.0.1:4433 --stun 127.0.0.1:3478 --stun-tls 127.0.0.1:5349 \
+"$root/node_modules/.bin/adit-intermediate" --listen 127.0.0.1:4433 --stun 127.0.0.1:3478 --stun '[::1]:3478' \
+  --stun-tls 127.0.0.1:5349 --stun-tls '[::1]:5349' \
   --alternate-address 127.0.0.2 --state-dir "$dir/state" --allow-private-relay --turn-user u:p --turn-secret shared \
   --log json 2>"$dir/log" &
-server=$!
-trap 'kill $server 2>/dev/null; rm -rf "$dir"' EXIT
+program=$!
+trap 'kill $program 2>/dev/null; rm -rf "$dir"' EXIT
 for _ in $(seq 150); do grep -q '"service":"admin"' "$dir/log" && break; sleep 0.1; done
 grep -q '"service":"admin"' "$dir/log" || { cat "$dir/log"; echo "0 passed, 1 failed"; exit 1; }
 
@@ -44,11 +45,12 @@ check "natdiscovery: mapping" "Endpoint Independent Mapping" turnutils_natdiscov
 check "natdiscovery: filtering" "Endpoint Independent Filtering" turnutils_natdiscovery -f -p 3478 127.0.0.1
 check "natdiscovery: filtering, padded" "Endpoint Independent Filtering" turnutils_natdiscovery -f -P -p 3478 127.0.0.1
 none_lost='Total lost packets 0 '
-# -c: without RTCP's second port (no port reservation here); -y: client to client.
+# -c: without RTCP's second port; -y: client to client.
+server=127.0.0.1
 uclient() {
   local name=$1
   shift
-  check "uclient: $name" "$none_lost" turnutils_uclient -c -y -u u -w p -n 10 -m 2 -z 5 "$@" 127.0.0.1
+  check "uclient: $name" "$none_lost" turnutils_uclient -c -y -u u -w p -n 10 -m 2 -z 5 "$@" "$server"
 }
 # Over TLS the tool takes one record per wake-up and leaves what came with it lying (it loses as much with coturn's own server): so
 # there its messages stand far apart.
@@ -62,6 +64,20 @@ done
 uclient "UDP, channels padded" -D -p 3478
 uclient "TCP, 1000 bytes" -t -l 1000 -p 3478
 uclient "UDP, IPv4 asked for" -X -p 3478
+uclient "UDP, IPv6 relayed addresses" -x -p 3478
+uclient "TCP, IPv6 relayed addresses, indications" -t -x -s -p 3478
+uclient "UDP, both families in one allocation" -Z -p 3478
+uclient "UDP, not to be fragmented" -g -s -p 3478
+uclient "UDP, more requests than needed" -G -p 3478
+check "uclient: UDP, RTP and RTCP on a reserved port" "$none_lost" \
+  turnutils_uclient -y -u u -w p -n 10 -m 2 -z 5 -p 3478 127.0.0.1
+uclient "UDP, wrong requests between the right ones" -N -p 3478
+uclient "UDP, broken messages between the right ones" -R -p 3478
+server=::1
+uclient "over IPv6, IPv6 relayed addresses" -x -p 3478
+uclient "over IPv6, IPv4 relayed addresses" -X -p 3478
+uclient "over IPv6, TCP, IPv6 relayed addresses" -t -x -p 3478
+uclient "over IPv6, TLS, IPv6 relayed addresses" -t -S -z 100 -n 5 -x -p 5349
 check "uclient: UDP, 20 clients" "$none_lost" turnutils_uclient -c -y -u u -w p -n 10 -m 20 -z 20 -p 3478 127.0.0.1
 check "uclient: expiring credentials from a shared secret" "$none_lost" \
   turnutils_uclient -c -y -u u -W shared -n 5 -z 5 -p 3478 127.0.0.1

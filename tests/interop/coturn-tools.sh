@@ -66,13 +66,13 @@ uclient "TCP, 1000 bytes" -t -l 1000 -p 3478
 uclient "UDP, IPv4 asked for" -X -p 3478
 uclient "UDP, IPv6 relayed addresses" -x -p 3478
 uclient "TCP, IPv6 relayed addresses, indications" -t -x -s -p 3478
-uclient "UDP, both families in one allocation" -Z -p 3478
+# Not here: -Z (both families; the tool's ADDITIONAL-ADDRESS-FAMILY has a number of its own, 0x8032 and not RFC 8656's 0x8000), and -R
+# (broken messages; the tool waits for answers to them, with coturn's own server too).
 uclient "UDP, not to be fragmented" -g -s -p 3478
 uclient "UDP, more requests than needed" -G -p 3478
 check "uclient: UDP, RTP and RTCP on a reserved port" "$none_lost" \
   turnutils_uclient -y -u u -w p -n 10 -m 2 -z 5 -p 3478 127.0.0.1
 uclient "UDP, wrong requests between the right ones" -N -p 3478
-uclient "UDP, broken messages between the right ones" -R -p 3478
 server=::1
 uclient "over IPv6, IPv6 relayed addresses" -x -p 3478
 uclient "over IPv6, IPv4 relayed addresses" -X -p 3478

@@ -5,6 +5,9 @@ import type { PairJob } from "./jobs.ts";
 import { parsePair, parseSide, type SideKind } from "./kinds.ts";
 import type { PairRun } from "./pair-run.ts";
 import type { NatFindings } from "./probe.ts";
+import type { ScenarioJob } from "./run-scenario.ts";
+import { SCENARIOS } from "./scenarios/index.ts";
+import type { ScenarioRun } from "./scenarios/scenario.ts";
 
 export interface Spread {
   readonly p50: number;
@@ -146,4 +149,15 @@ function counted(words: readonly string[]): string {
     .sort(([, a], [, b]) => b - a)
     .map(([word, count]) => (counts.size === 1 ? word : `${word} ${count}/${words.length}`))
     .join(" ");
+}
+
+/** Round trips below which the aims are meant. */
+const AIM_RTT_MS = 50;
+
+/** `patience` as in {@link judgePair}. */
+export function judgeScenario(job: ScenarioJob, runs: readonly ScenarioRun[], patience: number): readonly string[] {
+  const aimMs = SCENARIOS[job.name]?.aimMs;
+  const gap = spread(runs.map(({ gapMs }) => gapMs));
+  if (aimMs === undefined || gap === null || job.rttMs >= AIM_RTT_MS || gap.p95 <= aimMs * patience) return [];
+  return [`the silence lasted ${Math.round(gap.p95)} ms at p95, and ${aimMs * patience} ms at most is the aim`];
 }

@@ -4,7 +4,7 @@ import { parseArgs } from "node:util";
 import { EXTRAS } from "./extras/index.ts";
 import { htmlPage } from "./html.ts";
 import type { Job } from "./jobs.ts";
-import { judgeNat, judgePair, type PairCell } from "./judge.ts";
+import { judgeNat, judgePair, judgeScenario, type PairCell } from "./judge.ts";
 import { parsePair } from "./kinds.ts";
 import { LabProcess } from "./lab-process.ts";
 import type { PairRun } from "./pair-run.ts";
@@ -138,6 +138,7 @@ function finished(job: Job, results: readonly unknown[], failure: string | null)
     const good = runs.filter((run): run is ScenarioRun => !("error" in run));
     words = `${job.name} at ${job.rttMs} ms: ${good.length} of ${job.runs}`;
     found.push(...runs.flatMap((run) => ("error" in run ? [run.error] : [])));
+    found.push(...judgeScenario(job, good, given.fast ? FAST_PATIENCE : 1));
     scenarios.push({ name: job.name, rttMs: job.rttMs, runs: good });
   }
   if (failure) found.push(failure);

@@ -70,12 +70,13 @@ async function transfer(world: World, scenario: Scenario, agent: Program): Promi
   const wholeMs = epochMs();
   const done = (await download.expect("done", TRANSFER_MS)) as Done;
   if (done.sha256 !== expected) throw new Error(`the transfer has the hash ${done.sha256} instead of ${expected}`);
-  const left = agent.lines.some((line) => line.event === "path-changed" && line.timeMs >= changedMs);
+  const left = agent.lines.find((line) => line.event === "path-changed" && line.timeMs >= changedMs);
   const back = left ? await directAgain(world, agent, changedMs) : null;
   const session = await world.session();
   if (!session) throw new Error("the session is gone");
   return {
     gapMs: Math.max(0, ...done.gaps.filter(({ atMs, ms }) => atMs + ms >= changedMs).map(({ ms }) => ms)),
+    leftMs: left ? left.timeMs - changedMs : null,
     directAgainMs: back === null ? null : Math.max(0, back - (back < wholeMs ? changedMs : wholeMs)),
     handshakes: session.handshakes,
     path: session.path,

@@ -12,12 +12,12 @@ export const RECHECKS_PER_ROUND_TRIP = 8;
 export const DEAD_AFTER_MIN_MS = 300;
 export const DEAD_AFTER_ROUND_TRIPS = 3;
 /**
- * Where another path has answered meanwhile, less patience is enough, max(this, 2 round trips + 50 ms): a move that was not necessary
+ * Where another path has answered meanwhile, less patience is enough, max(this, 2 round trips + 30 ms): a move that was not necessary
  * costs a round trip, and a path that is dead for longer costs all of that time (docs/adr/0010-when-a-path-is-left.md).
  */
-export const LEAVE_AFTER_MIN_MS = 150;
+export const LEAVE_AFTER_MIN_MS = 120;
 export const LEAVE_AFTER_ROUND_TRIPS = 2;
-export const LEAVE_SLACK_MS = 50;
+export const LEAVE_SLACK_MS = 30;
 /** While active, the round trip is measured this often: hearing packets proves one direction only. */
 export const MEASURE_INTERVAL_MS = 200;
 /** An answer is overdue after its round trip and this. */

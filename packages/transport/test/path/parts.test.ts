@@ -141,7 +141,7 @@ test("silence under activity: checks after 100 ms, dead after 300 more at a shor
   t.equal(seen.deadAt, 1_400);
 });
 
-test("where another path answers meanwhile, 150 ms are enough; what was asked before the silence does not count", (t) => {
+test("where another path answers meanwhile, 120 ms are enough; what was asked before the silence does not count", (t) => {
   const liveness = active(1_000, 10);
   run(liveness, 1_000, 1_130);
   liveness.handleAlternative(1_090);
@@ -149,7 +149,7 @@ test("where another path answers meanwhile, 150 ms are enough; what was asked be
   const other = active(1_000, 10);
   run(other, 1_000, 1_130);
   other.handleAlternative(1_100);
-  t.equal(run(other, 1_131, 3_000).deadAt, 1_250);
+  t.equal(run(other, 1_131, 3_000).deadAt, 1_220);
 });
 
 test("at a long round trip patience is three of them, and two where another path answers", (t) => {
@@ -157,7 +157,7 @@ test("at a long round trip patience is three of them, and two where another path
   const liveness = active(0, 200);
   run(liveness, 0, 300);
   liveness.handleAlternative(100);
-  t.equal(run(liveness, 301, 3_000).deadAt, 550);
+  t.equal(run(liveness, 301, 3_000).deadAt, 530);
 });
 
 test("the first bytes after a time of quiet ask at once whether the path stands", (t) => {

@@ -1,10 +1,16 @@
 import type { Side } from "../side.ts";
 import type { World } from "../world.ts";
-import type { Scenario } from "./scenario.ts";
+import { ROAMED_AIM_MS, type Scenario } from "./scenario.ts";
 
 /** A host gets another address in its own network. */
-export const agentAddress: Scenario = { change: (world) => changeAddress(world, world.agentSide) };
-export const connectorAddress: Scenario = { change: (world) => changeAddress(world, world.connectorSide) };
+export const agentAddress: Scenario = {
+  change: (world) => changeAddress(world, world.agentSide),
+  aimMs: ROAMED_AIM_MS,
+};
+export const connectorAddress: Scenario = {
+  change: (world) => changeAddress(world, world.connectorSide),
+  aimMs: ROAMED_AIM_MS,
+};
 
 function changeAddress({ lab }: World, side: Side): void {
   const net = side.hostIp.split(".").slice(0, 3).join(".");

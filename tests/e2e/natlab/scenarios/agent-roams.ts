@@ -1,8 +1,9 @@
-import type { Scenario } from "./scenario.ts";
+import { ROAMED_AIM_MS, type Scenario } from "./scenario.ts";
 
 /** From Wi-Fi to cell: one interface is gone, another appears, behind another NAT. */
 export const agentRoams: Scenario = {
   world: { secondUplink: "eim-apdf-hashed" },
+  aimMs: ROAMED_AIM_MS,
   change({ lab, cellSide }) {
     if (!cellSide) throw new Error("a second uplink was expected");
     const net = cellSide.hostIp.split(".").slice(0, 3).join(".");

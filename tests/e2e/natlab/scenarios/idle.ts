@@ -27,5 +27,6 @@ async function stayIdle(world: World, idleMs: number): Promise<ScenarioRun> {
     throw new Error(
       `after ${idleMs} ms: ${after.path}, ${after.migrations - before.migrations} path changes: ${after.reason}`,
     );
-  return { gapMs: firstByteMs - connectedMs, directAgainMs: null, handshakes: after.handshakes, path: after.path };
+  const { handshakes, path } = after;
+  return { gapMs: firstByteMs - connectedMs, leftMs: null, directAgainMs: null, handshakes, path };
 }

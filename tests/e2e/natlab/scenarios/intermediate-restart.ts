@@ -1,7 +1,8 @@
-import type { Scenario } from "./scenario.ts";
+import { type Scenario, STANDING_AIM_MS } from "./scenario.ts";
 
 /** It ends and starts anew. */
 export const intermediateRestart: Scenario = {
+  aimMs: STANDING_AIM_MS,
   async change(world) {
     await world.intermediate?.stop();
     await world.startIntermediate();

@@ -6,6 +6,8 @@ export interface Scenario {
   readonly world?: Partial<WorldOptions>;
   /** Does the change, and returns when the network is whole again (which may be at once). */
   change(world: World): Promise<void> | void;
+  /** How long the silence may last at p95, at round trips below 50 ms. */
+  readonly aimMs?: number;
   /** For networks that would take too long for the whole file. */
   readonly maxBytes?: number;
   /** Being direct is not what it is about. */
@@ -17,6 +19,8 @@ export interface Scenario {
 export interface ScenarioRun {
   /** The longest silence that the application saw, from the change on. For `idle`: the time to the first byte afterwards. */
   readonly gapMs: number;
+  /** From the change to the first packet on another path, by the agent's log; null when there was none. */
+  readonly leftMs: number | null;
   /** From the change (or from its end, where it has one) to direct; null when the session never left the direct path. */
   readonly directAgainMs: number | null;
   readonly handshakes: number;
@@ -36,3 +40,7 @@ export async function blockFor({ agentSide }: World, ips: readonly string[]): Pr
   await Bun.sleep(OUTAGE_MS);
   agentSide.nats[0]?.block([]);
 }
+
+/** "Aims: 500 ms where a path is still standing, 2 s after a roam." */
+export const STANDING_AIM_MS = 500;
+export const ROAMED_AIM_MS = 2000;

@@ -5,11 +5,13 @@ export interface Evidence {
   readonly own: NetworkView;
   /** Null: the peer has not said. */
   readonly peer: NetworkView | null;
+  /** How we are seen from outside. */
+  readonly publicIps: readonly string[];
   readonly pairs: readonly PairInfo[];
 }
 
 /** Why nothing direct works, naming the side where the cause is. Completes "no direct path: ...". */
-export function explainNoDirect({ own, peer, pairs }: Evidence): string {
+export function explainNoDirect({ own, peer, publicIps, pairs }: Evidence): string {
   const settled = explainPolicy(own, peer) ?? explainBlocked(own, peer);
   if (settled !== null) return settled;
   const direct = pairs.filter((pair) => pair.direct);
@@ -19,7 +21,7 @@ export function explainNoDirect({ own, peer, pairs }: Evidence): string {
   const where = `${direct.length} address${direct.length === 1 ? "" : "es"} of the peer`;
   if (answered > 0) return `${where} answered ${answered} of ${sent} checks and then no more`;
   const silence = `none of ${sent} checks to ${where} was answered`;
-  return explainSameNat(direct) ?? explainMappings(own, peer) ?? `${silence}: ${explainSilence(own, peer)}`;
+  return explainSameNat(direct, publicIps) ?? explainMappings(own, peer) ?? `${silence}: ${explainSilence(own, peer)}`;
 }
 
 function explainPolicy(own: NetworkView, peer: NetworkView | null): string | null {
@@ -36,8 +38,8 @@ function explainBlocked(own: NetworkView, peer: NetworkView | null): string | nu
 }
 
 /** Both are seen from outside with one address. */
-function explainSameNat(direct: readonly PairInfo[]): string | null {
-  const shared = direct.some(({ local, remote }) => remote.type === "srflx" && remote.address.ip === local.address.ip);
+function explainSameNat(direct: readonly PairInfo[], publicIps: readonly string[]): string | null {
+  const shared = direct.some(({ remote }) => remote.type === "srflx" && publicIps.includes(remote.address.ip));
   if (!shared) return null;
   return "both sides are behind one NAT, which does not lead back in (no hairpinning), and they do not reach each other inside";
 }

@@ -62,7 +62,7 @@ export class AgentSession extends Session {
     this.#policy = new PathPolicy(now, {
       slots: this.data.slots,
       random: host.random,
-      explainNoDirect: () => this.network.explainNoDirect(this.ice.pairs()),
+      explainNoDirect: () => this.network.explainNoDirect(this.ice),
     });
     this.#mover = new PathMover({ session: this.id, slots: this.data.slots, policy: this.#policy, log: host.log });
     this.#handshakes = new Handshakes({
@@ -400,7 +400,7 @@ export class AgentSession extends Session {
   #explainTimeout(): string {
     if (!this.#connected) return "the intermediate did not answer";
     if (!this.#answered) return "the connector did not answer the offer";
-    return `neither the relay nor a direct path carried a handshake: ${this.network.explainNoDirect(this.ice.pairs())}`;
+    return `neither the relay nor a direct path carried a handshake: ${this.network.explainNoDirect(this.ice)}`;
   }
 
   // ---- for the program

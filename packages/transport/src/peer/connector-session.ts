@@ -69,7 +69,7 @@ export class ConnectorSession extends Session {
     const status = super.status();
     const { relayedSince } = this.#policy;
     if (status.path !== "relay" || relayedSince === null || this.now < relayedSince + PUNCH_TIMEOUT_MS) return status;
-    return { ...status, reason: `no direct path: ${this.network.explainNoDirect(this.ice.pairs())}` };
+    return { ...status, reason: `no direct path: ${this.network.explainNoDirect(this.ice)}` };
   }
 
   get connections(): readonly QuicConnection[] {

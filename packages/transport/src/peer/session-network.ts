@@ -1,5 +1,5 @@
 import type { SocketAddress } from "@adit/core";
-import { candidatePriority, type PairInfo } from "@adit/ice";
+import { candidatePriority, type IceAgent } from "@adit/ice";
 import type { ControlMessage, NetworkView as NetworkViewMessage, SignaledCandidate } from "@adit/signaling";
 import { explainNoDirect } from "../nat/explain.ts";
 import { type NetworkView, readNetworkView } from "../nat/network-view.ts";
@@ -54,8 +54,9 @@ export class SessionNetwork {
     this.#peer = readNetworkView(message);
   }
 
-  explainNoDirect(pairs: readonly PairInfo[]): string {
-    return explainNoDirect({ own: this.#options.host.network, peer: this.#peer, pairs });
+  explainNoDirect(ice: IceAgent): string {
+    const publicIps = ice.localCandidates.filter(({ type }) => type === "srflx").map(({ address }) => address.ip);
+    return explainNoDirect({ own: this.#options.host.network, peer: this.#peer, publicIps, pairs: ice.pairs() });
   }
 }
 

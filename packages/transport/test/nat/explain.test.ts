@@ -55,7 +55,8 @@ for (const [words, own, peer, pairs, expected] of [
   ],
   ["nobody knows", view({ mapping: "unknown" }), null, silent, /^none of 7 checks .*: UDP between the two sides/],
 ] as const) {
-  test(`no direct path: ${words}`, (t) => t.match(explainNoDirect({ own, peer, pairs }), expected));
+  test(`no direct path: ${words}`, (t) =>
+    t.match(explainNoDirect({ own, peer, publicIps: ["198.51.100.1"], pairs }), expected));
 }
 
 test("a peer's word that is not known here counts for unknown", (t) => {

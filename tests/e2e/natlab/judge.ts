@@ -119,6 +119,7 @@ function wayOut({ layers, extras }: SideKind): WayOut {
   return {
     nats,
     udp: !blocked,
+    ipv6: extras.some((name) => "ipv6" in EXTRAS[name]),
     countsPorts: counting && nats.every(({ ports }) => ports === "sequential" || ports === "preserving"),
   };
 }
@@ -132,6 +133,10 @@ export function judgeNat(text: string, found: NatFindings): string[] {
   if (found.filtering !== kind.filtering) problems.push(`filters ${found.filtering}, not ${kind.filtering}`);
   const preserving = layers.every(({ ports }) => ports === "preserving");
   if (found.preserving !== preserving) problems.push(`${preserving ? "does not keep" : "keeps"} ports`);
+  // Behind a mapping by destination they cannot find each other, hairpin or not; with a public address they need none.
+  const hairpins = layers.some(({ hairpin }) => hairpin);
+  if (layers.length === 1 && kind.mapping === "EIM" && found.hairpin !== hairpins)
+    problems.push(hairpins ? "does not hairpin" : "hairpins");
   const [first = 0, ...others] = found.externalPorts;
   if (
     layers.length === 1 &&

@@ -15,6 +15,8 @@ import type { WireEnds, WireQuality } from "./wire.ts";
 const PUBLIC_NET = "11.0.0";
 export const RELAY_IP = `${PUBLIC_NET}.1`;
 export const PROBE_IPS = [`${PUBLIC_NET}.8`, `${PUBLIC_NET}.9`] as const;
+/** The first 32 bits: the internet's own link is `::/64` of it, each side has a prefix in it. */
+const PUBLIC_NET6 = "2a0b:11:0";
 const BRIDGE = "net0";
 const DEFAULT_BINDING_TIMEOUT_S = 120;
 
@@ -170,6 +172,29 @@ export class Lab {
     });
   }
 
+  readonly #ipv6: { readonly namespace: string; readonly address: string; readonly prefix: string }[] = [];
+
+  /** IPv6 for a side with one NAT at most, whose stateful firewall is on the NAT, or on the host where there is none. */
+  addIpv6(side: Side): void {
+    if (side.nats.length > 1)
+      throw new RangeError(`${side.host}: IPv6 behind several NATs is not among what the lab can do`);
+    const index = Number(side.publicIp.split(".").at(-1));
+    const [address, prefix] = [`${PUBLIC_NET6}:0::${index}`, `${PUBLIC_NET6}:${index}`];
+    const hasNat = side.nats.length === 1;
+    ip(side.edge, [`addr add ${address}/64 dev ${WAN} nodad`]);
+    if (hasNat) {
+      ip(side.edge, [`addr add ${prefix}::1/64 dev ${LAN} nodad`]);
+      ip(side.host, [`addr add ${prefix}::2/64 dev eth0 nodad`, `route add default via ${prefix}::1`]);
+      run("sysctl", ["-qw", "net.ipv6.conf.all.forwarding=1"], { namespace: side.edge });
+    }
+    run("nft", ["-f", "-"], { namespace: side.edge, input: firewall6Rules(hasNat) });
+    for (const other of this.#ipv6) {
+      ip(side.edge, [`route add ${other.prefix}::/64 via ${other.address}`]);
+      ip(other.namespace, [`route add ${prefix}::/64 via ${address}`]);
+    }
+    this.#ipv6.push({ namespace: side.edge, address, prefix });
+  }
+
   /** To be called once, when everything that has a wire is there. */
   async up(): Promise<void> {
     if (this.#wires.length > 0) await this.#startWires();
@@ -224,6 +249,8 @@ export class Lab {
     ip(null, [`netns add ${name}`]);
     this.#namespaces.push(name);
     ip(name, ["link set lo up"]);
+    // Nobody has our addresses; looking for them would take the first seconds, in which IPv6 does not work.
+    run("sysctl", ["-qw", "net.ipv6.conf.default.accept_dad=0"], { namespace: name });
   }
 
   #plugIn(name: string, address: string, wire: WireQuality | null): void {
@@ -287,3 +314,15 @@ function layHairpin(namespace: string): void {
   const settings = ["accept_local=1", "rp_filter=0"].map((setting) => `net.ipv4.conf.${HAIRPIN_IN}.${setting}`);
   run("sysctl", ["-qw", "net.ipv4.conf.all.rp_filter=0", ...settings], { namespace });
 }
+
+/** RFC 6092 §3.2: what goes out opens the way for its answers. */
+const firewall6Rules = (routes: boolean) => `
+table ip6 firewall {
+  chain guard {
+    type filter hook ${routes ? "forward" : "input"} priority filter; policy drop;
+    iifname != "${WAN}" accept
+    ct state established,related accept
+    ${routes ? "" : "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept"}
+  }
+}
+`;

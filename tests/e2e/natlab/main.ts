@@ -95,7 +95,8 @@ function plan(): Plan {
     return [agent, connector];
   });
   const probed = sides.filter(({ extras }) => extras.length === 0).map(({ text }) => text);
-  const kinds = given.fast ? KINDS : [...new Set(probed)];
+  const shared = pairs.flatMap((text) => text.split("@")[1] ?? []);
+  const kinds = given.fast ? [...KINDS, "eim-adf-hairpin"] : [...new Set([...probed, ...shared])];
   return {
     jobs: [
       ...kinds.map((nat) => ({ kind: "verify" as const, nat, rttMs: 0 })),

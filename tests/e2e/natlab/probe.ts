@@ -19,6 +19,8 @@ export interface NatFindings {
   readonly mapping: NatMapping;
   readonly filtering: NatFiltering;
   readonly preserving: boolean;
+  /** Whether two sockets behind it reached each other by their external addresses. */
+  readonly hairpin: boolean;
   /** External ports in the order in which mappings were made. */
   readonly externalPorts: readonly number[];
 }
@@ -49,7 +51,13 @@ export async function classify(ips: readonly [string, string], rttMs: number): P
   const [first, otherPort, otherIp] = seen;
   const mapping = first === otherIp ? (first === otherPort ? "EIM" : "APDM") : first === otherPort ? "ADM" : "APDM";
   const externalPorts = seen.map((address) => Number(address.split(":")[1]));
-  return { mapping, filtering: await filteringSeen(ips, rttMs), preserving, externalPorts };
+  return {
+    mapping,
+    filtering: await filteringSeen(ips, rttMs),
+    preserving,
+    hairpin: await hairpinSeen(ips, rttMs),
+    externalPorts,
+  };
 }
 
 type Asker = (to: { ip: 0 | 1; port: 0 | 1 }, from: { ip: 0 | 1; port: 0 | 1 }) => Promise<string | null>;
@@ -57,7 +65,7 @@ type Asker = (to: { ip: 0 | 1; port: 0 | 1 }, from: { ip: 0 | 1; port: 0 | 1 }) 
 async function withSocket<T>(
   ips: readonly [string, string],
   rttMs: number,
-  use: (ask: Asker, port: number) => Promise<T>,
+  use: (ask: Asker, port: number, socket: Socket) => Promise<T>,
 ): Promise<T> {
   const socket = await bound(0, "0.0.0.0");
   let id = 0;
@@ -66,6 +74,7 @@ async function withSocket<T>(
       const question: Question = { id: ++id, ...from };
       const timer = setTimeout(() => done(null), ANSWER_MS + 2 * rttMs);
       const heard = (data: Buffer) => {
+        if (data.toString() === HELLO) return;
         const answer = JSON.parse(data.toString()) as { id: number; seen: string };
         if (answer.id === question.id) done(answer.seen);
       };
@@ -78,7 +87,7 @@ async function withSocket<T>(
       socket.send(JSON.stringify(question), PROBE_PORTS[to.port], ips[to.ip]);
     });
   try {
-    return await use(ask, socket.address().port);
+    return await use(ask, socket.address().port, socket);
   } finally {
     socket.close();
   }
@@ -109,4 +118,31 @@ function filteringSeen(ips: readonly [string, string], rttMs: number): Promise<N
     if ((await ask(asked, { ip: 0, port: 1 })) !== null) return "ADF";
     return "APDF";
   });
+}
+
+const HELLO = '"hello"';
+const HELLOS = 3;
+
+/** Two sockets send to how the server sees the other one, both several times, so that each opens its filter for the other. */
+function hairpinSeen(ips: readonly [string, string], rttMs: number): Promise<boolean> {
+  const asked = { ip: 0, port: 0 } as const;
+  return withSocket(ips, rttMs, (askOne, _, one) =>
+    withSocket(ips, rttMs, async (askOther, __, other) => {
+      const [seenOne, seenOther] = [await askOne(asked, asked), await askOther(asked, asked)];
+      if (seenOne === null || seenOther === null) throw new Error("the server does not answer");
+      let heard = false;
+      for (const socket of [one, other]) socket.on("message", (data) => (heard ||= data.toString() === HELLO));
+      for (let i = 0; i < HELLOS && !heard; i++) {
+        sendTo(one, seenOther);
+        sendTo(other, seenOne);
+        await Bun.sleep(20 + rttMs);
+      }
+      return heard;
+    }),
+  );
+}
+
+function sendTo(socket: Socket, address: string): void {
+  const [ip, port] = address.split(":");
+  socket.send(HELLO, Number(port), ip);
 }

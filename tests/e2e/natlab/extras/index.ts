@@ -1,6 +1,7 @@
 /** What a side may have beside its NATs, one a file: `eim-apdf+no-udp`. */
 import type { Lab } from "../lab.ts";
 import type { Side } from "../side.ts";
+import { firewall6 } from "./firewall6.ts";
 import { noUdp } from "./no-udp.ts";
 import { only443 } from "./only-443.ts";
 
@@ -10,8 +11,10 @@ export interface Extra {
   apply(lab: Lab, side: Side): Promise<void> | void;
   /** No UDP gets through: nothing can be direct. */
   readonly blocksUdp?: boolean;
+  /** There is IPv6 too. */
+  readonly ipv6?: boolean;
 }
 
-export const EXTRAS = { "no-udp": noUdp, "only-443": only443 } as const satisfies Record<string, Extra>;
+export const EXTRAS = { firewall6, "no-udp": noUdp, "only-443": only443 } as const satisfies Record<string, Extra>;
 
 export type ExtraName = keyof typeof EXTRAS;

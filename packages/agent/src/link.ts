@@ -2,7 +2,7 @@ import {
   type Context,
   ExitError,
   type IntermediateAddress,
-  intermediateCheck,
+  intermediateOptions,
   type OpenState,
   type Target,
   Trace,
@@ -12,7 +12,8 @@ import { sessionFailure, targetText } from "./failures.ts";
 
 /** The options that every command with a session takes. */
 export interface LinkValues {
-  readonly intermediate: IntermediateAddress;
+  /** In the order of preference. */
+  readonly intermediate: readonly IntermediateAddress[];
   readonly to: Target;
   readonly bind: { readonly ip: string; readonly port: number } | undefined;
   readonly icePolicy: "all" | "relay";
@@ -45,8 +46,7 @@ export class Link {
     const endpoint = await start({
       identity: state.identity,
       role: "agent",
-      intermediate: { host: intermediate.host, port: intermediate.port },
-      checkIntermediate: intermediateCheck(state.pins, intermediate),
+      ...intermediateOptions(state.pins, intermediate),
       ...(bind && { bind }),
       icePolicy,
       portMapping: portMapping === "on",
@@ -97,7 +97,7 @@ export class Link {
       target: to,
       peerId: identity.peerId,
       waitMs: wait,
-      intermediate: intermediate.key,
+      intermediate: intermediate.map(({ key }) => key).join(", "),
       pins,
     });
   }

@@ -23,7 +23,9 @@ import {
 import type { StartEndpoint } from "./link.ts";
 
 const options = {
-  intermediate: value(intermediateAddress, { help: "the intermediate that introduces the two" }),
+  intermediate: list(intermediateAddress, {
+    help: "the intermediate that introduces the two; several, in the order of preference, stand in for each other",
+  }),
   to: value(target, { help: "the connector" }),
   local: list(localListener, { help: "a local listener and the service it leads to" }),
   bind: value(bindAddress, { help: "where the UDP socket binds (default: all addresses, any port)" }),

@@ -59,6 +59,8 @@ function makeWorld(t: T) {
       status: () => ({
         peerId: identity.peerId,
         intermediate: { address: "127.0.0.1:4433", connected: true, rttMs: 0.4 },
+        intermediates: [{ address: "127.0.0.1:4433", connected: true, rttMs: 0.4, transport: "quic", relay: null }],
+        udpReach: "open",
         observedAddress: null,
         portMapping: null,
         sessions: [],
@@ -72,7 +74,7 @@ function makeWorld(t: T) {
     };
   };
   const link = {
-    intermediate: t.must(intermediateAddress.parse("127.0.0.1:4433")),
+    intermediate: [t.must(intermediateAddress.parse("127.0.0.1:4433"))],
     to: t.must(target.parse("office")),
     bind: undefined,
     icePolicy: "all",
@@ -150,6 +152,8 @@ test("the admin address says healthy, and shows the listeners in the status", as
   t.same(Object.keys(status), [
     "peerId",
     "intermediate",
+    "intermediates",
+    "udpReach",
     "observedAddress",
     "portMapping",
     "listeners",
@@ -249,7 +253,7 @@ test("the intermediate's key is pinned at the first contact, or must be the one 
   );
 
   const named = makeWorld(t);
-  const intermediate = t.must(intermediateAddress.parse(`${peerA}@127.0.0.1:4433`));
+  const intermediate = [t.must(intermediateAddress.parse(`${peerA}@127.0.0.1:4433`))];
   const values = { ...named.link, intermediate, local: [echo], admin: anyPort, udpIdle: 120_000 };
   forward(named.start, values, named.state, named.context).catch(() => {});
   await named.attempt(0);

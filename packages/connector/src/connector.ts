@@ -5,7 +5,7 @@ import {
   ExitError,
   type Exposure,
   type IntermediateAddress,
-  intermediateCheck,
+  intermediateOptions,
   type OpenState,
   peerMetrics,
   peerStatus,
@@ -18,7 +18,8 @@ import { Services } from "./services.ts";
 import { UdpServices } from "./udp-services.ts";
 
 export interface ConnectorValues {
-  readonly intermediate: IntermediateAddress;
+  /** In the order of preference. */
+  readonly intermediate: readonly IntermediateAddress[];
   readonly name: string;
   readonly expose: readonly Exposure[];
   /** PeerIds, or `any`. */
@@ -61,8 +62,7 @@ export async function connector(
     identity: state.identity,
     role: "connector",
     name,
-    intermediate: { host: intermediate.host, port: intermediate.port },
-    checkIntermediate: intermediateCheck(state.pins, intermediate),
+    ...intermediateOptions(state.pins, intermediate),
     ...(bind && { bind }),
     icePolicy,
     portMapping: portMapping === "on",

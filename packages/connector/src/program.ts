@@ -21,7 +21,9 @@ import {
 import type { StartEndpoint } from "./connector.ts";
 
 const options = {
-  intermediate: value(intermediateAddress, { help: "the intermediate to register with" }),
+  intermediate: list(intermediateAddress, {
+    help: "the intermediate to register with; several stand in for each other",
+  }),
   name: value(peerName, { help: "the name that agents ask for" }),
   expose: list(exposure, { help: "a service, and the TCP or UDP server behind it" }),
   allow: list(peerIdOrAny, { help: "who is let in: PeerIds as `adit-agent id` prints them; nobody by default" }),

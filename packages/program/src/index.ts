@@ -36,7 +36,7 @@ export {
   withState,
 } from "./peer-commands.ts";
 export { type ListenerStatus, peerMetrics, peerStatus, peerStatusInWords } from "./peer-status.ts";
-export { intermediateCheck, type PinKind, Pins } from "./pins.ts";
+export { intermediateOptions, type PinKind, Pins } from "./pins.ts";
 export { type Host, runProgram } from "./run.ts";
 export { defaultStateDir, ensureStateDir } from "./state.ts";
 export { type StatusCheck, type StatusRequest, showStatus } from "./status-client.ts";

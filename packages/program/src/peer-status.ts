@@ -17,8 +17,18 @@ export function peerStatus(
   listeners: readonly ListenerStatus[],
   udp: DatagramStatus,
 ): object {
-  const { peerId, intermediate, observedAddress, portMapping, sessions } = endpoint;
-  return { peerId, intermediate, observedAddress, portMapping, listeners, udp, sessions };
+  const { peerId, intermediate, intermediates, udpReach, observedAddress, portMapping, sessions } = endpoint;
+  return {
+    peerId,
+    intermediate,
+    intermediates,
+    udpReach,
+    observedAddress,
+    portMapping,
+    listeners,
+    udp,
+    sessions,
+  };
 }
 
 const PORT_MAP_PROTOCOLS = ["pcp", "nat-pmp", "upnp"] as const;
@@ -26,7 +36,7 @@ const PATHS: readonly SessionPath[] = ["connecting", "relay", "direct", "suspend
 
 /** What can be said of an endpoint in numbers. */
 export function peerMetrics(endpoint: EndpointStatus): readonly Metric[] {
-  const { intermediate, portMapping, sessions } = endpoint;
+  const { intermediate, intermediates, udpReach, portMapping, sessions } = endpoint;
   const count = (path: SessionPath) => sessions.filter((session) => session.path === path).length;
   return [
     {
@@ -40,6 +50,21 @@ export function peerMetrics(endpoint: EndpointStatus): readonly Metric[] {
       help: "Whether the intermediate answers.",
       type: "gauge",
       samples: [{ value: intermediate.connected ? 1 : 0 }],
+    },
+    {
+      name: "adit_intermediates_connected",
+      help: "How many intermediates answer, by what signaling goes over.",
+      type: "gauge",
+      samples: (["quic", "tls"] as const).map((transport) => ({
+        labels: { transport },
+        value: intermediates.filter((one) => one.transport === transport).length,
+      })),
+    },
+    {
+      name: "adit_udp_blocked",
+      help: "1 when every intermediate that answers is reached over TLS only.",
+      type: "gauge",
+      samples: [{ value: udpReach === "blocked" ? 1 : 0 }],
     },
     {
       name: "adit_port_mapping",
@@ -63,7 +88,15 @@ const nullableText = z.string().nullable();
 
 const statusSchema = z.object({
   peerId: z.string(),
-  intermediate: z.object({ address: z.string(), connected: z.boolean(), rttMs: z.number().nullable() }),
+  intermediates: z.array(
+    z.object({
+      address: z.string(),
+      connected: z.boolean(),
+      rttMs: z.number().nullable(),
+      transport: z.string().nullable(),
+    }),
+  ),
+  udpReach: z.string(),
   observedAddress: nullableText,
   portMapping: z.object({ reason: z.string() }).nullish(),
   listeners: z.array(z.object({ protocol: z.string(), service: z.string(), address: z.string() })),
@@ -93,10 +126,12 @@ const statusSchema = z.object({
 
 /** The status of an agent or a connector for a person to read. @throws ZodError when it is not such a status. */
 export function peerStatusInWords(status: unknown): string {
-  const { peerId, intermediate, observedAddress, portMapping, listeners, udp, sessions } = statusSchema.parse(status);
+  const parsed = statusSchema.parse(status);
+  const { peerId, intermediates, udpReach, observedAddress, portMapping, listeners, udp, sessions } = parsed;
   const lines = [
     `PeerId           ${peerId}`,
-    `intermediate     ${intermediate.address}, ${intermediate.connected ? `connected${inMs(intermediate.rttMs)}` : "not connected"}`,
+    ...intermediates.map((one) => `intermediate     ${one.address}, ${connectionInWords(one)}`),
+    ...(udpReach === "blocked" ? ["udp              blocked here: no intermediate is reached over it"] : []),
     `seen from there  ${observedAddress ?? "unknown"}`,
     ...(portMapping ? [`port mapping     ${portMapping.reason}`] : []),
     ...listeners.map(({ protocol, service, address }) => `listening        ${protocol} ${address} for ${service}`),
@@ -113,6 +148,11 @@ export function peerStatusInWords(status: unknown): string {
     );
   }
   return lines.join("\n");
+}
+
+function connectionInWords(one: z.infer<typeof statusSchema>["intermediates"][number]): string {
+  if (!one.connected) return "not connected";
+  return `connected${one.transport === "tls" ? " over TLS" : ""}${inMs(one.rttMs)}`;
 }
 
 /** Nothing where no UDP service was ever used. */

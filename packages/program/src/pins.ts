@@ -117,11 +117,29 @@ export class Pins {
   }
 }
 
+/** So many the endpoint takes: each costs a connection, keepalives and an allocation. */
+const MAX_INTERMEDIATES = 4;
+
 /**
- * What an endpoint asks about the intermediate's key: null when it is the one that `--intermediate` names, or the pinned one,
- * or the first; else the sentence why not.
+ * The intermediates as an endpoint takes them, with what it asks about each one's key: null when it is the one that `--intermediate`
+ * names, or the pinned one, or the first; else the sentence why not.
+ * @throws ExitError `usage` when there are too many, or one is named twice.
  */
-export function intermediateCheck(pins: Pins, intermediate: IntermediateAddress): (peerId: string) => string | null {
+export function intermediateOptions(pins: Pins, intermediates: readonly IntermediateAddress[]) {
+  if (intermediates.length > MAX_INTERMEDIATES) {
+    throw new ExitError("usage", `--intermediate may be given ${MAX_INTERMEDIATES} times, not ${intermediates.length}`);
+  }
+  const checks = new Map(
+    intermediates.map((intermediate) => [intermediate.key, intermediateCheck(pins, intermediate)]),
+  );
+  if (checks.size < intermediates.length) throw new ExitError("usage", "--intermediate names the same address twice");
+  return {
+    intermediate: intermediates.map(({ host, port }) => ({ host, port })),
+    checkIntermediate: (peerId: string, address: string): string | null => checks.get(address)?.(peerId) ?? null,
+  };
+}
+
+function intermediateCheck(pins: Pins, intermediate: IntermediateAddress): (peerId: string) => string | null {
   const { peerId: named, key } = intermediate;
   return (peerId) => {
     if (named === peerId) return null;

@@ -6,6 +6,11 @@ import { Datagrams, peerMetrics, peerStatus, peerStatusInWords, renderMetrics } 
 const status: EndpointStatus = {
   peerId: "me",
   intermediate: { address: "127.0.0.1:4433", connected: true, rttMs: 0.4 },
+  intermediates: [
+    { address: "127.0.0.1:4433", connected: true, rttMs: 0.4, transport: "quic", relay: null },
+    { address: "127.0.0.9:4433", connected: false, rttMs: null, transport: null, relay: null },
+  ],
+  udpReach: "open",
   observedAddress: SocketAddress.of("203.0.113.7", 40_111),
   portMapping: {
     gateway: "192.168.1.1",
@@ -52,6 +57,11 @@ test("as JSON it has the documented names, addresses as text", (t) => {
   t.same(json, {
     peerId: "me",
     intermediate: { address: "127.0.0.1:4433", connected: true, rttMs: 0.4 },
+    intermediates: [
+      { address: "127.0.0.1:4433", connected: true, rttMs: 0.4, transport: "quic", relay: null },
+      { address: "127.0.0.9:4433", connected: false, rttMs: null, transport: null, relay: null },
+    ],
+    udpReach: "open",
     observedAddress: "203.0.113.7:40111",
     portMapping: { ...status.portMapping, external: "11.0.0.10:40111" },
     listeners: [listener],
@@ -64,6 +74,7 @@ test("in words it names the path, the addresses and why", (t) => {
   const words = peerStatusInWords(over(JSON.stringify(peerStatus(status, [listener], udp))));
   for (const part of [
     "127.0.0.1:4433, connected, 0.4 ms",
+    "127.0.0.9:4433, not connected",
     "203.0.113.7:40111",
     "tcp 127.0.0.2:9000 for web",
     "1 flow, 20 datagrams sent, 18 received",
@@ -76,10 +87,21 @@ test("in words it names the path, the addresses and why", (t) => {
   }
 });
 
+test("in words it says that UDP is blocked, and what signaling goes over instead", (t) => {
+  const overTls = { address: "127.0.0.1:443", connected: true, rttMs: 0.4, transport: "tls", relay: null } as const;
+  const blocked = { ...status, intermediates: [overTls], udpReach: "blocked" as const };
+  const words = peerStatusInWords(over(JSON.stringify(peerStatus(blocked, [listener], udp))));
+  t.match(words, /127\.0\.0\.1:443, connected over TLS, 0\.4 ms\n.*blocked here/);
+  t.match(renderMetrics(peerMetrics(blocked)), /^adit_udp_blocked 1$/m);
+  t.match(renderMetrics(peerMetrics(blocked)), /^adit_intermediates_connected\{transport="tls"\} 1$/m);
+});
+
 test("in words before anything is known", (t) => {
   const bare = {
     ...status,
     intermediate: { ...status.intermediate, connected: false, rttMs: null },
+    intermediates: [{ address: "127.0.0.1:4433", connected: false, rttMs: null, transport: null, relay: null }],
+    udpReach: "unknown" as const,
     observedAddress: null,
     portMapping: null,
     sessions: [],

@@ -16,13 +16,19 @@ export interface IncomingService {
   refuse(code: string, reason: string): Promise<void>;
 }
 
+/** Where an intermediate is. */
+export interface Place {
+  readonly host: string;
+  readonly port: number;
+}
+
 export interface EndpointOptions {
   readonly identity: Identity;
   readonly role: "agent" | "connector";
   /** The name a connector registers. */
   readonly name?: string;
-  /** Resolved anew at each connection attempt; all its addresses are tried. */
-  readonly intermediate: { readonly host: string; readonly port: number };
+  /** One, or several in the order of preference (4 at most): it is registered at all of them. Resolved anew at each connection attempt. */
+  readonly intermediate: Place | readonly Place[];
   /** Null when the key is the expected one, else the sentence why not; then the endpoint stops. */
   readonly checkIntermediate: (peerId: PeerId, address: string) => string | null;
   readonly bind?: { readonly ip: string; readonly port: number };

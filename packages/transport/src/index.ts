@@ -12,6 +12,7 @@ export type {
   EndpointOptions,
   IncomingService,
   PeerSession,
+  Place,
   SessionHandle,
 } from "./endpoint.ts";
 export { ServiceRefusedError, SessionError, type SessionErrorCode } from "./errors.ts";
@@ -19,7 +20,7 @@ export { type LocalAddress, localAddresses } from "./interfaces.ts";
 export type { DatagramFlow, FlowSent } from "./peer/flows.ts";
 export { startEndpoint } from "./peer/node.ts";
 export type { SessionSample } from "./sample.ts";
-export type { EndpointStatus, PortMappingStatus, SessionPath, SessionStatus } from "./status.ts";
+export type { EndpointStatus, IntermediateStatus, PortMappingStatus, SessionPath, SessionStatus } from "./status.ts";
 export { bindUdp, udpRuntimes } from "./udp/bind.ts";
 export { UdpBindError, type UdpBindErrorCode } from "./udp/errors.ts";
 export { canSendUnfragmented } from "./udp/socket-calls.ts";

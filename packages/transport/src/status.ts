@@ -39,10 +39,28 @@ export interface PortMappingStatus {
   readonly reason: string;
 }
 
+/** Whether UDP gets out of this network and back. */
+export type UdpReach = "open" | "blocked" | "unknown";
+
+/** One of the intermediates that a program was given. */
+export interface IntermediateStatus {
+  readonly address: string;
+  readonly connected: boolean;
+  readonly rttMs: number | null;
+  /** What signaling goes over; `tls` where UDP does not get through. Null while not connected. */
+  readonly transport: "quic" | "tls" | null;
+  /** Our address on its relay; null without an allocation. */
+  readonly relay: SocketAddress | null;
+}
+
 /** What the endpoint knows of itself: `GET /status` without what only a program knows (listeners). */
 export interface EndpointStatus {
   readonly peerId: string;
+  /** The one in use: the first that is connected, in the order in which they were given. */
   readonly intermediate: { readonly address: string; readonly connected: boolean; readonly rttMs: number | null };
+  readonly intermediates: readonly IntermediateStatus[];
+  /** As far as the intermediates tell. */
+  readonly udpReach: UdpReach;
   readonly observedAddress: SocketAddress | null;
   /** Null: switched off, or nothing to map (loopback, IPv6 alone). */
   readonly portMapping: PortMappingStatus | null;

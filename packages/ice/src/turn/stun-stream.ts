@@ -25,7 +25,13 @@ export interface StunStreamOptions {
      * sentence why not.
      */
     readonly checkCertificate?: (der: Uint8Array) => string | null;
+    /** What to ask for by ALPN (RFC 7301), where the port serves more than STUN: "stun.turn" (RFC 7443). */
+    readonly alpn?: string;
   };
+  /** Which of our addresses to come from; the system chooses unless given. */
+  readonly localIp?: string;
+  /** What may wait to be sent; 1 MiB unless given. Data that is fresh or worthless wants less. */
+  readonly maxQueuedBytes?: number;
   /** A message, whole and without padding. Called from the event loop. */
   readonly onMessage: (data: Uint8Array) => void;
   /** The connection is gone, not by {@link StunStream.close}; once at most. */
@@ -37,7 +43,7 @@ export interface StunStreamOptions {
 export interface StunStream {
   /** Our end: with the server's address and the protocol, the 5-tuple of an allocation. */
   readonly local: SocketAddress;
-  /** Writes messages, padded, in one piece. One that finds more than 1 MiB waiting is dropped, as a network drops: false. */
+  /** Writes messages, padded, in one piece. One that finds more than `maxQueuedBytes` waiting is dropped, as a network drops: false. */
   send(...messages: readonly Uint8Array[]): boolean;
   /** What was written goes out first, for half a second at most. */
   close(): void;
@@ -80,7 +86,8 @@ export async function connectStunStream(options: StunStreamOptions): Promise<Stu
   return {
     local: SocketAddress.of(localAddress.replace(/%.*$/, ""), localPort),
     send: (...messages) => {
-      if (closed || !socket.writable || socket.writableLength > MAX_QUEUED_BYTES) return false;
+      if (closed || !socket.writable || socket.writableLength > (options.maxQueuedBytes ?? MAX_QUEUED_BYTES))
+        return false;
       socket.write(frameForStream(messages));
       return true;
     },
@@ -94,7 +101,7 @@ export async function connectStunStream(options: StunStreamOptions): Promise<Stu
   };
 }
 
-function open({ server, tls, timeoutMs = CONNECT_TIMEOUT_MS }: StunStreamOptions): Promise<Socket> {
+function open({ server, tls, localIp, timeoutMs = CONNECT_TIMEOUT_MS }: StunStreamOptions): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const { ip: host, port } = server;
     const fail = (error: StunStreamError): void => {
@@ -113,10 +120,14 @@ function open({ server, tls, timeoutMs = CONNECT_TIMEOUT_MS }: StunStreamOptions
       const code = tls && /CERT|SELF_SIGNED|ISSUER|ALTNAME/.test(error.code ?? "") ? "untrusted" : "refused";
       fail(new StunStreamError(code, `no connection to ${server}: ${error.message}`, error));
     };
-    const name = tls?.serverName === undefined ? {} : { servername: tls.serverName };
+    const from = { host, port, ...(localIp !== undefined && { localAddress: localIp }) };
+    const asked = {
+      ...(tls?.serverName !== undefined && { servername: tls.serverName }),
+      ...(tls?.alpn !== undefined && { ALPNProtocols: [tls.alpn] }),
+    };
     const socket: Socket = tls
-      ? connectTls({ host, port, ...name, rejectUnauthorized: !tls.checkCertificate, minVersion: "TLSv1.2" }, done)
-      : connectTcp({ host, port }, done);
+      ? connectTls({ ...from, ...asked, rejectUnauthorized: !tls.checkCertificate, minVersion: "TLSv1.2" }, done)
+      : connectTcp(from, done);
     socket.on("error", onError);
     const timer = setTimeout(() => {
       fail(new StunStreamError("timeout", `no connection to ${server} within ${timeoutMs} ms`));

@@ -1,4 +1,4 @@
-import { type Deadline, earliest, type Millis, type SocketId } from "@adit/core";
+import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId } from "@adit/core";
 import { type Candidate, type IceParameters, isUdpCandidate, type PairId, pairId } from "@adit/ice";
 import type { PeerId, QuicConfig, QuicConnection, QuicEndpoint, QuicStream } from "@adit/quic";
 import type { CandidateAnswer, Connected, ErrorMessage, IntermediateMessage } from "@adit/signaling";
@@ -21,8 +21,8 @@ import { AGENT_TEXT } from "./version.ts";
 /** An attempt that leads to nothing ends after this long. "connection attempt 5 s" */
 export const ATTEMPT_TIMEOUT_MS = 5_000;
 
-/** A connector that is not back yet is asked for again after this long. */
-const INTRODUCE_RETRY_MS = 2_000;
+/** Of the connector's relayed candidates before the first handshake: one for each intermediate that the two share. */
+const MAX_RELAYED = 8;
 
 export interface AgentSessionOptions {
   readonly target: string;
@@ -31,8 +31,8 @@ export interface AgentSessionOptions {
   readonly timeoutMs: Millis;
   readonly quic: QuicEndpoint;
   readonly config: QuicConfig;
-  /** The socket that reaches addresses of that family; null when there is none. */
-  readonly socketFor: (family: 4 | 6) => SocketId | null;
+  /** The socket or relay of ours that reaches that relayed address; null when there is none so far. */
+  readonly socketTo: (relayed: SocketAddress) => SocketId | null;
 }
 
 /** A session as the side sees it that asks for it, controls ICE, is the QUIC client, and migrates. */
@@ -50,8 +50,8 @@ export class AgentSession extends Session {
   readonly #generations = new Generations();
   /** Our parameters of a restart that the peer has not answered yet. */
   #restarting: IceParameters | null = null;
-  /** When to introduce the session to an intermediate that may not know it any more. */
-  #introduceAt: Millis | null = null;
+  /** The connector's relayed candidates that the first handshake may go to. */
+  #relayed: Candidate[] = [];
   #resolveUp: () => void = () => {};
   #rejectUp: (error: SessionError) => void = () => {};
 
@@ -131,23 +131,7 @@ export class AgentSession extends Session {
     }
   }
 
-  /**
-   * The intermediate may be a new one, which forwards and relays nothing of a session that it does not know; or we come from
-   * another address now, which the connector's relay has to let in.
-   */
-  introduceAgain(now: Millis): void {
-    if (!this.isUp) return;
-    this.#introduceAt = now;
-    this.host.touch(this);
-  }
-
-  #introduce(): void {
-    this.#introduceAt = null;
-    this.host.signal({ type: "connect", sessionId: this.sessionId, target: this.peer.id, expectedPeer: this.peer.id });
-  }
-
   #handleConnected(now: Millis, message: Connected): void {
-    this.#introduceAt = null;
     // What the intermediate says of a session that stands changes nothing any more.
     if (this.isUp) return;
     const { expectedPeer } = this.#options;
@@ -173,20 +157,9 @@ export class AgentSession extends Session {
 
   /** The intermediate or the connector refuses. */
   #handleError(now: Millis, message: ErrorMessage): void {
-    if (this.isUp) {
-      switch (message.code) {
-        case "session-gone":
-          // The connector was started anew: a hint, the checks tell.
-          this.#policy.handlePeerGone(now);
-          break;
-        case "unknown-session":
-        case "not-found":
-          // The intermediate was started anew, or the connector is not back there yet.
-          this.#introduceAt = now + INTRODUCE_RETRY_MS;
-          break;
-      }
-      return;
-    }
+    // The connector was started anew: a hint, the checks tell.
+    if (this.isUp && message.code === "session-gone") this.#policy.handlePeerGone(now);
+    if (this.isUp) return;
     this.end(now, refusalCode(message.code), message.message, CLOSE_CODE.refused);
   }
 
@@ -196,16 +169,26 @@ export class AgentSession extends Session {
     else this.end(now, "closed", `the connector is gone: ${reason}`, CLOSE_CODE.done);
   }
 
-  /** The first check to the connector's relayed candidate and the QUIC Initial leave together. */
   #noticeRelay(now: Millis, candidate: Candidate): void {
     if (candidate.type !== "relay" || this.carrier) return;
-    const socket = this.#options.socketFor(candidate.address.family);
-    if (socket === null) return;
-    const pair = pairId(socket, candidate.address);
-    this.data.learn(socket, candidate.address);
-    this.host.learnRoute(pair, this);
-    this.data.gates.allowInitial(pair);
-    this.#race.handleRelayPair(now, pair);
+    if (this.#relayed.length < MAX_RELAYED) this.#relayed.push(candidate);
+    this.launch(now);
+  }
+
+  /** The first check to the connector's relayed candidate and the QUIC Initial leave together, as soon as something leads there. */
+  launch(now: Millis): void {
+    if (this.carrier) return;
+    for (const { address } of this.#relayed) {
+      const socket = this.#options.socketTo(address);
+      if (socket === null) continue;
+      this.#relayed = [];
+      const pair = pairId(socket, address);
+      this.data.learn(socket, address);
+      this.host.learnRoute(pair, this);
+      this.data.gates.allowInitial(pair);
+      this.#race.handleRelayPair(now, pair);
+      return this.host.touch(this);
+    }
   }
 
   // ---- QUIC
@@ -315,19 +298,14 @@ export class AgentSession extends Session {
     if (!this.isUp && now >= this.#deadline) {
       return this.end(now, "timeout", this.#explainTimeout(), CLOSE_CODE.done);
     }
-    if (this.#introduceAt !== null && now >= this.#introduceAt) this.#introduce();
     this.#race.handleTimeout(now);
     this.#policy.handleTimeout(now);
   }
 
   protected pollPolicyTimeout(): Deadline | null {
     const attempt = this.isUp ? null : { at: this.#deadline, reason: "attempt" };
-    const introduce = this.#introduceAt === null ? null : { at: this.#introduceAt, reason: "introduction" };
-    const next = earliest(
-      earliest(attempt, introduce),
-      earliest(this.#race.pollTimeout(), this.#mover.pollTimeout(this.now, this.carrier)),
-    );
-    return earliest(next, this.#policy.pollTimeout());
+    const handshake = earliest(this.#race.pollTimeout(), this.#mover.pollTimeout(this.now, this.carrier));
+    return earliest(earliest(attempt, handshake), this.#policy.pollTimeout());
   }
 
   protected pumpPolicy(now: Millis): boolean {

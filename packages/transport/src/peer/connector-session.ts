@@ -28,9 +28,8 @@ const RESTART_INTERVAL_MS = 1_000;
 
 export interface ConnectorSessionOptions {
   readonly peerId: PeerId;
-  readonly peerObserved: SocketAddress;
-  /** Whether the relay lets the agent through already; `none` when there is no relay to wait for. */
-  readonly permission: "pending" | "granted" | "none";
+  /** Whether a relay has not said yet if it lets the agent through. */
+  readonly isPermissionPending: () => boolean;
   readonly admit: (peerId: PeerId) => boolean;
   /** Whether there is a service of that name. */
   readonly offers: (service: string) => boolean;
@@ -39,8 +38,6 @@ export interface ConnectorSessionOptions {
 
 /** A session as the side sees it that is asked for, is controlled in ICE, is the QUIC server, and follows. */
 export class ConnectorSession extends Session {
-  /** Where the intermediate sees the agent's packets come from. */
-  peerObserved: SocketAddress;
   readonly #options: ConnectorSessionOptions;
   readonly #generations = new Generations();
   #restartedAt = Number.NEGATIVE_INFINITY;
@@ -53,7 +50,6 @@ export class ConnectorSession extends Session {
   constructor(now: Millis, host: SessionHost, id: bigint, options: ConnectorSessionOptions) {
     super(host, id, "controlled");
     this.#options = options;
-    this.peerObserved = options.peerObserved;
     this.#deadline = now + CONNECT_TIMEOUT_MS;
   }
 
@@ -93,11 +89,11 @@ export class ConnectorSession extends Session {
     }
     this.network.predict();
     this.addRemote(now, offer.ice, offer.candidates);
-    if (this.#options.permission === "pending") this.#answerAt = now + PERMISSION_PATIENCE_MS;
+    if (this.#options.isPermissionPending()) this.#answerAt = now + PERMISSION_PATIENCE_MS;
     else this.#sendAnswer(now);
   }
 
-  /** The relay let the agent's address in, or refused. */
+  /** The relays let the agent's address in, or refused. */
   handlePermission(now: Millis): void {
     if (this.#answerAt === null) return;
     this.#sendAnswer(now);

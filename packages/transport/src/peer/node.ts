@@ -15,34 +15,28 @@ import {
 } from "@adit/core";
 import type { LocalCandidateInit, PairId } from "@adit/ice";
 import { type PeerId, QuicConfig, type QuicConnection, QuicEndpoint } from "@adit/quic";
-import {
-  type ClientMessage,
-  type IntermediateMessage,
-  PEER_ALPN,
-  SIGNALING_ALPN,
-  type SignalingMessage,
-} from "@adit/signaling";
+import { type IntermediateMessage, PEER_ALPN, SIGNALING_ALPN } from "@adit/signaling";
 import { Driver, type DriverComponent } from "../driver.ts";
 import type { ConnectOptions, Endpoint, EndpointOptions, PeerSession } from "../endpoint.ts";
 import { SessionError } from "../errors.ts";
 import { localAddresses } from "../interfaces.ts";
-import type { NetworkSense, PredictionListener } from "../nat/network-sense.ts";
+import type { NetworkSense, PredictionListener, Seen } from "../nat/network-sense.ts";
 import type { NetworkView } from "../nat/network-view.ts";
 import { senseOnDriver } from "../nat/sense-on-driver.ts";
 import type { SessionSample } from "../sample.ts";
 import type { EndpointStatus } from "../status.ts";
 import type { Incoming as Datagram } from "../udp/udp.ts";
 import { AgentSession, ATTEMPT_TIMEOUT_MS } from "./agent-session.ts";
-import { ConnectorSession } from "./connector-session.ts";
 import { Demux } from "./demux.ts";
+import { Introductions } from "./introductions.ts";
 import { MappedPort } from "./mapped-port.ts";
 import type { BoundSocket } from "./own-candidates.ts";
-import { round } from "./pair-words.ts";
-import { hostPort, Presence } from "./presence.ts";
+import type { Presence } from "./presence.ts";
+import { Presences, type PresencesOptions } from "./presences.ts";
 import { Reception } from "./reception.ts";
 import { resolveHost } from "./resolve.ts";
 import type { Session } from "./session.ts";
-import type { SessionHost } from "./session-host.ts";
+import type { SessionHost, SessionSignal } from "./session-host.ts";
 import { SessionSet } from "./session-set.ts";
 
 /** "Sleep: `max_idle_timeout` 10 min." */
@@ -73,7 +67,8 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   readonly #driver: Driver;
   readonly #quic: QuicEndpoint;
   readonly #peerConfig: QuicConfig;
-  readonly #presence: Presence;
+  readonly #presences: Presences;
+  readonly #introductions: Introductions;
   readonly #sense: NetworkSense;
   readonly #demux: Demux;
   readonly #sockets: BoundSocket[] = [];
@@ -81,10 +76,11 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   /** Null for an agent. */
   readonly #reception: Reception | null;
   #mappedPort: MappedPort | null = null;
+  #lastRelayId = FIRST_RELAY_ID - 1;
   #closing = false;
 
   constructor(options: EndpointOptions) {
-    const { identity, role, log, name } = options;
+    const { identity, role, log } = options;
     this.#options = options;
     this.log = log;
     this.random = options.random ?? systemRandom;
@@ -100,42 +96,14 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     const server = role === "connector" ? { server: this.#peerConfig } : {};
     this.#quic = new QuicEndpoint({ random: this.random, log, ...server });
     this.#demux = new Demux(this.#quic, (now, socket, from) => {
-      if (socket === this.#presence.relay?.id) this.#presence.relay.bindChannel(now, from);
+      if (socket >= FIRST_RELAY_ID) this.#presences.relay(socket)?.bindChannel(now, from);
     });
-    this.#presence = new Presence({
-      role,
-      ...(name === undefined ? {} : { name }),
-      ...options.intermediate,
-      checkIntermediate: options.checkIntermediate,
-      sockets: this.#sockets,
-      identity,
-      quic: this.#quic,
-      config: QuicConfig.create({
-        role: "client",
-        identity,
-        alpn: SIGNALING_ALPN,
-        maxIdleTimeoutMs: SIGNALING_IDLE_TIMEOUT_MS,
-      }),
+    this.#presences = new Presences(this.#presencesOptions());
+    this.#introductions = new Introductions({
+      presences: this.#presences,
+      sessions: this.#sessions,
       random: this.random,
       log,
-      resolve: resolveHost,
-      now: () => this.#clock.now(),
-      wake: () => this.#driver.wake(),
-      onMessage: (now, message) => this.#handleMessage(now, message),
-      onCandidate: (now, candidate, last) => this.#handleCandidate(now, candidate, last),
-      onSeen: (now, seen) => this.#sense.handleSeen(now, seen),
-      onRelayLost: (now, socket) => {
-        for (const session of this.#sessions) session.removeLocalSocket(now, socket);
-      },
-      onPermission: (now, ip) => this.#handlePermission(now, ip),
-      onIntroduce: (now) => {
-        this.#mappedPort?.refresh();
-        for (const session of this.#sessions) {
-          if (session instanceof AgentSession) session.introduceAgain(now);
-        }
-      },
-      onRegistered: (observed) => this.#logRegistered(observed),
-      onStopped: (error) => this.onStopped?.(error.code, error.message),
     });
     this.#sense = senseOnDriver({
       driver: this.#driver,
@@ -151,6 +119,47 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     this.#reception = role === "connector" ? this.#openReception() : null;
   }
 
+  #presencesOptions(): PresencesOptions {
+    const { role, name, identity, intermediate, checkIntermediate, log } = this.#options;
+    return {
+      role,
+      ...(name === undefined ? {} : { name }),
+      places: Array.isArray(intermediate) ? intermediate : [intermediate],
+      checkIntermediate,
+      sockets: this.#sockets,
+      identity,
+      quic: this.#quic,
+      config: QuicConfig.create({
+        role: "client",
+        identity,
+        alpn: SIGNALING_ALPN,
+        maxIdleTimeoutMs: SIGNALING_IDLE_TIMEOUT_MS,
+      }),
+      random: this.random,
+      log,
+      resolve: resolveHost,
+      now: () => this.#clock.now(),
+      wake: () => this.#driver.wake(),
+      newId: () => ++this.#lastRelayId,
+      addSocket: (open) => this.#driver.addSocket(open, (now, socket, batch) => this.#receive(now, socket, batch)),
+      removeSocket: (id) => this.#driver.removeSocket(id),
+      isInUse: (relay) => [...this.#sessions].some(({ activePair }) => activePair?.startsWith(`${relay}|`)),
+      onMessage: (now, from, message) => this.#handleMessage(now, from, message),
+      onCandidates: (now, from) => this.#handleCandidates(now, from),
+      onSeen: (now, seen) => this.#handleSeen(now, seen),
+      onRelayLost: (now, socket) => {
+        for (const session of this.#sessions) session.removeLocalSocket(now, socket);
+      },
+      onPermission: (now, from, ip) => this.#introductions.handlePermission(now, from, ip),
+      onIntroduce: (now, at) => {
+        this.#mappedPort?.refresh();
+        this.#introductions.handleUp(now, at);
+      },
+      onRegistered: (at, observed) => this.#logRegistered(at, observed),
+      onStopped: (error) => this.onStopped?.(error.code, error.message),
+    };
+  }
+
   #openReception(): Reception {
     const { admit = () => false, offers = () => true, onService, log } = this.#options;
     return new Reception({
@@ -160,9 +169,10 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       admit,
       offers,
       onService,
-      permit: (now, ip, session) => this.#presence.relay?.permit(now, ip, session) ?? "none",
-      refuse: (session, code, message) => this.#refuse(session, code, message),
+      isPermissionPending: (session) => this.#introductions.isPermissionPending(session),
+      refuse: (at, session, code, message) => this.#refuse(at, session, code, message),
       onSession: (session) => this.#addSession(session),
+      onIncoming: (now, at, session, observed) => this.#introductions.handleIncoming(now, at, session, observed),
     });
   }
 
@@ -191,7 +201,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       clock: this.#clock,
       log,
       onCandidate: (now, candidate) => {
-        this.#handleCandidate(now, candidate, false);
+        for (const session of this.#sessions) session.addLocalCandidate(now, candidate);
         this.#driver.wake();
       },
     });
@@ -206,25 +216,23 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   get registered(): boolean {
-    return this.#presence.isRegistered;
+    return this.#presences.isRegistered;
   }
 
   waitRegistered(): Promise<void> {
-    return this.#presence.wait();
+    return this.#presences.wait();
   }
 
   status(): EndpointStatus {
-    const { host, port } = this.#options.intermediate;
-    const { client, remote } = this.#presence.link;
     const sessions = [...this.#sessions].filter((session) => !session.isOver).reverse();
+    const intermediates = [...this.#presences].map((presence) => presence.status());
+    const { address = "", connected = false, rttMs = null } = this.#presences.preferred?.status() ?? {};
     return {
       peerId: this.peerId,
-      intermediate: {
-        address: remote?.key ?? hostPort(host, port),
-        connected: client.isUp,
-        rttMs: round(client.rttMs),
-      },
-      observedAddress: this.#presence.observed,
+      intermediate: { address, connected, rttMs },
+      intermediates,
+      udpReach: this.#presences.udpReach,
+      observedAddress: this.#presences.observed,
       portMapping: this.#mappedPort?.status ?? null,
       sessions: sessions.map((session) => session.status()),
     };
@@ -244,7 +252,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   async connect(options: ConnectOptions): Promise<PeerSession> {
     const giveUpAt = this.#clock.now() + options.waitMs;
     for (;;) {
-      await this.#presence.waitFor(giveUpAt - this.#clock.now());
+      await this.#presences.waitFor(giveUpAt - this.#clock.now());
       const session = this.#openSession(options);
       try {
         await session.up;
@@ -269,11 +277,20 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       timeoutMs: options.timeoutMs ?? ATTEMPT_TIMEOUT_MS,
       quic: this.#quic,
       config: this.#peerConfig,
-      socketFor: (family) => this.#sockets.find((socket) => socket.address.family === family)?.id ?? null,
+      socketTo: (address) => this.#socketTo(address),
     });
     this.#addSession(session);
     if (!session.start(now)) session.close("the intermediate went out of reach");
     return session;
+  }
+
+  /** What reaches a relayed address: our own UDP socket, or where UDP is blocked an allocation of ours that may. */
+  #socketTo({ ip, family }: SocketAddress): SocketId | null {
+    if (this.#presences.udpReach !== "blocked") {
+      return this.#sockets.find((socket) => socket.address.family === family)?.id ?? null;
+    }
+    for (const { relay } of this.#presences) if (relay?.mayReach(ip)) return relay.id;
+    return null;
   }
 
   #addSession(session: Session): void {
@@ -288,8 +305,8 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     return this.#clock.now();
   }
 
-  signal(message: SignalingMessage): boolean {
-    return this.#presence.link.send(this.#clock.now(), message as ClientMessage);
+  signal(message: SessionSignal): boolean {
+    return this.#introductions.signal(this.#clock.now(), message);
   }
 
   get network(): NetworkView {
@@ -301,16 +318,16 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   get isGathering(): boolean {
-    return this.#presence.relay?.isAllocating ?? false;
+    return this.#presences.isGathering;
   }
 
   localCandidates(): readonly LocalCandidateInit[] {
     const mapped = this.#mappedPort?.candidate;
-    return mapped ? [...this.#presence.candidates(), mapped] : this.#presence.candidates();
+    return mapped ? [...this.#presences.candidates(), mapped] : this.#presences.candidates();
   }
 
   probeInfrastructure(now: Millis): void {
-    this.#presence.probe(now);
+    this.#presences.probe(now);
   }
 
   learnRoute(pair: PairId, session: Session): void {
@@ -337,20 +354,25 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   // ---- DriverComponent
 
   #receive(now: Millis, socket: SocketId, batch: readonly Datagram[]): void {
-    const { link, relay } = this.#presence;
     for (const { data, from } of batch) {
-      if (link.remote?.equals(from)) this.#receiveSignaling(now, data);
-      else if (this.#sense.handleDatagram(socket, from, data)) continue;
-      else if (relay?.socket === socket && relay.server.equals(from)) {
-        const relayed = relay.handleDatagram(now, data);
-        if (relayed) this.#demux.handleDatagram(now, relay.id, relayed.peer, relayed.data);
-      } else this.#demux.handleDatagram(now, socket, from, data);
+      const signaling = this.#presences.signalingAt(from);
+      if (signaling) {
+        this.#receiveSignaling(now, signaling, data);
+        continue;
+      }
+      if (this.#sense.handleDatagram(socket, from, data)) continue;
+      const relay = this.#presences.relayAt(socket, from);
+      if (!relay) {
+        this.#demux.handleDatagram(now, socket, from, data);
+        continue;
+      }
+      const relayed = relay.handleDatagram(now, data);
+      if (relayed) this.#demux.handleDatagram(now, relay.id, relayed.peer, relayed.data);
     }
   }
 
   /** Packets from the signaling address never reach the peers' connections. */
-  #receiveSignaling(now: Millis, data: Uint8Array): void {
-    const { link } = this.#presence;
+  #receiveSignaling(now: Millis, { link }: Presence, data: Uint8Array): void {
     const route = this.#quic.route(data);
     if (route.kind === "connection" && link.owns(route.connection)) {
       link.handleDatagram(now, route.connection, data);
@@ -358,88 +380,88 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   handleTimeout(now: Millis): void {
-    this.#presence.handleTimeout(now);
+    this.#presences.handleTimeout(now);
+    this.#introductions.handleTimeout(now);
     this.#sessions.handleTimeout(now);
   }
 
   pollTimeout(): Deadline | null {
-    return earliest(this.#presence.pollTimeout(this.#clock.now()), this.#sessions.pollTimeout());
+    const signaling = earliest(this.#presences.pollTimeout(this.#clock.now()), this.#introductions.pollTimeout());
+    return earliest(signaling, this.#sessions.pollTimeout());
   }
 
   drain(now: Millis): void {
-    this.#presence.pump(now);
+    this.#presences.pump(now);
     this.#demux.retryEarly(now);
     this.#sessions.drain(now, (session) => {
-      if (session.isOver) this.#presence.relay?.release(session.sessionId);
+      if (session.isOver) this.#presences.release(session.sessionId);
       if (session.isGone) this.#forget(session);
     });
   }
 
   #forget(session: Session): void {
     this.#sessions.delete(session);
+    this.#introductions.forget(session);
     this.#demux.forget(session);
     for (const connection of session.connections) this.#quic.forget(connection);
   }
 
   pollTransmit(): Transmit | null {
-    return this.#presence.pollTransmit() ?? this.#sessions.pollTransmit(this.#clock.now(), this.#wrap);
+    return this.#presences.pollTransmit() ?? this.#sessions.pollTransmit(this.#clock.now(), this.#wrap);
   }
 
   /** What leaves from a relay is wrapped for it; null when the relay would not let it out, or is gone. */
   readonly #wrap = (sent: Transmit): Transmit | null => {
     if (sent.socket < FIRST_RELAY_ID) return sent;
-    const { relay } = this.#presence;
-    return sent.socket === relay?.id ? relay.wrap(sent.to, sent.data) : null;
+    return this.#presences.relay(sent.socket)?.wrap(sent.to, sent.data) ?? null;
   };
 
   // ---- signaling
 
-  #logRegistered(observed: SocketAddress): void {
+  #logRegistered(at: Presence, observed: SocketAddress): void {
     const { name, role } = this.#options;
     this.log.info("registered", {
       ...(name === undefined ? {} : { name }),
       role,
       peerId: this.peerId,
-      intermediate: this.#presence.link.remote,
+      intermediate: at.link.remote,
       observed,
+      transport: at.link.carrier?.kind ?? null,
     });
   }
 
-  #handleCandidate(now: Millis, candidate: LocalCandidateInit, last: boolean): void {
+  /** Over TLS it says nothing of UDP, which is no news while another intermediate is reached over that. */
+  #handleSeen(now: Millis, seen: Seen): void {
+    if (seen.observed || this.#presences.udpReach === "blocked") this.#sense.handleSeen(now, seen);
+  }
+
+  #handleCandidates(now: Millis, from: Presence): void {
+    this.#introductions.handleRelay(now, from);
+    const candidates = this.localCandidates();
     for (const session of this.#sessions) {
       if (session.isOver) continue;
-      if (session instanceof ConnectorSession) {
-        this.#presence.relay?.permit(now, session.peerObserved.ip, session.sessionId);
-      }
-      session.addLocalCandidate(now, candidate);
-      if (last) session.endLocalCandidates(now);
+      for (const candidate of candidates) session.addLocalCandidate(now, candidate);
+      if (!this.isGathering) session.endLocalCandidates(now);
     }
   }
 
-  #handlePermission(now: Millis, ip: string): void {
-    for (const session of this.#sessions) {
-      if (session instanceof ConnectorSession && session.peerObserved.ip === ip) session.handlePermission(now);
-    }
-  }
-
-  #handleMessage(now: Millis, message: IntermediateMessage): void {
-    if (message.type === "incoming") {
-      return this.#reception?.handleIncoming(now, message.sessionId, message.peerId, message.peerObserved);
-    }
+  #handleMessage(now: Millis, from: Presence, message: IntermediateMessage): void {
+    if (message.type === "incoming") return this.#reception?.handleIncoming(now, from, message);
     if (!("sessionId" in message) || message.sessionId === null) return;
     const session = this.#sessions.get(message.sessionId);
     if (session && !session.isOver) {
       this.touch(session);
-      return session.handleSignaling(now, message);
+      if (this.#introductions.admits(now, from, session, message)) session.handleSignaling(now, message);
+      return;
     }
     // A session that we do not know: a peer that asks for a restart of it learns that it is gone; all else is ignored.
     if (message.type === "restart" && !message.answer) {
-      this.#refuse(message.sessionId, "session-gone", "this side was started anew and does not know the session");
+      this.#refuse(from, message.sessionId, "session-gone", "this side was started anew and does not know the session");
     }
   }
 
-  #refuse(sessionId: bigint, code: string, message: string): void {
-    this.signal({ type: "error", code, message, sessionId, requestId: null });
+  #refuse(at: Presence, sessionId: bigint, code: string, message: string): void {
+    at.link.send(this.#clock.now(), { type: "error", code, message, sessionId, requestId: null });
   }
 
   // ---- the end
@@ -450,11 +472,11 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     const now = this.#clock.now();
     for (const session of this.#sessions) session.close(reason);
     this.#sense.close();
-    this.#presence.close(now, reason);
+    this.#presences.close(now, reason);
     this.#driver.wake();
     const unmapped = this.#mappedPort?.close();
     const giveUpAt = now + CLOSE_TIMEOUT_MS;
-    while (!this.#presence.isSilent && this.#clock.now() < giveUpAt) {
+    while (!this.#presences.isSilent && this.#clock.now() < giveUpAt) {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     await unmapped;

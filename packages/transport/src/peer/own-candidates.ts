@@ -9,24 +9,25 @@ export interface BoundSocket {
 
 export const isWildcard = (address: SocketAddress): boolean => address.ip === "0.0.0.0" || address.ip === "::";
 
-/** What this program can be reached at: its interfaces, the address that the intermediate saw, its relay. */
+/** What this program can be reached at: its interfaces, the addresses that its intermediates saw, its relays. */
 export function ownCandidates(
   sockets: readonly BoundSocket[],
-  observed: SocketAddress | null,
-  relayed: LocalCandidateInit | null,
+  reflexive: readonly SocketAddress[],
+  relayed: readonly LocalCandidateInit[],
 ): LocalCandidateInit[] {
   const candidates: LocalCandidateInit[] = [];
   for (const { id, address } of sockets) {
     const hosts = hostAddresses(address);
     for (const host of hosts) candidates.push({ type: "host", address: host, socket: id });
     const base = hosts[0];
-    if (!observed || !base || observed.family !== address.family) continue;
-    if (hosts.some((host) => host.equals(observed))) continue;
-    // A server-reflexive candidate for free: the QUIC connection to the intermediate leaves from the same socket.
-    candidates.push({ type: "srflx", address: observed, base, related: base, socket: id });
+    if (!base) continue;
+    for (const observed of reflexive) {
+      if (observed.family !== address.family || hosts.some((host) => host.equals(observed))) continue;
+      // A server-reflexive candidate for free: the QUIC connection to the intermediate leaves from the same socket.
+      candidates.push({ type: "srflx", address: observed, base, related: base, socket: id });
+    }
   }
-  if (relayed) candidates.push(relayed);
-  return candidates;
+  return [...candidates, ...relayed];
 }
 
 /** Of a wildcard socket, one per interface address; loopback only where somebody bound to it. */

@@ -1,50 +1,41 @@
-import {
-  type Deadline,
-  earliest,
-  FIRST_RELAY_ID,
-  type Millis,
-  type SocketAddress,
-  type SocketId,
-  type Transmit,
-} from "@adit/core";
-import type { LocalCandidateInit } from "@adit/ice";
+import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId, type Transmit } from "@adit/core";
 import type { IntermediateMessage, SignalingClientEvent, TurnServer } from "@adit/signaling";
 import { SessionError, type SessionErrorCode } from "../errors.ts";
 import type { Seen } from "../nat/network-sense.ts";
-import { type BoundSocket, isWildcard, ownCandidates } from "./own-candidates.ts";
-import { Relay } from "./relay.ts";
+import type { IntermediateStatus } from "../status.ts";
+import { type BoundSocket, isWildcard } from "./own-candidates.ts";
+import { round } from "./pair-words.ts";
+import type { Relay } from "./relay.ts";
+import { RelayKeeper, type RelayKeeperOptions, type RelayWay } from "./relay-keeper.ts";
 import { SignalingLink, type SignalingLinkOptions } from "./signaling-link.ts";
 
-export interface PresenceOptions extends Omit<SignalingLinkOptions, "onEvent" | "onRefused" | "socketFor"> {
+/** What a presence needs of the endpoint, whichever intermediate it is at. */
+export interface PresenceOptions
+  extends Omit<SignalingLinkOptions, "onEvent" | "onRefused" | "socketFor">,
+    Omit<RelayKeeperOptions, "onAllocated" | "onLost" | "onPermission"> {
   readonly sockets: readonly BoundSocket[];
-  readonly onMessage: (now: Millis, message: IntermediateMessage) => void;
-  /** A candidate of ours came to be known; `last` when no more will come by itself. */
-  readonly onCandidate: (now: Millis, candidate: LocalCandidateInit, last: boolean) => void;
-  /** An intermediate with a STUN server sees us, for the first time or otherwise than before. */
+  readonly onMessage: (now: Millis, from: Presence, message: IntermediateMessage) => void;
+  /** A candidate of ours came to be known. */
+  readonly onCandidates: (now: Millis, from: Presence) => void;
+  /** The intermediate sees us, for the first time or otherwise than before. */
   readonly onSeen: (now: Millis, seen: Seen) => void;
   readonly onRelayLost: (now: Millis, socket: SocketId) => void;
   /** The relay answered about an IP address: let in, or not. */
-  readonly onPermission: (now: Millis, ip: string) => void;
+  readonly onPermission: (now: Millis, from: Presence, ip: string) => void;
   /** The intermediate may be a new one, or sees us come from another address: sessions have to be introduced again. */
-  readonly onIntroduce: (now: Millis) => void;
-  readonly onRegistered: (observed: SocketAddress) => void;
+  readonly onIntroduce: (now: Millis, at: Presence) => void;
+  readonly onRegistered: (at: Presence, observed: SocketAddress) => void;
   /** For good. */
-  readonly onStopped: (error: SessionError) => void;
+  readonly onStopped: (at: Presence, error: SessionError) => void;
 }
 
-interface Waiter {
-  readonly resolve: () => void;
-  readonly reject: (error: SessionError) => void;
-}
-
-/** The program's place in the world: its signaling connection, how it is seen from outside, and its relay. */
+/** The program's place at one intermediate: its signaling connection, how it is seen from there, and its relay. */
 export class Presence {
+  readonly relays: RelayKeeper;
   readonly #options: PresenceOptions;
   readonly #link: SignalingLink;
-  readonly #waiters = new Set<Waiter>();
-  #relay: Relay | null = null;
-  /** One that was replaced, until it has given its allocation back. */
-  #leavingRelay: Relay | null = null;
+  /** The intermediate's key, and its last word about TURN. */
+  #intermediateId = "";
   #observed: SocketAddress | null = null;
   #stunServer: SocketAddress | null = null;
   #stopped: SessionError | null = null;
@@ -57,6 +48,12 @@ export class Presence {
       onEvent: (now, event) => this.#handleEvent(now, event),
       onRefused: (reason) => this.#stop("intermediate-changed", reason),
     });
+    this.relays = new RelayKeeper({
+      ...options,
+      onAllocated: (now) => options.onCandidates(now, this),
+      onLost: options.onRelayLost,
+      onPermission: (now, ip) => options.onPermission(now, this, ip),
+    });
   }
 
   get link(): SignalingLink {
@@ -64,12 +61,31 @@ export class Presence {
   }
 
   get relay(): Relay | null {
-    return this.#relay;
+    return this.relays.current;
   }
 
-  /** Our address as the intermediate sees it. */
+  /** `HOST:PORT`, as it was given. */
+  get name(): string {
+    return hostPort(this.#options.host, this.#options.port);
+  }
+
+  /** Where our packets come from as the intermediate sees it. */
   get observed(): SocketAddress | null {
     return this.#observed;
+  }
+
+  /** The same, where it is the mapping of our UDP socket. */
+  get reflexive(): SocketAddress | null {
+    return this.#link.carrier?.kind === "tls" ? null : this.#observed;
+  }
+
+  get isUp(): boolean {
+    return this.#link.client.isUp;
+  }
+
+  /** Whether UDP reaches the intermediate; null while that is not known. */
+  get hasUdp(): boolean | null {
+    return this.isUp ? this.#link.carrier?.kind === "quic" : null;
   }
 
   get isRegistered(): boolean {
@@ -77,87 +93,69 @@ export class Presence {
     return this.#options.role === "agent" ? client.isUp : client.isRegistered;
   }
 
-  /** Resolves once registered. @throws SessionError when it never will be. */
-  wait(): Promise<void> {
-    if (this.isRegistered) return Promise.resolve();
-    if (this.#stopped) return Promise.reject(this.#stopped);
-    return new Promise((resolve, reject) => this.#waiters.add({ resolve, reject }));
+  get stopped(): SessionError | null {
+    return this.#stopped;
   }
 
-  /** As {@link wait}, for at most `timeoutMs`. @throws SessionError `intermediate-unreachable` */
-  async waitFor(timeoutMs: Millis): Promise<void> {
-    if (this.isRegistered) return;
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const timeout = new Promise<never>((_, reject) => {
-      const { host, port } = this.#options;
-      const error = new SessionError(
-        "intermediate-unreachable",
-        `the intermediate ${hostPort(host, port)} does not answer`,
-      );
-      timer = setTimeout(() => reject(error), Math.max(0, timeoutMs));
-    });
-    try {
-      await Promise.race([this.wait(), timeout]);
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  candidates(): LocalCandidateInit[] {
-    return ownCandidates(this.#options.sockets, this.#observed, this.#relay?.candidate ?? null);
-  }
-
-  /** Does the intermediate still answer, does the allocation still stand? */
+  /** Does the intermediate still answer, do the allocations still stand? */
   probe(now: Millis): void {
     this.#link.client.probe(now);
-    this.#relay?.probe(now);
+    for (const relay of this.relays.all()) relay.probe(now);
     this.#options.wake();
   }
 
   handleTimeout(now: Millis): void {
     this.#link.handleTimeout(now);
-    this.#relay?.handleTimeout(now);
-    this.#leavingRelay?.handleTimeout(now);
-    if (this.#leavingRelay?.isSilent) this.#leavingRelay = null;
+    this.relays.handleTimeout(now);
   }
 
   pollTimeout(now: Millis): Deadline | null {
-    const relays = earliest(this.#relay?.pollTimeout() ?? null, this.#leavingRelay?.pollTimeout() ?? null);
-    return earliest(this.#link.pollTimeout(now), relays);
+    return earliest(this.#link.pollTimeout(now), this.relays.pollTimeout());
   }
 
   pollTransmit(): Transmit | null {
-    return this.#link.pollTransmit() ?? this.#relay?.pollTransmit() ?? this.#leavingRelay?.pollTransmit() ?? null;
+    return this.#link.pollTransmit() ?? this.relays.pollTransmit();
   }
 
   pump(now: Millis): void {
     this.#link.pump(now);
-    this.#relay?.pump(now);
+    this.relays.pump(now);
   }
 
   /** Says goodbye and gives the allocation back; true from {@link isSilent} on when that is done. */
   close(now: Millis, reason: string): void {
     this.#stopped ??= new SessionError("closed", reason);
-    this.#rejectWaiters(this.#stopped);
-    this.#relay?.close(now);
+    this.relays.close(now);
     this.#link.stop(now, reason);
   }
 
   get isSilent(): boolean {
-    return this.#relay?.isSilent ?? true;
+    return this.relays.isSilent;
+  }
+
+  status(): IntermediateStatus {
+    const { client, remote, carrier } = this.#link;
+    return {
+      address: remote?.key ?? this.name,
+      connected: client.isUp,
+      rttMs: round(client.rttMs),
+      transport: carrier && client.isUp ? carrier.kind : null,
+      relay: this.relay?.relayedAddress ?? null,
+    };
   }
 
   #handleEvent(now: Millis, event: SignalingClientEvent): void {
-    const { log, role, onMessage } = this.#options;
+    const { log, role, onMessage, onRegistered } = this.#options;
     switch (event.type) {
       case "up":
         log.debug("signaling-up", { observed: event.observed, intermediate: event.intermediateId });
+        this.#intermediateId = event.intermediateId;
         this.#useTurn(now, event.turn);
         this.#observe(now, event.observed);
-        if (role === "agent") this.#registered(event.observed);
+        if (role === "agent") onRegistered(this, event.observed);
         return;
       case "registered":
-        if (this.#observed) this.#registered(this.#observed);
+        if (this.#observed) onRegistered(this, this.#observed);
         return;
       case "register-refused":
         log.warn("register-refused", { code: event.code, message: event.message, retryInMs: event.retryInMs });
@@ -169,9 +167,13 @@ export class Presence {
       case "rtt":
         return;
       case "message":
-        return onMessage(now, event.message);
+        return onMessage(now, this, event.message);
       case "down":
-        log.warn("signaling-down", { reason: event.reason, retryInMs: Math.round(event.retryInMs) });
+        log.warn("signaling-down", {
+          intermediate: this.name,
+          reason: event.reason,
+          retryInMs: Math.round(event.retryInMs),
+        });
         return;
       case "stopped":
         return this.#stop(stoppedCode(event.code), event.message);
@@ -182,56 +184,36 @@ export class Presence {
     this.#observed = observed;
     const server = this.#stunServer;
     const socket = server && this.#socketOf(server.family);
-    if (server && socket) this.#options.onSeen(now, { observed, server, socket: socket.id });
-    for (const candidate of this.candidates()) this.#options.onCandidate(now, candidate, false);
-    this.#options.onIntroduce(now);
-  }
-
-  #registered(observed: SocketAddress): void {
-    this.#options.onRegistered(observed);
-    for (const waiter of this.#waiters) waiter.resolve();
-    this.#waiters.clear();
+    if (server && socket) this.#options.onSeen(now, { observed: this.reflexive, server, socket: socket.id });
+    this.#options.onCandidates(now, this);
+    this.#options.onIntroduce(now, this);
   }
 
   #stop(code: SessionErrorCode, message: string): void {
     if (this.#stopped) return;
     this.#stopped = new SessionError(code, message);
-    this.#rejectWaiters(this.#stopped);
-    this.#options.onStopped(this.#stopped);
+    this.#options.onStopped(this, this.#stopped);
   }
 
-  #rejectWaiters(error: SessionError): void {
-    for (const waiter of this.#waiters) waiter.reject(error);
-    this.#waiters.clear();
-  }
-
-  /** A connector keeps an allocation ready; an agent reaches the connector's. */
+  /** A connector keeps an allocation ready. An agent reaches the connector's over UDP, and needs one of its own only without. */
   #useTurn(now: Millis, turn: TurnServer | null): void {
-    const { role, random, log, onCandidate, onRelayLost, onPermission } = this.#options;
     this.#stunServer = turn && this.#turnAddress(turn);
-    if (role !== "connector") return;
-    const server = turn && this.#turnAddress(turn);
-    if (turn && server && this.#relay?.server.equals(server)) return this.#relay.renew(now, turn);
-    const socket = server && this.#socketOf(server.family);
-    if (this.#relay) {
-      onRelayLost(now, this.#relay.id);
-      this.#relay.close(now);
-      this.#leavingRelay = this.#relay;
-      this.#relay = null;
+    const way = turn && this.#relayWay(turn);
+    this.relays.use(now, turn && way && { way, turn });
+  }
+
+  #relayWay(turn: TurnServer): RelayWay | null {
+    const { carrier } = this.#link;
+    if (carrier?.kind === "tls") {
+      // TURN is spoken on the very port that let signaling through.
+      const bound = this.#socketOf(carrier.remote.family)?.address;
+      const localIp = bound && !isWildcard(bound) ? bound.ip : null;
+      return { kind: "tls", server: carrier.remote, localIp, peerId: this.#intermediateId };
     }
-    if (!turn || !server || !socket) return;
-    const id = FIRST_RELAY_ID;
-    this.#relay = new Relay(now, {
-      server,
-      turn,
-      socket: socket.id,
-      id,
-      random,
-      log,
-      onAllocated: (at, candidate) => onCandidate(at, candidate, true),
-      onLost: (at) => onRelayLost(at, id),
-      onPermission,
-    });
+    if (this.#options.role !== "connector") return null;
+    const server = this.#turnAddress(turn);
+    const socket = server && this.#socketOf(server.family);
+    return server && socket && { kind: "udp", server, socket: socket.id };
   }
 
   /** An unspecified IP stands for the one that the signaling connection goes to. */

@@ -19,6 +19,8 @@ const PROBE_INTERVAL_MS = 1_000;
 export interface RelayOptions {
   readonly server: SocketAddress;
   readonly turn: TurnServer;
+  readonly transport: "udp" | "tls";
+  /** The UDP socket that reaches the server, or the stream that does. */
   readonly socket: SocketId;
   readonly id: SocketId;
   readonly random: Random;
@@ -29,11 +31,11 @@ export interface RelayOptions {
   readonly onPermission: (now: Millis, ip: string) => void;
 }
 
-/** The program's one allocation on the relay, shared by its sessions: kept, re-made when lost, with a permission per peer address. */
+/** The program's allocation on one relay, shared by its sessions: kept, re-made when lost, with a permission per peer address. */
 export class Relay {
   readonly id: SocketId;
-  readonly server: SocketAddress;
   readonly socket: SocketId;
+  readonly transport: "udp" | "tls";
   readonly #client: TurnClient;
   readonly #options: RelayOptions;
   /** Who needs the permission for an IP address. As many entries as sessions, at most. */
@@ -44,11 +46,13 @@ export class Relay {
   constructor(now: Millis, options: RelayOptions) {
     this.#options = options;
     this.id = options.id;
-    this.server = options.server;
     this.socket = options.socket;
+    this.transport = options.transport;
     const { username, password, realm } = options.turn;
     this.#client = new TurnClient({
       server: options.server,
+      transport: options.transport,
+      followAlternate: true,
       socket: options.socket,
       relaySocket: options.id,
       username,
@@ -60,8 +64,27 @@ export class Relay {
     this.#client.start(now);
   }
 
+  /** Where it is: the server that was asked, or the one that it sent us to. */
+  get server(): SocketAddress {
+    return this.#client.server;
+  }
+
+  /** The server that was asked. */
+  get askedServer(): SocketAddress {
+    return this.#options.server;
+  }
+
+  /** Null unless allocated. */
+  get relayedAddress(): SocketAddress | null {
+    return this.#client.relayedAddress;
+  }
+
   get isAllocating(): boolean {
     return this.#client.state === "allocating";
+  }
+
+  get isClosed(): boolean {
+    return this.#client.state === "closed";
   }
 
   /** Nothing is left to be said after {@link close}. */
@@ -96,6 +119,11 @@ export class Relay {
     this.#client.addPermission(now, ip);
     if (this.#client.hasPermission(ip)) return "granted";
     return this.#client.state === "failed" || this.#client.state === "closed" ? "none" : "pending";
+  }
+
+  /** Whether the relay lets packets to and from there through. */
+  mayReach(ip: string): boolean {
+    return this.#client.hasPermission(ip);
   }
 
   /** The session needs no permission any more. */
@@ -150,7 +178,6 @@ export class Relay {
     for (let event = this.#client.pollEvent(); event; event = this.#client.pollEvent()) {
       switch (event.type) {
         case "allocated": {
-          log.debug("relay-allocated", { relayed: event.relayed });
           const candidate = this.candidate;
           if (candidate) this.#options.onAllocated(now, candidate);
           break;

@@ -1,10 +1,15 @@
 import type { Logger, Millis, Random } from "@adit/core";
 import type { LocalCandidateInit, PairId } from "@adit/ice";
 import type { PeerId, QuicConnection } from "@adit/quic";
-import type { SignalingMessage } from "@adit/signaling";
+import type { ClientMessage } from "@adit/signaling";
 import type { PredictionListener } from "../nat/network-sense.ts";
 import type { NetworkView } from "../nat/network-view.ts";
 import type { Session } from "./session.ts";
+
+/** What is said of one session. */
+export type SessionSignal = Extract<ClientMessage, { readonly sessionId: bigint | null }> & {
+  readonly sessionId: bigint;
+};
 
 /** What a session needs of the endpoint it lives in. */
 export interface SessionHost {
@@ -14,8 +19,8 @@ export interface SessionHost {
   /** What is known of our own network. */
   readonly network: NetworkView;
   now(): Millis;
-  /** Through the intermediate. False when that is out of reach. */
-  signal(message: SignalingMessage): boolean;
+  /** Through every intermediate that knows the session. False when none is within reach. */
+  signal(message: SessionSignal): boolean;
   /** The candidates of our own sockets and allocations, as far as they are known. */
   localCandidates(): readonly LocalCandidateInit[];
   /** Whether more local candidates may come by themselves. */

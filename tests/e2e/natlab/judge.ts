@@ -58,10 +58,11 @@ export function judgePair(
   const relayFirst = runs.filter(
     ({ relayMs, directMs, firstByteMs }) => relayMs !== null && firstByteMs <= (directMs ?? Infinity),
   );
-  // Not all: where the relay is silent for 300 ms, or the user has nothing to say for 500 ms, direct is first, and is meant to be.
-  if (relayFirst.length < runs.length / 2)
+  const raced = runs.filter(({ relayMs, startReason }) => relayMs === null && /the relay/.test(startReason ?? ""));
+  if (relayFirst.length + raced.length < runs.length)
     problems.push(
-      `the first byte came over the relay before direct was reached in ${relayFirst.length} of ${runs.length} runs`,
+      `the first byte came over the relay before direct was reached in ${relayFirst.length} of ${runs.length} runs, ` +
+        `and in ${raced.length} the session says that the relay was silent`,
     );
   const direct = spread(runs.flatMap(({ directMs }) => directMs ?? []));
   const boundMs = patience * (DIRECT_MS + DIRECT_ROUND_TRIPS * job.rttMs);

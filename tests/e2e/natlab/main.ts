@@ -5,9 +5,9 @@ import { EXTRAS } from "./extras/index.ts";
 import { htmlPage } from "./html.ts";
 import type { Job } from "./jobs.ts";
 import { judgeNat, judgePair, judgeScenario, type PairCell } from "./judge.ts";
-import { parsePair } from "./kinds.ts";
 import { LabProcess } from "./lab-process.ts";
 import type { PairRun } from "./pair-run.ts";
+import { FAST, isPatient, KINDS, kindsOf, MATRIX, planJobs } from "./plan.ts";
 import type { NatFindings } from "./probe.ts";
 import { SCENARIOS } from "./scenarios/index.ts";
 import type { ScenarioRun } from "./scenarios/scenario.ts";
@@ -25,36 +25,15 @@ oracle of packages/sim. Exit status 1 when something is not as it has to be.
                            A NAT may also be -hairpin and -isolated: eim-apdf:open@eim-adf-hairpin-isolated
   --runs N                 sessions a pair and round trip (default 10)
   --rtt MS                 round trip between any two, may be repeated (default 0 and 40)
-  --fast                   what CI runs: all kinds probed, ${FAST.length} pairs, 1 run, 1 scenario; less than a minute
+  --fast                   what CI runs: ${FAST.kinds.length} kinds probed, ${FAST.pairs.length} pairs, 1 run, ${FAST.scenarios.length} scenarios; less than a minute
   --scenario NAME|all      change under load instead of the matrix: ${Object.keys(SCENARIOS).join(", ")}
   --size BYTES             of the transfer in a scenario (default 200000000)
-  --labs N                 labs beside each other (default 2)
+  --labs N                 labs beside each other (default 2), and three times as many of those in which most is waiting
   --html FILE              where the page is written (docs/nat-matrix.html for a complete matrix; else nowhere)
   --json FILE              the raw figures, written again after each pair. If the file is there, what went well in it is not run again
 
 ADIT_E2E_KEEP=1 shows all that the programs say, ADIT_NATLAB_LOG=debug lets them say more, ADIT_E2E_BIN=DIR runs those of another build.
 `;
-
-const KINDS = ["eim-eif", "eim-adf", "eim-apdf", "apdm-eif", "apdm-adf", "apdm-apdf"];
-const MATRIX = KINDS.flatMap((agent) => KINDS.map((connector) => `${agent}:${connector}`));
-const EXTRA = [
-  "open:open",
-  "open:apdm-apdf",
-  "apdm-apdf:open",
-  "eim-apdf-hashed:eim-apdf-hashed",
-  "apdm-adf-sequential:eim-adf",
-  "eim-apdf/eim-apdf:eim-apdf",
-  "eim-eif/eim-apdf:eim-eif/eim-apdf",
-  "eim-eif/apdm-apdf:eim-adf",
-  "eim-eif/apdm-apdf:eim-apdf",
-  "open:open@eim-apdf",
-  "open:open@eim-apdf-isolated",
-  "open:open@eim-apdf-hairpin-isolated",
-  "open:eim-apdf@eim-apdf",
-  "eim-apdf:eim-apdf@eim-adf",
-  "eim-apdf:eim-apdf@eim-adf-hairpin",
-];
-const FAST = ["eim-apdf:eim-apdf", "apdm-apdf:eim-eif", "eim-adf:apdm-adf", "apdm-apdf:apdm-apdf"];
 
 /** CI machines have other work too: what is a bug shows in seconds there. */
 const FAST_PATIENCE = 3;
@@ -80,39 +59,21 @@ function whole(name: string, text: string | undefined, otherwise: number): numbe
   return value;
 }
 
-interface Plan {
-  readonly jobs: readonly Job[];
-  readonly complete: boolean;
-}
+/** Labs of jobs in which little happens, for each lab of the others. */
+const PATIENT_LABS = 3;
 
-function plan(): Plan {
-  const runs = whole("runs", given.runs, given.fast ? 1 : 10);
-  const rtts = (given.rtt ?? (given.fast ? ["0"] : ["0", "40"])).map((rtt) => whole("rtt", rtt, 0));
-  if (given.scenario) return { jobs: scenarioJobs(given.scenario, given.runs ? runs : 1, rtts), complete: false };
-  const pairs = given.pair ?? (given.fast ? FAST : [...MATRIX, ...EXTRA]);
-  const sides = pairs.flatMap((text) => {
-    const { agent, connector } = parsePair(text);
-    return [agent, connector];
+function plan(): readonly Job[] {
+  const { fast } = given;
+  const scenarios = given.scenario?.flatMap((name) => (name === "all" ? Object.keys(SCENARIOS) : name));
+  const pairs = given.pair ?? (scenarios ? [] : fast ? FAST.pairs : MATRIX);
+  return planJobs({
+    pairs,
+    kinds: fast ? FAST.kinds : kindsOf(pairs),
+    scenarios: scenarios ?? (fast ? FAST.scenarios : []),
+    rtts: (given.rtt ?? (fast ? ["0"] : ["0", "40"])).map((rtt) => whole("rtt", rtt, 0)),
+    runs: whole("runs", given.runs, fast || scenarios ? 1 : 10),
+    sizeBytes: whole("size", given.size, fast ? FAST.scenarioBytes : 200_000_000),
   });
-  const probed = sides.filter(({ extras }) => extras.length === 0).map(({ text }) => text);
-  const shared = pairs.flatMap((text) => text.split("@")[1] ?? []);
-  const kinds = given.fast ? [...KINDS, "eim-adf-hairpin"] : [...new Set([...probed, ...shared])];
-  return {
-    jobs: [
-      ...kinds.map((nat) => ({ kind: "verify" as const, nat, rttMs: 0 })),
-      ...rtts.flatMap((rttMs) => pairs.map((pair) => ({ kind: "pair" as const, pair, rttMs, runs }))),
-      ...(given.fast ? scenarioJobs(["direct-blocked"], 1, [0], 20_000_000) : []),
-    ],
-    complete: given.pair === undefined && !given.fast,
-  };
-}
-
-function scenarioJobs(names: readonly string[], runs: number, rtts: readonly number[], bytes = 200_000_000): Job[] {
-  const all = names.includes("all") ? Object.keys(SCENARIOS) : names;
-  const unknown = all.find((name) => !(name in SCENARIOS));
-  if (unknown) throw new RangeError(`--scenario ${unknown}: ${Object.keys(SCENARIOS).join(", ")} or all was expected`);
-  const sizeBytes = whole("size", given.size, bytes);
-  return all.flatMap((name) => rtts.map((rttMs) => ({ kind: "scenario" as const, name, rttMs, runs, sizeBytes })));
 }
 
 const problems: string[] = [];
@@ -153,12 +114,34 @@ async function main(): Promise<void> {
     process.stdout.write(help());
     return;
   }
-  const { jobs, complete } = plan();
+  const jobs = plan();
   recall();
   const waiting = jobs.filter(
     (job) => !(job.kind === "pair" && cells.some((cell) => same(cell, job) && cell.runs >= job.runs)),
   );
-  const labs = Array.from({ length: Math.min(jobs.length, Math.max(1, whole("labs", given.labs, 2))) }, async () => {
+  const labs = Math.max(1, whole("labs", given.labs, 2));
+  const busy = waiting.filter((job) => !isPatient(job));
+  const patient = waiting.filter(isPatient);
+  if (given.fast) await Promise.all([work(busy, labs), work(patient, labs)]);
+  else {
+    await work(busy, labs);
+    await work(patient, labs * PATIENT_LABS);
+  }
+  const order = (cell: PairCell) => jobs.findIndex((job) => job.kind === "pair" && same(job, cell));
+  cells.sort((a, b) => order(a) - order(b));
+  if (cells.length > 0) console.log(`\n${pairTable(cells)}`);
+  if (scenarios.length > 0) console.log(`\n${scenarioTable(scenarios)}`);
+  const complete = MATRIX.every((pair) => cells.some((cell) => cell.pair === pair));
+  const page = given.html ?? (complete ? `${import.meta.dir}/../../../docs/nat-matrix.html` : null);
+  const version = JSON.parse(readFileSync(`${import.meta.dir}/../../../package.json`, "utf8")).version as string;
+  if (page) writeFileSync(page, htmlPage(cells, KINDS, version));
+  console.log(`\n${problems.length === 0 ? "everything is as it has to be" : `${problems.length} problems`}`);
+  if (problems.length > 0) process.exitCode = 1;
+}
+
+async function work(jobs: readonly Job[], labs: number): Promise<void> {
+  const waiting = [...jobs];
+  const workers = Array.from({ length: Math.min(jobs.length, labs) }, async () => {
     for (let job = waiting.shift(); job; job = waiting.shift()) {
       const lab = new LabProcess(); // one job a lab: what one leaves behind is no concern of the next
       const { results, failure } = await lab.do(job);
@@ -166,16 +149,7 @@ async function main(): Promise<void> {
       save();
     }
   });
-  await Promise.all(labs);
-  const order = (cell: PairCell) => jobs.findIndex((job) => job.kind === "pair" && same(job, cell));
-  cells.sort((a, b) => order(a) - order(b));
-  if (cells.length > 0) console.log(`\n${pairTable(cells)}`);
-  if (scenarios.length > 0) console.log(`\n${scenarioTable(scenarios)}`);
-  const page = given.html ?? (complete ? `${import.meta.dir}/../../../docs/nat-matrix.html` : null);
-  const version = JSON.parse(readFileSync(`${import.meta.dir}/../../../package.json`, "utf8")).version as string;
-  if (page) writeFileSync(page, htmlPage(cells, KINDS, version));
-  console.log(`\n${problems.length === 0 ? "everything is as it has to be" : `${problems.length} problems`}`);
-  if (problems.length > 0) process.exitCode = 1;
+  await Promise.all(workers);
 }
 
 function save(): void {

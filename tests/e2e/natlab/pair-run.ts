@@ -11,6 +11,8 @@ export interface PairRun {
   readonly directMs: number | null;
   readonly relayMs: number | null;
   readonly reason: string | null;
+  /** What the session said of the path that it started on. */
+  readonly startReason: string | null;
 }
 
 const SESSION_MS = 15_000;
@@ -42,6 +44,7 @@ export async function runPair(world: World): Promise<PairRun> {
       directMs: direct ? direct.timeMs - connectedMs : null,
       relayMs: start.path === "relay" ? start.timeMs - connectedMs : null,
       reason: session.reason,
+      startReason: typeof start.reason === "string" ? start.reason : null,
     };
   } catch (error) {
     const { message } = error as Error;

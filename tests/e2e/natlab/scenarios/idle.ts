@@ -2,16 +2,16 @@ import { LOCAL, type World } from "../world.ts";
 import type { Scenario, ScenarioRun } from "./scenario.ts";
 
 /** Nothing moves for ten times as long as the NATs keep a mapping that is not used. */
-export const idle = idleScenario(20);
-/** The same with NATs that forget within two seconds: quicker to try, and harder than any real one. */
-export const idleShort = idleScenario(2);
+export const idle = idleScenario(20, 10);
+/** The same with NATs that forget sooner than real ones, three times over: quicker to try. */
+export const idleShort = idleScenario(8, 3);
 
-function idleScenario(bindingTimeoutS: number): Scenario {
+function idleScenario(bindingTimeoutS: number, times: number): Scenario {
   return {
     world: { bindingTimeoutS },
     maxBytes: 1,
     change: () => {},
-    instead: (world) => stayIdle(world, 10 * bindingTimeoutS * 1000),
+    instead: (world) => stayIdle(world, times * bindingTimeoutS * 1000),
   };
 }
 

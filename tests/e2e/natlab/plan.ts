@@ -1,0 +1,89 @@
+/** What is run: which pairs, which probes, which scenarios. */
+import type { Job } from "./jobs.ts";
+import { expectation } from "./judge.ts";
+import { parsePair } from "./kinds.ts";
+import { SCENARIOS } from "./scenarios/index.ts";
+
+export const KINDS = ["eim-eif", "eim-adf", "eim-apdf", "apdm-eif", "apdm-adf", "apdm-apdf"];
+
+/** Each kind against each, then what is not a single NAT on either side. */
+export const MATRIX = [
+  ...KINDS.flatMap((agent) => KINDS.map((connector) => `${agent}:${connector}`)),
+  // no NAT, and NATs that choose other ports
+  "open:open",
+  "open:apdm-apdf",
+  "apdm-apdf:open",
+  "eim-apdf-hashed:eim-apdf-hashed",
+  // ports that count up
+  "apdm-adf-sequential:eim-adf",
+  "apdm-apdf-sequential:eim-apdf",
+  "eim-apdf:apdm-apdf-sequential",
+  "apdm-apdf-sequential:apdm-apdf-sequential",
+  // a carrier's NAT on one side or both
+  "eim-apdf/eim-apdf:eim-apdf",
+  "eim-eif/eim-apdf:eim-eif/eim-apdf",
+  "eim-eif/apdm-apdf:eim-adf",
+  "eim-eif/apdm-apdf:eim-apdf",
+  // both behind one NAT
+  "open:open@eim-apdf",
+  "open:open@eim-apdf-isolated",
+  "open:open@eim-apdf-hairpin-isolated",
+  "open:eim-apdf@eim-apdf",
+  "eim-apdf:eim-apdf@eim-adf",
+  "eim-apdf:eim-apdf@eim-adf-hairpin",
+  // IPv6 beside it
+  "open+firewall6:open+firewall6",
+  "apdm-apdf+firewall6:apdm-apdf+firewall6",
+  "apdm-apdf+firewall6:apdm-apdf",
+];
+
+/** What CI runs. */
+export const FAST = {
+  kinds: [...KINDS, "eim-adf-hairpin"],
+  pairs: [
+    "eim-apdf:eim-apdf",
+    "eim-adf:apdm-adf",
+    "apdm-apdf:apdm-apdf",
+    "apdm-apdf-sequential:eim-apdf",
+    "open:open@eim-apdf-hairpin-isolated",
+    "apdm-apdf+firewall6:apdm-apdf+firewall6",
+  ],
+  scenarios: ["direct-blocked", "idle-short"],
+  scenarioBytes: 20_000_000,
+};
+
+export interface Wanted {
+  readonly pairs: readonly string[];
+  readonly kinds: readonly string[];
+  readonly scenarios: readonly string[];
+  readonly rtts: readonly number[];
+  readonly runs: number;
+  readonly sizeBytes: number;
+}
+
+/** @throws RangeError with what was expected. */
+export function planJobs({ pairs, kinds, scenarios, rtts, runs, sizeBytes }: Wanted): readonly Job[] {
+  for (const pair of pairs) parsePair(pair);
+  const unknown = scenarios.find((name) => !(name in SCENARIOS));
+  if (unknown) throw new RangeError(`--scenario ${unknown}: ${Object.keys(SCENARIOS).join(", ")} or all was expected`);
+  return [
+    ...kinds.map((nat) => ({ kind: "verify" as const, nat, rttMs: 0 })),
+    ...rtts.flatMap((rttMs) => pairs.map((pair) => ({ kind: "pair" as const, pair, rttMs, runs }))),
+    ...scenarios.flatMap((name) => rtts.map((rttMs) => ({ kind: "scenario" as const, name, rttMs, runs, sizeBytes }))),
+  ];
+}
+
+/** The NATs that pairs are made of, to be probed before any result counts. */
+export function kindsOf(pairs: readonly string[]): readonly string[] {
+  const kinds = pairs.flatMap((text) => {
+    const { agent, connector } = parsePair(text);
+    const own = [agent, connector].filter(({ extras }) => extras.length === 0).map(({ text }) => text);
+    return [...own, ...text.split("@").slice(1)];
+  });
+  return [...new Set(kinds)];
+}
+
+/** Most of the time nothing happens in them: sessions that end up relayed take 5 s to say so. Several fit beside each other. */
+export const isPatient = (job: Job): boolean =>
+  (job.kind === "pair" && expectation(job.pair).path === "relay") ||
+  (job.kind === "scenario" && SCENARIOS[job.name]?.instead !== undefined);

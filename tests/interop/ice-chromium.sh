@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
-# Meets Chromium (Debian: chromium-headless-shell or chromium) in both roles. Judged at ICE connected.
+# Meets Chromium (Debian: chromium-headless-shell or chromium) in both roles, over UDP and over TCP alone. Judged at ICE connected.
 set -uo pipefail
 . "$(dirname "$0")/peers/ice-lib.sh"
 need_chromium
-ICE_ONLY=1 meet chromium node "$here/peers/chromium.mjs"
+export ICE_ONLY=1
+udp() { meet chromium node "$here/peers/chromium.mjs"; }
+# It connects over TCP (RFC 6544) and does not listen.
+tcp() { ICE_TCP=ours-passive meet chromium-tcp node "$here/peers/chromium.mjs"; }
+together udp tcp

@@ -79,14 +79,28 @@ async function until(holds, ms, what) {
   }
 }
 
+/** TCP alone: `ours-passive`, the peer connects; `ours-active`, we do. */
+const tcp = process.env.ICE_TCP ?? null;
+
+function isTold({ transport, tcpType }) {
+  if (tcp === null) return true;
+  return transport === "tcp" && (tcp === "ours-passive" || tcpType === "active");
+}
+
+const isHeard = ({ transport, tcpType }) =>
+  tcp === null || (transport === "tcp" && (tcp === "ours-active" || tcpType === "active"));
+
 async function meeting({ ours, theirs, data, consentMs, turn = null }) {
   const peer = new Peer();
-  const connection = await createIceConnection({ role: ours });
+  const connection = await createIceConnection({ role: ours, tcp: tcp !== null });
   try {
     peer.tell({ start: true, role: theirs, turn });
     const candidates = [];
     const gathered = new Promise((resolve) => {
-      connection.onCandidate = (candidate) => (candidate ? candidates.push(formatCandidate(candidate)) : resolve());
+      connection.onCandidate = (candidate) => {
+        if (candidate === null) resolve();
+        else if (isTold(candidate)) candidates.push(formatCandidate(candidate));
+      };
     });
     await within(LIMIT_MS, gathered, "gathering");
     const { ufrag, pwd } = connection.local;
@@ -101,7 +115,7 @@ async function meeting({ ours, theirs, data, consentMs, turn = null }) {
       const again = formatCandidateAttribute(attribute);
       if (again !== text.replace(/^a=/, "")) throw new Error(`${text} is written again as ${again}`);
       const candidate = candidateOf(attribute);
-      if (candidate) connection.addRemoteCandidate(candidate);
+      if (candidate && isHeard(candidate)) connection.addRemoteCandidate(candidate);
     }
     connection.addRemoteCandidate(null);
     const begun = performance.now();
@@ -113,7 +127,8 @@ async function meeting({ ours, theirs, data, consentMs, turn = null }) {
     await within(LIMIT_MS, peer.says("connected"), "the peer's connection");
     await until(() => connection.path?.nominated, LIMIT_MS, "nomination");
     const tookMs = performance.now() - begun;
-    const { remote } = connection.path;
+    const { local, remote } = connection.path;
+    if (tcp && `ours-${local.tcpType}` !== tcp) throw new Error(`the path is ${local.transport} ${local.tcpType ?? ""}`);
     if (turn && remote.address.ip !== turn.host)
       throw new Error(`the path does not lead over the relay: ${remote.address.key}`);
     if (data) await exchange(connection);
@@ -165,7 +180,8 @@ let failed = 0;
 await Promise.all(
   meetings.map(async (one) => {
     const relayed = one.turn ? `, theirs relayed over ${one.turn.transport}` : "";
-    const title = `${name}: ours ${one.ours}, theirs ${one.theirs}${relayed}`;
+    const over = tcp === null ? "" : `, TCP, ${tcp}`;
+    const title = `${name}: ours ${one.ours}, theirs ${one.theirs}${relayed}${over}`;
     try {
       const tookMs = await meeting(one);
       console.log(`ok ${title}, nominated after ${tookMs.toFixed(0)} ms`);

@@ -43,6 +43,19 @@ meet_relayed() {
   ' "$root" "$here/ice-meet.mjs" "$@"
 }
 
+# together FUNCTION...: each at the same time; the last line counts what all of them did.
+together() {
+  local one outputs
+  outputs=$(
+    for one in "$@"; do "$one" 2>&1 & done
+    wait
+  )
+  printf '%s\n' "$outputs" | grep -vE '^[0-9]+ passed, [0-9]+ failed$'
+  printf '%s\n' "$outputs" | awk -v scripts=$# '
+    /^[0-9]+ passed, [0-9]+ failed$/ { passed += $1; failed += $3; counted++ }
+    END { failed += scripts - counted; print passed + 0 " passed, " failed + 0 " failed"; exit failed > 0 }'
+}
+
 # in_namespace COMMAND...: where 10.77.0.1 is the only address.
 in_namespace() {
   # shellcheck disable=SC2016 # that shell's words

@@ -140,12 +140,11 @@ export class PathPolicy implements PolicyView {
 
   // ---- handle
 
-  /** The QUIC handshake completed over `pair`, whose slot it is on. */
-  handleEstablished(now: Millis, pair: PathPair): void {
+  /** The QUIC handshake completed over `pair`, whose slot it is on; `reason`: why there, for people. */
+  handleEstablished(now: Millis, pair: PathPair, reason: string): void {
     if (this.#state.name !== "connecting") return;
     const active = this.#pairs.add(now, pair);
     this.#pingAt = now + KEEPALIVE_MS;
-    const reason = pair.kind === "relay" ? "connected over the relay, direct is being tried" : "connected directly";
     this.#state = this.#steady(now, active);
     if (pair.kind === "relay") this.#holdUntil = now + FIRST_BYTES_MS;
     this.#journal.start(pair.kind, reason);

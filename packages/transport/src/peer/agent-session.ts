@@ -29,6 +29,8 @@ export interface AgentSessionOptions {
   readonly expectedPeer: PeerId | null;
   readonly service: string;
   readonly timeoutMs: Millis;
+  /** What a round trip over the relay takes at least, as far as this side can know. */
+  readonly relayRttMs: Millis;
   readonly quic: QuicEndpoint;
   readonly config: QuicConfig;
   /** The socket or relay of ours that reaches that relayed address; null when there is none so far. */
@@ -41,7 +43,7 @@ export class AgentSession extends Session {
   readonly up: Promise<void>;
   readonly #options: AgentSessionOptions;
   readonly #policy: PathPolicy;
-  readonly #race = new HandshakeRace();
+  readonly #race: HandshakeRace;
   readonly #handshakes: Handshakes;
   readonly #mover: PathMover;
   readonly #deadline: Millis;
@@ -59,6 +61,7 @@ export class AgentSession extends Session {
     super(host, id, "controlling");
     this.#options = options;
     this.#deadline = now + options.timeoutMs;
+    this.#race = new HandshakeRace(options.relayRttMs);
     this.#policy = new PathPolicy(now, {
       slots: this.data.slots,
       random: host.random,
@@ -233,17 +236,19 @@ export class AgentSession extends Session {
     if (pair === null) return;
     this.carrier = connection;
     this.handshakes++;
-    this.#race.handleEstablished();
+    const reason = this.#race.handleEstablished(pair);
     this.control.attach(connection.openStream(), AGENT_TEXT);
     const known = this.ice.pair(pair);
     const kind = known?.direct ? "direct" : "relay";
-    this.#policy.handleEstablished(now, { id: pair, kind, priority: known?.priority ?? 0n });
+    this.#policy.handleEstablished(now, { id: pair, kind, priority: known?.priority ?? 0n }, reason);
   }
 
   #startHandshake(now: Millis, pair: PairId): void {
     if (this.#connected === null) return;
     try {
       this.#handshakes.start(now, pair, this.#connected.peerId);
+      // Its first packet leaves in this turn.
+      this.#race.handleSign(now, pair);
     } catch (error) {
       this.end(now, "closed", (error as Error).message, CLOSE_CODE.done);
     }
@@ -268,7 +273,7 @@ export class AgentSession extends Session {
 
   protected handleHeard(now: Millis, pair: PairId, connection: QuicConnection): void {
     if (connection === this.carrier) this.#policy.handleHeard(now, pair);
-    else this.#race.handleHeard(now, pair);
+    else this.#race.handleSign(now, pair);
   }
 
   protected handleActivity(now: Millis, received: boolean): void {

@@ -24,8 +24,8 @@ export class SessionRecord {
     this.#host.signal({ type: "punching-result", sessionId: this.#sessionId, outcome, detail });
   }
 
-  start(peer: SessionPeer, path: SessionPath, remote: SocketAddress | null): void {
-    this.#host.log.info("session-start", { ...this.#identity(peer), path, remote });
+  start(peer: SessionPeer, path: SessionPath, remote: SocketAddress | null, reason: string): void {
+    this.#host.log.info("session-start", { ...this.#identity(peer), path, remote, reason });
   }
 
   change(peer: SessionPeer, from: SessionPath, to: SessionPath, reason: string, gapMs: Millis | null): void {

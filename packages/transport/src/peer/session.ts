@@ -389,7 +389,7 @@ export abstract class Session {
   protected setUp(): void {
     this.#life.handleUp();
     const pair = this.activePair === null ? null : this.ice.pair(this.activePair);
-    this.record.start(this.peer, this.path, pair?.remote.address ?? null);
+    this.record.start(this.peer, this.path, pair?.remote.address ?? null, this.policyView.reason);
   }
 
   /** Ends the session: connections close with `code`, waiting pings fail, `closed` resolves. */

@@ -218,7 +218,7 @@ test("a process that did not run for seconds does not take its own sleep for the
 });
 
 test("the handshake starts on the relay at once, and races over a direct pair only when the relay stays silent for 300 ms", (t) => {
-  const race = new HandshakeRace();
+  const race = new HandshakeRace(0);
   race.handleRelayPair(0, "relay");
   t.equal(race.pollStart(), "relay");
   race.handleValidPair(20, "direct", "direct");
@@ -228,22 +228,51 @@ test("the handshake starts on the relay at once, and races over a direct pair on
   t.equal(race.pollStart(), "direct");
   race.handleValidPair(400, "other", "direct");
   t.equal(race.pollStart(), null, "never a third");
+  t.match(race.handleEstablished("direct"), /the relay was silent/);
+});
 
-  const heard = new HandshakeRace();
-  heard.handleRelayPair(0, "relay");
-  heard.pollStart();
-  heard.handleValidPair(20, "direct", "direct");
-  heard.handleHeard(250, "relay");
+/** The relay's handshake has begun at 0, a direct pair is valid at 20. */
+function begun(relayRttMs: number): HandshakeRace {
+  const race = new HandshakeRace(relayRttMs);
+  race.handleRelayPair(0, "relay");
+  race.pollStart();
+  race.handleValidPair(20, "direct", "direct");
+  return race;
+}
+
+test("the race waits as long as an answer over the relay takes at least, from when the first packet left, and from each sign on", (t) => {
+  const far = begun(900);
+  far.handleTimeout(1_199);
+  t.equal(far.pollStart(), null);
+  far.handleTimeout(1_200);
+  t.equal(far.pollStart(), "direct");
+
+  const late = begun(0);
+  late.handleSign(100, "relay");
+  late.handleTimeout(399);
+  t.equal(late.pollStart(), null);
+
+  const heard = begun(0);
+  heard.handleSign(250, "relay");
   heard.handleTimeout(549);
   t.equal(heard.pollStart(), null, "it answers");
   heard.handleTimeout(550);
   t.equal(heard.pollStart(), "direct", "and then no more");
 });
 
+test("a process that did not run does not take that for the relay's silence", (t) => {
+  const race = begun(0);
+  race.handleTimeout(700);
+  t.equal(race.pollStart(), null, "what came meanwhile is read first");
+  race.handleTimeout(750);
+  t.equal(race.pollStart(), "direct");
+});
+
 test("without a relay the first valid pair starts, and a relay that comes later does not", (t) => {
-  const race = new HandshakeRace();
+  const race = new HandshakeRace(0);
   race.handleValidPair(50, "direct", "direct");
   t.equal(race.pollStart(), "direct");
   race.handleRelayPair(60, "relay");
   t.equal(race.pollStart(), null);
+  t.match(race.handleEstablished("direct"), /no relay/);
 });

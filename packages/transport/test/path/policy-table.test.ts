@@ -54,7 +54,7 @@ function inState(state: State): Bench {
   const { policy, slots } = bench;
   if (state === "connecting") return bench;
   slots.bind(RELAY.id, []);
-  policy.handleEstablished(0, RELAY);
+  policy.handleEstablished(0, RELAY, "connected");
   policy.handleAnswer(0, RELAY, 20);
   // The first bytes are not waited for any more.
   bench.at(600);
@@ -84,14 +84,14 @@ const table: [state: State, event: string, act: (bench: Bench) => unknown, path:
   [
     "connecting",
     "handshake complete on the relay",
-    (b) => b.policy.handleEstablished(0, RELAY),
+    (b) => b.policy.handleEstablished(0, RELAY, "connected"),
     "relay",
     ["changed relay"],
   ],
   [
     "connecting",
     "handshake complete on direct",
-    (b) => b.policy.handleEstablished(0, DIRECT),
+    (b) => b.policy.handleEstablished(0, DIRECT, "connected"),
     "direct",
     ["changed direct"],
   ],

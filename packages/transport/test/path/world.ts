@@ -61,7 +61,7 @@ export class World {
     this.slots.bind(wire.pair.id, []);
     this.#active = wire.pair.id;
     this.#followed = wire.pair.id;
-    this.agent.handleEstablished(this.now, wire.pair);
+    this.agent.handleEstablished(this.now, wire.pair, "connected");
     this.connector.handleActive(this.now, wire.pair);
     this.#drain();
   }

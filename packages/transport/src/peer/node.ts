@@ -276,7 +276,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       service: options.service,
       timeoutMs: options.timeoutMs ?? ATTEMPT_TIMEOUT_MS,
       // The way there and back leads to the intermediate twice; how far the connector is from it is not known.
-      relayRttMs: 2 * (this.#presence.link.client.rttMs ?? 0),
+      relayRttMs: 2 * (this.#presences.preferred?.status().rttMs ?? 0),
       quic: this.#quic,
       config: this.#peerConfig,
       socketTo: (address) => this.#socketTo(address),

@@ -273,7 +273,7 @@ test("forged messages of every kind do not disturb a session that stands", async
   ];
   const toConnector = (id: bigint): IntermediateMessage[] => [
     { type: "incoming", sessionId: id, peerId: stage.evilKey.peerId, peerObserved: there },
-    { type: "candidate-offer", sessionId: id, serviceId: "web", ice: ice(), candidates: [] },
+    { type: "candidate-offer", sessionId: id, serviceId: "web", ice: ice(), candidates: [], ticket: null },
     ...toBoth(id),
   ];
   for (let i = 0; i < 200; i++) {

@@ -108,6 +108,7 @@ const offer = (sessionId: bigint, ...ips: string[]): SessionMessage => ({
   serviceId: "web",
   ice: ice("agnt"),
   candidates: ips.map(candidate),
+  ticket: null,
 });
 
 const answer = (sessionId: bigint, ...ips: string[]): SessionMessage => ({

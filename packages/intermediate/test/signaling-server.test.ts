@@ -33,7 +33,7 @@ test("registration, Connect and the whole introduction go over the wire", async 
   );
   agent.say(kit.now, { type: "connect", sessionId: 7n, target: "office", expectedPeer: null });
   const ice = { ufrag: "abcd", pwd: "p".repeat(22), options: [] };
-  agent.say(kit.now, { type: "candidate-offer", sessionId: 7n, serviceId: "web", ice, candidates: [] });
+  agent.say(kit.now, { type: "candidate-offer", sessionId: 7n, serviceId: "web", ice, candidates: [], ticket: null });
   await kit.until("the offer", () => connector.got("candidate-offer").length > 0);
   t.equal(agent.got("connected")[0]?.peerId, connector.identity.peerId);
   t.equal(agent.got("connected")[0]?.peerObserved.ip, "9.9.9.9");

@@ -33,8 +33,14 @@ export class Identity {
 
   /** A new key. */
   static generate(random: Random = systemRandom): Identity {
-    const key = concat(PKCS8_PREFIX, random.bytes(KEY_LENGTH));
-    return new Identity(createPrivateKey({ key: Buffer.from(key), format: "der", type: "pkcs8" }));
+    return Identity.fromSeed(random.bytes(KEY_LENGTH));
+  }
+
+  /** The key of a seed (RFC 8032 §5.1.5), 32 bytes. A secret. */
+  static fromSeed(seed: Uint8Array): Identity {
+    if (seed.length !== KEY_LENGTH) throw new IdentityError(`a seed has ${KEY_LENGTH} bytes, not ${seed.length}`);
+    const key = Buffer.from(concat(PKCS8_PREFIX, seed));
+    return new Identity(createPrivateKey({ key, format: "der", type: "pkcs8" }));
   }
 
   /** @throws IdentityError `bad-key` when `pem` is not an unencrypted Ed25519 key in PKCS #8. */

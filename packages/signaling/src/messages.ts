@@ -122,6 +122,8 @@ export interface CandidateOffer {
   readonly ice: SignaledIceParameters;
   /** At most 64. */
   readonly candidates: readonly SignaledCandidate[];
+  /** The proof of a ticket that the connector signed, in base32: for who is not on its list. */
+  readonly ticket: string | null;
 }
 
 /** Connector to agent. */

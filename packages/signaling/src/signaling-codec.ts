@@ -59,6 +59,8 @@ const turnServer = struct<TurnServer>({
   expiresInS: u32,
 });
 
+const ticket = pattern(/^[a-z2-7]{1,2048}$/, "1 to 2048 characters of base32");
+
 export const path = oneOf("direct", "relay");
 
 export const signalingCodec: Codec<SignalingMessage> = enumCodec<SignalingMessage>({
@@ -69,7 +71,7 @@ export const signalingCodec: Codec<SignalingMessage> = enumCodec<SignalingMessag
   connect: { tag: 4, fields: { sessionId: u64, target, expectedPeer: option(peerId) } },
   connected: { tag: 5, fields: { sessionId: u64, peerId, name: option(name), peerObserved: address } },
   incoming: { tag: 6, fields: { sessionId: u64, peerId, peerObserved: address } },
-  "candidate-offer": { tag: 7, fields: { sessionId: u64, serviceId: name, ice, candidates } },
+  "candidate-offer": { tag: 7, fields: { sessionId: u64, serviceId: name, ice, candidates, ticket: option(ticket) } },
   "candidate-answer": { tag: 8, fields: { sessionId: u64, ice, candidates } },
   candidate: { tag: 9, fields: { sessionId: u64, ufrag, candidate: option(candidate) } },
   "start-punching": {

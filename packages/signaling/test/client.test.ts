@@ -333,7 +333,7 @@ const passedOn: readonly (readonly ["agent" | "connector", IntermediateMessage])
   ["agent", { type: "connected", sessionId: 1n, peerId: CONNECTOR, name: null, peerObserved: OBSERVED }],
   ["agent", { type: "candidate-answer", sessionId: 1n, ice: ICE, candidates: [] }],
   ["connector", { type: "incoming", sessionId: 1n, peerId: CONNECTOR, peerObserved: OBSERVED }],
-  ["connector", { type: "candidate-offer", sessionId: 1n, serviceId: "web", ice: ICE, candidates: [] }],
+  ["connector", { type: "candidate-offer", sessionId: 1n, serviceId: "web", ice: ICE, candidates: [], ticket: null }],
   ["agent", { type: "start-punching", sessionId: 1n, targetTimeMs: 9, peerCandidates: [] }],
   ["connector", { type: "candidate", sessionId: 1n, ufrag: "8hhY", candidate: null }],
   ["agent", { type: "restart", sessionId: 1n, ice: ICE, candidates: [], answer: false }],

@@ -253,6 +253,7 @@ test("the largest message fits into a frame", (t) => {
     serviceId: "s".repeat(40),
     ice: { ufrag: "u".repeat(256), pwd: "p".repeat(256), options: Array(8).fill("o".repeat(32)) },
     candidates: Array(64).fill(long),
+    ticket: "a".repeat(2048),
   });
   t.ok(frame.length < MAX_FRAME_BYTES / 4, `${frame.length} bytes`);
 });

@@ -103,6 +103,7 @@ export class Generator {
       serviceId: this.#name(),
       ice: this.#ice(),
       candidates: this.#candidates(),
+      ticket: this.#maybe(() => this.#chars("abcdefghijklmnopqrstuvwxyz234567", 1, 2048)),
     }),
     "candidate-answer": () => ({ sessionId: this.#u64(), ice: this.#ice(), candidates: this.#candidates() }),
     candidate: () => ({

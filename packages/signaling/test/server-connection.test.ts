@@ -99,7 +99,7 @@ const unexpected: readonly (readonly [Role | null, SignalingMessage])[] = [
   ["agent", { type: "register", requestId: 1n, name: "office" }],
   ["agent", { type: "candidate-answer", ...session, ice, candidates: [] }],
   ["connector", { type: "connect", ...session, target: "office", expectedPeer: null }],
-  ["connector", { type: "candidate-offer", ...session, serviceId: "web", ice, candidates: [] }],
+  ["connector", { type: "candidate-offer", ...session, serviceId: "web", ice, candidates: [], ticket: null }],
   ["agent", { type: "welcome", version: 1, peerId: INTERMEDIATE, observed: OBSERVED, turn: null }],
   ["connector", { type: "registered", requestId: 1n, name: "office" }],
   ["connector", { type: "incoming", ...session, peerId: CONNECTOR, peerObserved: OBSERVED }],
@@ -120,7 +120,7 @@ for (const [role, message] of unexpected) {
 
 const passedOn: readonly (readonly [Role, SignalingMessage])[] = [
   ["agent", { type: "connect", ...session, target: "office", expectedPeer: null }],
-  ["agent", { type: "candidate-offer", ...session, serviceId: "web", ice, candidates: [] }],
+  ["agent", { type: "candidate-offer", ...session, serviceId: "web", ice, candidates: [], ticket: null }],
   ["connector", { type: "register", requestId: 1n, name: "office" }],
   ["connector", { type: "candidate-answer", ...session, ice, candidates: [] }],
   ["agent", { type: "candidate", ...session, ufrag: "8hhY", candidate: null }],

@@ -3,6 +3,7 @@ import type { Identity, PeerId, QuicStream } from "@adit/quic";
 import type { DatagramFlow } from "./peer/flows.ts";
 import type { SessionSample } from "./sample.ts";
 import type { EndpointStatus, SessionPath, SessionStatus } from "./status.ts";
+import type { Ticket } from "./ticket.ts";
 
 /** What a connector's endpoint hands up for each stream that asks for a service. Exactly one of its calls is made. */
 export interface IncomingService {
@@ -35,7 +36,10 @@ export interface EndpointOptions {
   readonly icePolicy?: "all" | "relay";
   /** Asks the router for a port that leads to the UDP socket (PCP, NAT-PMP, UPnP); not unless asked for, nor with the policy `relay`. */
   readonly portMapping?: boolean;
-  /** A connector's admission: asked before any packet goes to the peer, and again with the certificate's key. Nobody by default. */
+  /**
+   * A connector's admission: asked before any packet goes to the peer. Nobody by default. Who is not let in by it still is by a ticket
+   * that this endpoint's key signed.
+   */
   readonly admit?: (peerId: PeerId) => boolean;
   /** Whether a connector has a service of that name: a session for another one is refused at once. All by default. */
   readonly offers?: (service: string) => boolean;
@@ -50,6 +54,8 @@ export interface ConnectOptions {
   readonly target: string;
   /** The PeerId that the name must lead to. */
   readonly expectedPeer?: PeerId;
+  /** What lets us in where our key is on no list. */
+  readonly ticket?: Ticket;
   /** What the session is for; ANY_SERVICE of @adit/signaling for nothing in particular. */
   readonly service: string;
   /** How long an unknown name is asked for again, ms. */

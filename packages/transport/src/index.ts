@@ -21,6 +21,14 @@ export type { DatagramFlow, FlowSent } from "./peer/flows.ts";
 export { startEndpoint } from "./peer/node.ts";
 export type { SessionSample } from "./sample.ts";
 export type { EndpointStatus, IntermediateStatus, PortMappingStatus, SessionPath, SessionStatus } from "./status.ts";
+export {
+  issueTicket,
+  looksLikeTicket,
+  readTicket,
+  type Ticket,
+  TicketError,
+  type TicketTerms,
+} from "./ticket.ts";
 export { bindUdp, udpRuntimes } from "./udp/bind.ts";
 export { UdpBindError, type UdpBindErrorCode } from "./udp/errors.ts";
 export { canSendUnfragmented } from "./udp/socket-calls.ts";

@@ -1,7 +1,14 @@
 import { nullLogger } from "@adit/core";
 import { type T, test } from "@adit/harness";
 import { Identity, type QuicStream } from "@adit/quic";
-import { type Endpoint, type EndpointOptions, startEndpoint } from "../src/index.ts";
+import {
+  type Endpoint,
+  type EndpointOptions,
+  issueTicket,
+  readTicket,
+  startEndpoint,
+  type Ticket,
+} from "../src/index.ts";
 import { FakeIntermediate } from "./fake-intermediate.ts";
 
 interface Net {
@@ -87,6 +94,33 @@ test("an agent that is not allowed is told so before any packet is sent to it", 
     code: "not-allowed",
     message: new RegExp(`--allow ${agent.peerId}`),
   });
+});
+
+test("a ticket lets in whom no list names, to the services that it opens, until it expires", async (t) => {
+  const identity = Identity.generate();
+  const { agent, intermediate } = await network(t, { identity, admit: () => false });
+  const ticket = (services: readonly string[], expiresInS: number) =>
+    readTicket(
+      issueTicket(identity, {
+        intermediate: { peerId: intermediate.identity.peerId, host: "127.0.0.1", port: intermediate.address.port },
+        services,
+        expiresAtS: Date.now() / 1000 + expiresInS,
+      }),
+    );
+  const connect = (service: string, of: Ticket) =>
+    agent.connect({ target: "office", expectedPeer: identity.peerId, service, ticket: of, waitMs: 5_000 });
+
+  const session = await connect("echo", ticket(["echo"], 60));
+  t.equal(await exchange(await session.openService("echo"), "hello"), "hello");
+  await t.rejects(session.openService("other"), {
+    code: "service-unknown",
+    message: /the ticket does not open other; it opens echo/,
+  });
+  session.close();
+  await t.rejects(connect("other", ticket(["echo"], 60)), { message: /does not open other/ });
+  await t.rejects(connect("echo", ticket([], -1)), { code: "not-allowed", message: /the ticket has expired/ });
+  const foreign = { ...ticket([], 60), claim: readTicket(issueTicket(Identity.generate(), ticket([], 60))).claim };
+  await t.rejects(connect("echo", foreign), { code: "not-allowed", message: /signed by another connector/ });
 });
 
 test("a service opens at once while another stream of the session sends all it can", async (t) => {

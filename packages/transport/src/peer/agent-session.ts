@@ -28,6 +28,8 @@ export interface AgentSessionOptions {
   readonly target: string;
   readonly expectedPeer: PeerId | null;
   readonly service: string;
+  /** The proof of a ticket, null when there is none. */
+  readonly prove: (sessionId: bigint, ufrag: string) => string | null;
   readonly timeoutMs: Millis;
   /** What a round trip over the relay takes at least, as far as this side can know. */
   readonly relayRttMs: Millis;
@@ -105,7 +107,7 @@ export class AgentSession extends Session {
 
   /** Sends Connect and the offer, one behind the other: nothing waits for an answer in between. */
   start(now: Millis): boolean {
-    const { target, expectedPeer, service } = this.#options;
+    const { target, expectedPeer, service, prove } = this.#options;
     const candidates = this.announce(now);
     const sent =
       this.host.signal({ type: "connect", sessionId: this.sessionId, target, expectedPeer }) &&
@@ -115,6 +117,7 @@ export class AgentSession extends Session {
         serviceId: service,
         ice: this.ice.local,
         candidates,
+        ticket: prove(this.sessionId, this.ice.local.ufrag),
       });
     this.network.predict();
     if (sent && !this.host.isGathering) this.endLocalCandidates(now);

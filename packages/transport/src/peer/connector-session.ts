@@ -30,7 +30,6 @@ export interface ConnectorSessionOptions {
   readonly peerId: PeerId;
   /** Whether a relay has not said yet if it lets the agent through. */
   readonly isPermissionPending: () => boolean;
-  readonly admit: (peerId: PeerId) => boolean;
   /** Whether there is a service of that name. */
   readonly offers: (service: string) => boolean;
   readonly onService: (session: ConnectorSession, request: ServiceStream) => void;
@@ -132,8 +131,8 @@ export class ConnectorSession extends Session {
     const slot = this.data.slots.bind(pair, this.keepPairs());
     if (slot === null) return;
     const { local, remote } = this.data.addresses(slot);
-    const { peerId, admit } = this.#options;
-    const connection = quic.accept(now, header, local, remote, { expectedPeerId: peerId, admit });
+    const { peerId } = this.#options;
+    const connection = quic.accept(now, header, local, remote, { expectedPeerId: peerId });
     if (!connection) return;
     connection.onWork = () => this.host.touch(this);
     this.host.claimConnection(connection, this);

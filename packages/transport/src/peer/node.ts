@@ -25,6 +25,7 @@ import type { NetworkView } from "../nat/network-view.ts";
 import { senseOnDriver } from "../nat/sense-on-driver.ts";
 import type { SessionSample } from "../sample.ts";
 import type { EndpointStatus } from "../status.ts";
+import { ticketProof } from "../ticket.ts";
 import type { Incoming as Datagram } from "../udp/udp.ts";
 import { AgentSession, ATTEMPT_TIMEOUT_MS } from "./agent-session.ts";
 import { Demux } from "./demux.ts";
@@ -167,6 +168,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       sessions: this.#sessions,
       log,
       admit,
+      wallClock: Date.now,
       offers,
       onService,
       isPermissionPending: (session) => this.#introductions.isPermissionPending(session),
@@ -274,6 +276,11 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       target: options.target,
       expectedPeer: options.expectedPeer ?? null,
       service: options.service,
+      prove: (sessionId, ufrag) => {
+        const { ticket } = options;
+        if (!ticket) return null;
+        return ticketProof(ticket, { agent: this.peerId, connector: ticket.connector, sessionId, ufrag });
+      },
       timeoutMs: options.timeoutMs ?? ATTEMPT_TIMEOUT_MS,
       // The way there and back leads to the intermediate twice; how far the connector is from it is not known.
       relayRttMs: 2 * (this.#presences.preferred?.status().rttMs ?? 0),
@@ -456,6 +463,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       if (this.#introductions.admits(now, from, session, message)) session.handleSignaling(now, message);
       return;
     }
+    if (message.type === "candidate-offer") return this.#reception?.handleOffer(now, from, message);
     // A session that we do not know: a peer that asks for a restart of it learns that it is gone; all else is ignored.
     if (message.type === "restart" && !message.answer) {
       this.#refuse(from, message.sessionId, "session-gone", "this side was started anew and does not know the session");

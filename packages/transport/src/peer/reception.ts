@@ -1,7 +1,8 @@
 import type { Logger, Millis, SocketAddress } from "@adit/core";
 import type { PeerId } from "@adit/quic";
-import type { Incoming } from "@adit/signaling";
+import { ANY_SERVICE, type CandidateOffer, type Incoming } from "@adit/signaling";
 import type { IncomingService } from "../endpoint.ts";
+import { checkTicketProof } from "../ticket.ts";
 import { ConnectorSession } from "./connector-session.ts";
 import type { Presence } from "./presence.ts";
 import type { ServiceStream } from "./service-streams.ts";
@@ -20,22 +21,36 @@ export interface ReceptionOptions {
   /** Whether a relay has not said yet if it lets the session's agent in. */
   readonly isPermissionPending: (session: ConnectorSession) => boolean;
   readonly refuse: (at: Presence, session: bigint, code: string, message: string) => void;
+  /** Milliseconds since 1970. */
+  readonly wallClock: () => number;
   /** A session begins. */
   readonly onSession: (session: ConnectorSession) => void;
   /** It was announced there, for the first time or again. */
   readonly onIncoming: (now: Millis, at: Presence, session: ConnectorSession, peerObserved: SocketAddress) => void;
 }
 
+/** Agents that are on no list, and may send a ticket with their offer; the oldest give way. */
+const MAX_STRANGERS = 64;
+
+interface Stranger {
+  readonly peerId: PeerId;
+  readonly peerObserved: SocketAddress;
+}
+
 /** A connector's front door: agents that are announced, and the services that they ask for. */
 export class Reception {
   readonly #options: ReceptionOptions;
+  /** Announced, not let in yet: nothing is sent to them. */
+  readonly #strangers = new Map<bigint, Stranger>();
+  /** Of sessions that a ticket let in, what it opens. */
+  readonly #opened = new WeakMap<ConnectorSession, ReadonlySet<string>>();
 
   constructor(options: ReceptionOptions) {
     this.#options = options;
   }
 
   handleIncoming(now: Millis, at: Presence, { sessionId, peerId, peerObserved }: Incoming): void {
-    const { host, sessions, log, admit, offers, isPermissionPending, refuse, onSession, onIncoming } = this.#options;
+    const { sessions, admit, onIncoming } = this.#options;
     const known = sessions.get(sessionId);
     if (known) {
       // Introduced by another intermediate too, or again: to a new one, or from a new address. Its relay may let the agent in now.
@@ -44,28 +59,69 @@ export class Reception {
       }
       return;
     }
-    if (!admit(peerId)) {
+    if (admit(peerId)) return void this.#begin(now, at, sessionId, { peerId, peerObserved });
+    this.#strangers.set(sessionId, { peerId, peerObserved });
+    for (const oldest of this.#strangers.keys()) {
+      if (this.#strangers.size <= MAX_STRANGERS) break;
+      this.#strangers.delete(oldest);
+    }
+  }
+
+  /** An offer for a session that does not exist: of a stranger with a ticket, or without. */
+  handleOffer(now: Millis, at: Presence, offer: CandidateOffer): void {
+    const { sessionId } = offer;
+    const stranger = this.#strangers.get(sessionId);
+    if (!stranger || !this.#strangers.delete(sessionId)) return;
+    const { host, log, refuse, wallClock } = this.#options;
+    const { peerId, peerObserved } = stranger;
+    if (offer.ticket === null) {
       log.warn("peer-not-allowed", { peerId, observed: peerObserved, hint: `--allow ${peerId}` });
       const sentence = `the connector does not allow ${peerId}; on its host, add --allow ${peerId}`;
       return refuse(at, sessionId, "not-allowed", sentence);
     }
+    const use = { agent: peerId, connector: host.peerId, sessionId, ufrag: offer.ice.ufrag };
+    const verdict = checkTicketProof(offer.ticket, use, wallClock());
+    if (verdict.kind === "refused") {
+      log.warn("ticket-refused", { peerId, observed: peerObserved, reason: verdict.reason });
+      return refuse(at, sessionId, "not-allowed", TICKET_WORDS[verdict.reason]);
+    }
+    const { services } = verdict;
+    const { serviceId } = offer;
+    if (services.length > 0 && serviceId !== ANY_SERVICE && !services.includes(serviceId)) {
+      return refuse(at, sessionId, "service-unknown", notOpened(serviceId, services));
+    }
+    const session = this.#begin(now, at, sessionId, stranger);
+    if (!session) return;
+    log.info("ticket-accepted", { peerId, observed: peerObserved, services: services.length > 0 ? services : "all" });
+    if (services.length > 0) this.#opened.set(session, new Set(services));
+    host.touch(session);
+    session.handleSignaling(now, offer);
+  }
+
+  #begin(now: Millis, at: Presence, sessionId: bigint, { peerId, peerObserved }: Stranger): ConnectorSession | null {
+    const { host, sessions, offers, isPermissionPending, refuse, onSession, onIncoming } = this.#options;
     if (sessions.size >= MAX_SESSIONS) {
-      return refuse(at, sessionId, "too-many", `the connector has ${MAX_SESSIONS} sessions, which is its limit`);
+      refuse(at, sessionId, "too-many", `the connector has ${MAX_SESSIONS} sessions, which is its limit`);
+      return null;
     }
     const session: ConnectorSession = new ConnectorSession(now, host, sessionId, {
       peerId,
       isPermissionPending: () => isPermissionPending(session),
-      admit,
       offers,
       onService: (from, request) => this.#handleService(from, request),
     });
     onSession(session);
     onIncoming(now, at, session, peerObserved);
+    return session;
   }
 
   #handleService(session: ConnectorSession, { stream, name, protocol }: ServiceStream): void {
     const { onService } = this.#options;
     if (!onService) return void session.refuseService(stream, "service-unknown", "this connector offers no services");
+    const opened = this.#opened.get(session);
+    if (opened && !opened.has(name)) {
+      return void session.refuseService(stream, "service-unknown", notOpened(name, [...opened]));
+    }
     onService({
       session,
       name,
@@ -76,3 +132,13 @@ export class Reception {
     });
   }
 }
+
+const TICKET_WORDS = {
+  malformed: "the ticket is damaged, or of another version of this program",
+  foreign: "the ticket was signed by another connector",
+  expired: "the ticket has expired; ask for a new one",
+  "not-the-holder": "the ticket was not used by its holder",
+} as const;
+
+const notOpened = (service: string, services: readonly string[]): string =>
+  `the ticket does not open ${service}; it opens ${services.join(", ")}`;

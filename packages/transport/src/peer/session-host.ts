@@ -13,6 +13,7 @@ export type SessionSignal = Extract<ClientMessage, { readonly sessionId: bigint 
 
 /** What a session needs of the endpoint it lives in. */
 export interface SessionHost {
+  readonly peerId: PeerId;
   readonly log: Logger;
   readonly random: Random;
   readonly icePolicy: "all" | "relay";

@@ -7,6 +7,7 @@ import {
   type Target,
   Trace,
 } from "@adit/program";
+import type { Congestion } from "@adit/quic";
 import type { Endpoint, EndpointOptions, PeerSession } from "@adit/transport";
 import { sessionFailure, targetText } from "./failures.ts";
 
@@ -17,6 +18,7 @@ export interface LinkValues {
   readonly to: Target;
   readonly bind: { readonly ip: string; readonly port: number } | undefined;
   readonly icePolicy: "all" | "relay";
+  readonly congestionControl: Congestion;
   readonly portMapping: "on" | "off";
   readonly wait: number;
   /** The file for a trace of the sessions. */
@@ -41,7 +43,7 @@ export class Link {
   }
 
   static async open(start: StartEndpoint, values: LinkValues, state: OpenState, context: Context): Promise<Link> {
-    const { intermediate, bind, icePolicy, portMapping } = values;
+    const { intermediate, bind, icePolicy, congestionControl, portMapping } = values;
     const trace = await Trace.open(values.trace, context.log, { program: "adit-agent" });
     const endpoint = await start({
       identity: state.identity,
@@ -49,6 +51,7 @@ export class Link {
       ...intermediateOptions(state.pins, intermediate),
       ...(bind && { bind }),
       icePolicy,
+      congestion: congestionControl,
       portMapping: portMapping === "on",
       log: trace?.tap(context.log) ?? context.log,
     });

@@ -4,6 +4,7 @@ import {
   addStatusCommand,
   adminOption,
   bindAddress,
+  congestionControlOption,
   count,
   duration,
   filePath,
@@ -33,6 +34,7 @@ const options = {
     help: "relay: never tell the other side an address of ours",
     default: "all",
   }),
+  congestionControl: congestionControlOption,
   portMapping: portMappingOption,
   wait: value(duration, { help: "how long to look for a connector that is not there", default: "10s" }),
   trace: value(filePath, { help: "write what becomes of each session to this file, as JSON lines" }),
@@ -43,7 +45,7 @@ const options = {
   admin: adminOption("127.0.0.1:9435"),
 };
 
-const link = ["intermediate", "to", "bind", "icePolicy", "portMapping", "wait", "trace"] as const;
+const link = ["intermediate", "to", "bind", "icePolicy", "congestionControl", "portMapping", "wait", "trace"] as const;
 
 /** The commands of adit-agent. What they run is loaded only when it runs: `--help` needs no network and no native library. */
 export function makeProgram(start: StartEndpoint): Program<typeof options> {

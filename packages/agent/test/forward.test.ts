@@ -78,6 +78,7 @@ function makeWorld(t: T) {
     to: t.must(target.parse("office")),
     bind: undefined,
     icePolicy: "all",
+    congestionControl: "bbr",
     portMapping: "off",
     wait: 2000,
     trace: undefined,

@@ -13,6 +13,7 @@ import {
   startAdmin,
   Trace,
 } from "@adit/program";
+import type { Congestion } from "@adit/quic";
 import type { Endpoint, EndpointOptions } from "@adit/transport";
 import { Services } from "./services.ts";
 import { UdpServices } from "./udp-services.ts";
@@ -30,6 +31,7 @@ export interface ConnectorValues {
   readonly trace: string | undefined;
   readonly admin: SocketAddress;
   readonly icePolicy: "all" | "relay";
+  readonly congestionControl: Congestion;
   readonly portMapping: "on" | "off";
 }
 
@@ -50,7 +52,7 @@ export async function connector(
   context: Context,
 ): Promise<void> {
   const { log, signal } = context;
-  const { intermediate, name, bind, icePolicy, portMapping } = values;
+  const { intermediate, name, bind, icePolicy, congestionControl, portMapping } = values;
   const streams = new Streams(log);
   const datagrams = new Datagrams();
   const udp = new UdpServices({ datagrams, log, idleMs: values.udpIdle });
@@ -65,6 +67,7 @@ export async function connector(
     ...intermediateOptions(state.pins, intermediate),
     ...(bind && { bind }),
     icePolicy,
+    congestion: congestionControl,
     portMapping: portMapping === "on",
     admit: (peerId) => allowed.has("any") || allowed.has(peerId),
     offers: (service) => services.has(service),

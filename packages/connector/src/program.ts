@@ -4,6 +4,7 @@ import {
   addStatusCommand,
   adminOption,
   bindAddress,
+  congestionControlOption,
   duration,
   exposure,
   filePath,
@@ -34,6 +35,7 @@ const options = {
   }),
   trace: value(filePath, { help: "write what becomes of each session to this file, as JSON lines" }),
   udpIdle: value(duration, { help: "a UDP flow without datagrams for so long is closed", default: "2m" }),
+  congestionControl: congestionControlOption,
   portMapping: portMappingOption,
   ...statusOptions,
   admin: adminOption("127.0.0.1:9434"),
@@ -51,7 +53,19 @@ export function makeProgram(start: StartEndpoint): Program<typeof options> {
     summary: "Stands next to private services and hands incoming streams to them.",
     example:
       "adit-connector --intermediate relay.example.org:4433 --name office --expose web=tcp://127.0.0.1:8080 --allow PEERID",
-    uses: ["intermediate", "name", "expose", "allow", "bind", "icePolicy", "portMapping", "udpIdle", "trace", "admin"],
+    uses: [
+      "intermediate",
+      "name",
+      "expose",
+      "allow",
+      "bind",
+      "icePolicy",
+      "congestionControl",
+      "portMapping",
+      "udpIdle",
+      "trace",
+      "admin",
+    ],
     required: ["intermediate", "name", "expose"],
     run: async (values, context) => {
       const { connector } = await import("./connector.ts");

@@ -30,6 +30,8 @@ export {
   addIdCommand,
   addStatusCommand,
   adminOption,
+  congestionControlOption,
+  congestionControls,
   type OpenState,
   portMappingOption,
   statusOptions,

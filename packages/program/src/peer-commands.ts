@@ -26,6 +26,13 @@ export const portMappingOption = value(oneOf(["on", "off"]), {
   default: "on",
 });
 
+/** `--congestion-control`. The first one is the default; a test compares them with the library's, which is not loaded for `--help`. */
+export const congestionControls = ["bbr", "cubic", "reno"] as const;
+export const congestionControlOption = value(oneOf(congestionControls), {
+  help: "how fast this side sends to its peers: bbr by measured bandwidth, cubic and reno by losses",
+  default: congestionControls[0],
+});
+
 /** What a running program holds of its state directory. */
 export interface OpenState {
   readonly identity: Identity;

@@ -3,6 +3,12 @@ import { QuicError } from "./errors.ts";
 import type { Identity } from "./identity.ts";
 import { type NativeConfig, quiche } from "./native.ts";
 
+/** How a sender finds out what a path takes. */
+export const CONGESTION_CONTROLS = ["bbr", "cubic", "reno"] as const;
+export type Congestion = (typeof CONGESTION_CONTROLS)[number];
+/** Measured: docs/adr/0011-congestion-control.md. */
+export const DEFAULT_CONGESTION: Congestion = "bbr";
+
 export interface QuicConfigOptions {
   readonly role: "client" | "server";
   readonly identity: Identity;
@@ -11,7 +17,8 @@ export interface QuicConfigOptions {
   readonly maxIdleTimeoutMs: number;
   /** A handshake that is not over after so long is given up. 10,000 by default. */
   readonly handshakeTimeoutMs?: number;
-  readonly congestion?: "cubic" | "bbr" | "reno";
+  /** What this side sends by; {@link DEFAULT_CONGESTION} by default. The other side's may be another one. */
+  readonly congestion?: Congestion;
   /** The largest UDP payload sent, 1200..16383; 1350 by default, which leaves room for ChannelData and tunnels. There is no path-MTU discovery. */
   readonly maxDatagramSizeBytes?: number;
   /** Streams that this side may have open at once; 512 by default. */
@@ -115,7 +122,7 @@ export class QuicConfig {
     native.setMaxConnectionWindow(CONNECTION_WINDOW);
     native.setActiveConnectionIdLimit(CONNECTION_ID_LIMIT);
     native.setDisableActiveMigration(false);
-    native.setCcAlgorithmName(options.congestion ?? "cubic");
+    native.setCcAlgorithmName(options.congestion ?? DEFAULT_CONGESTION);
     native.enableHystart(true);
     native.enablePacing(false); // the binding hides the time to send at
     if (options.datagrams ?? true) native.enableDgram(true, DATAGRAM_QUEUE_LENGTH, DATAGRAM_QUEUE_LENGTH);

@@ -1,4 +1,11 @@
-export { QuicConfig, type QuicConfigOptions, STREAM_REFUSED } from "./config.ts";
+export {
+  CONGESTION_CONTROLS,
+  type Congestion,
+  DEFAULT_CONGESTION,
+  QuicConfig,
+  type QuicConfigOptions,
+  STREAM_REFUSED,
+} from "./config.ts";
 export { QuicConnection } from "./connection.ts";
 export {
   type ConnectOptions,

@@ -1,5 +1,5 @@
 import type { Clock, Logger, Random, SocketAddress } from "@adit/core";
-import type { Identity, PeerId, QuicStream } from "@adit/quic";
+import type { Congestion, Identity, PeerId, QuicStream } from "@adit/quic";
 import type { DatagramFlow } from "./peer/flows.ts";
 import type { SessionSample } from "./sample.ts";
 import type { EndpointStatus, SessionPath, SessionStatus } from "./status.ts";
@@ -34,6 +34,8 @@ export interface EndpointOptions {
   readonly checkIntermediate: (peerId: PeerId, address: string) => string | null;
   readonly bind?: { readonly ip: string; readonly port: number };
   readonly icePolicy?: "all" | "relay";
+  /** What this side sends to its peers by; DEFAULT_CONGESTION of @adit/quic by default. */
+  readonly congestion?: Congestion;
   /** Asks the router for a port that leads to the UDP socket (PCP, NAT-PMP, UPnP); not unless asked for, nor with the policy `relay`. */
   readonly portMapping?: boolean;
   /**

@@ -93,6 +93,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       identity,
       alpn: PEER_ALPN,
       maxIdleTimeoutMs: PEER_IDLE_TIMEOUT_MS,
+      ...(options.congestion && { congestion: options.congestion }),
     });
     const server = role === "connector" ? { server: this.#peerConfig } : {};
     this.#quic = new QuicEndpoint({ random: this.random, log, ...server });

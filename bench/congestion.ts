@@ -1,0 +1,225 @@
+/**
+ * bun bench/congestion.ts [--seconds N] [--queue MS] [--algorithms cubic,bbr,reno] [--seed N]: how much of a bad network each congestion control of the
+ * binding makes use of. Two connections of ours and a wire between them, in one process and in real time, all runs side by side: a
+ * bottleneck with a queue, a round trip, and loss in both directions. Printed: megabits per second of application bytes from the first one on,
+ * seconds for the first megabyte, and how long packets waited in the queue on average, ms. Then each beside cubic on one bottleneck.
+ */
+import { parseArgs } from "node:util";
+import { seededRandom } from "@adit/core";
+import { Identity, QuicConfig, type QuicConnection, QuicEndpoint, type QuicStream } from "@adit/quic";
+
+const { values } = parseArgs({
+  options: {
+    seconds: { type: "string", default: "20" },
+    algorithms: { type: "string", default: "cubic,bbr,reno" },
+    seed: { type: "string", default: "1" },
+    queue: { type: "string", default: "100" },
+  },
+});
+
+type Algorithm = "cubic" | "bbr" | "reno";
+
+interface Network {
+  readonly rttMs: number;
+  /** Of packets, in each direction. */
+  readonly loss: number;
+  readonly mbps: number;
+}
+
+const QUEUE_MS = Number(values.queue);
+const MEGABYTE = 1_000_000;
+const LOCAL = { host: "192.0.2.1", port: 1 };
+const REMOTE = { host: "192.0.2.2", port: 1 };
+
+/** One direction. */
+class Wire {
+  readonly #network: Network;
+  readonly #random: () => number;
+  readonly #flying: { readonly at: number; readonly to: (data: Uint8Array) => void; readonly data: Uint8Array }[] = [];
+  #freeAt = 0;
+  #sent = 0;
+  #waitedMs = 0;
+
+  constructor(network: Network, random: () => number) {
+    this.#network = network;
+    this.#random = random;
+  }
+
+  send(now: number, data: Uint8Array, to: (data: Uint8Array) => void): void {
+    const { rttMs, loss, mbps } = this.#network;
+    const startsAt = Math.max(now, this.#freeAt);
+    if (startsAt - now > QUEUE_MS) return;
+    this.#sent++;
+    this.#waitedMs += startsAt - now;
+    this.#freeAt = startsAt + (data.length * 8) / (mbps * 1000);
+    if (this.#random() >= loss) this.#flying.push({ at: this.#freeAt + rttMs / 2, to, data });
+  }
+
+  get meanWaitMs(): number {
+    return this.#waitedMs / Math.max(1, this.#sent);
+  }
+
+  deliver(now: number): void {
+    let count = 0;
+    while ((this.#flying[count]?.at ?? Number.POSITIVE_INFINITY) <= now) count++;
+    for (const { to, data } of this.#flying.splice(0, count)) to(data);
+  }
+}
+
+/** Both directions, for one run or for several that share it. */
+class Link {
+  readonly up: Wire;
+  readonly down: Wire;
+
+  constructor(network: Network, seed: number) {
+    const random = seededRandom(seed);
+    const uniform = () => new DataView(random.bytes(4).buffer).getUint32(0) / 2 ** 32;
+    this.up = new Wire(network, uniform);
+    this.down = new Wire(network, uniform);
+  }
+}
+
+class Run {
+  readonly algorithm: Algorithm;
+  readonly network: Network;
+  readonly link: Link;
+  received = 0;
+  firstAt: number | null = null;
+  megabyteMs: number | null = null;
+  failure: string | null = null;
+  readonly #clientEndpoint: QuicEndpoint;
+  readonly #serverEndpoint: QuicEndpoint;
+  readonly #client: QuicConnection;
+  #server: QuicConnection | null = null;
+  readonly #room = new Uint8Array(1500);
+
+  constructor(algorithm: Algorithm, network: Network, seed: number, link = new Link(network, seed)) {
+    this.algorithm = algorithm;
+    this.network = network;
+    this.link = link;
+    const random = seededRandom(seed + 1);
+    const identity = Identity.generate(random);
+    const config = (role: "client" | "server") =>
+      QuicConfig.create({
+        role,
+        identity,
+        alpn: "bench/1",
+        maxIdleTimeoutMs: 60_000,
+        handshakeTimeoutMs: 60_000,
+        congestion: algorithm,
+      });
+    this.#clientEndpoint = new QuicEndpoint({ random });
+    this.#serverEndpoint = new QuicEndpoint({ random, server: config("server") });
+    const now = performance.now();
+    this.#client = this.#clientEndpoint.connect(now, { config: config("client"), local: LOCAL, remote: REMOTE });
+  }
+
+  tick(now: number): void {
+    this.link.down.deliver(now);
+    this.link.up.deliver(now);
+    this.#drive(now, this.#client, this.link.up, this.#toServer);
+    if (this.#server) this.#drive(now, this.#server, this.link.down, this.#toClient);
+  }
+
+  readonly #toClient = (data: Uint8Array): void => this.#client.recv(performance.now(), data, LOCAL, REMOTE);
+
+  readonly #toServer = (data: Uint8Array): void => {
+    const now = performance.now();
+    const route = this.#serverEndpoint.route(data);
+    if (route.kind === "connection") route.connection.recv(now, data, REMOTE, LOCAL);
+    if (route.kind !== "initial" || this.#server) return;
+    this.#server = this.#serverEndpoint.accept(now, route.header, REMOTE, LOCAL);
+    this.#server?.recv(now, data, REMOTE, LOCAL);
+  };
+
+  #drive(now: number, connection: QuicConnection, wire: Wire, to: (data: Uint8Array) => void): void {
+    const deadline = connection.pollTimeout(now);
+    if (deadline && deadline.at <= now) connection.handleTimeout(now);
+    for (let event = connection.pollEvent(); event; event = connection.pollEvent()) {
+      if (event.type === "established" && connection === this.#client) pour(connection.openStream());
+      if (event.type === "stream") this.#drain(event.stream);
+      if (event.type === "closed") this.failure = event.reason;
+    }
+    for (let sent = connection.send(this.#room); sent; sent = connection.send(this.#room)) {
+      wire.send(now, this.#room.slice(0, sent.length), to);
+    }
+    while (connection.pollEvent()) {}
+  }
+
+  #drain(stream: QuicStream): void {
+    const buffer = new Uint8Array(64 * 1024);
+    stream.onReadable = () => {
+      for (let got = stream.read(buffer); typeof got === "number"; got = stream.read(buffer)) {
+        const now = performance.now();
+        this.firstAt ??= now;
+        this.received += got;
+        if (this.received >= MEGABYTE) this.megabyteMs ??= now - this.firstAt;
+      }
+    };
+  }
+
+  /** Megabits per second. */
+  rate(now: number): number {
+    return this.firstAt === null ? 0 : (this.received * 8) / (now - this.firstAt) / 1000;
+  }
+}
+
+function pour(stream: QuicStream): void {
+  const chunk = new Uint8Array(64 * 1024);
+  const write = (): void => {
+    while (stream.write(chunk) === chunk.length) {}
+  };
+  stream.onWritable = write;
+  write();
+}
+
+const algorithms = values.algorithms.split(",") as Algorithm[];
+const seed = Number(values.seed);
+const seconds = Number(values.seconds);
+
+/** Lets all go on at once for the time given; when that was over. */
+async function together(runs: readonly Run[]): Promise<number> {
+  const endAt = performance.now() + seconds * 1000;
+  while (performance.now() < endAt) {
+    for (const run of runs) run.tick(performance.now());
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  return endAt;
+}
+
+const row = (label: string, cells: readonly string[]): void =>
+  console.log(label.padEnd(30) + cells.map((cell) => cell.padStart(20)).join(""));
+
+console.log(`seed ${seed}, ${seconds} s, a queue of ${QUEUE_MS} ms: Mb/s (s for 1 MB) ms in the queue`);
+row("", algorithms);
+for (const mbps of [5, 50]) {
+  const runs = [20, 100, 450].flatMap((rttMs) =>
+    [0, 0.01, 0.2].flatMap((loss) => algorithms.map((algorithm) => new Run(algorithm, { rttMs, loss, mbps }, seed))),
+  );
+  const endAt = await together(runs);
+  for (let i = 0; i < runs.length; i += algorithms.length) {
+    const { rttMs, loss } = (runs[i] as Run).network;
+    const cells = runs.slice(i, i + algorithms.length).map((run) => {
+      const megabyte = run.megabyteMs === null ? "-" : (run.megabyteMs / 1000).toFixed(1);
+      return run.failure ?? `${run.rate(endAt).toFixed(2)} (${megabyte}) ${run.link.up.meanWaitMs.toFixed(0)}`;
+    });
+    row(`${mbps} Mb/s, ${rttMs} ms, ${loss * 100} % loss`, cells);
+  }
+}
+
+console.log("\nbeside a transfer by cubic that shares the bottleneck, 20 Mb/s: its own, cubic's");
+const shared = [20, 100].map((rttMs) => ({ rttMs, loss: 0, mbps: 20 }));
+const rivals = shared.map((network) =>
+  algorithms.map((algorithm) => {
+    const link = new Link(network, seed);
+    return [new Run(algorithm, network, seed, link), new Run("cubic", network, seed + 10, link)] as const;
+  }),
+);
+const endAt = await together(rivals.flat(2));
+for (const [i, pairs] of rivals.entries()) {
+  row(
+    `${shared[i]?.rttMs} ms`,
+    pairs.map((pair) => pair.map((run) => run.rate(endAt).toFixed(1)).join(", ")),
+  );
+}
+process.exit(0);

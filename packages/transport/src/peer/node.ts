@@ -365,19 +365,17 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
 
   #receive(now: Millis, socket: SocketId, batch: readonly Datagram[]): void {
     for (const { data, from } of batch) {
-      const signaling = this.#presences.signalingAt(from);
-      if (signaling) {
-        this.#receiveSignaling(now, signaling, data);
-        continue;
-      }
       if (this.#sense.handleDatagram(socket, from, data)) continue;
+      // A relay over TLS has the address of signaling over QUIC, on a socket of its own.
       const relay = this.#presences.relayAt(socket, from);
-      if (!relay) {
-        this.#demux.handleDatagram(now, socket, from, data);
+      if (relay) {
+        const relayed = relay.handleDatagram(now, data);
+        if (relayed) this.#demux.handleDatagram(now, relay.id, relayed.peer, relayed.data);
         continue;
       }
-      const relayed = relay.handleDatagram(now, data);
-      if (relayed) this.#demux.handleDatagram(now, relay.id, relayed.peer, relayed.data);
+      const signaling = this.#presences.signalingAt(from);
+      if (signaling) this.#receiveSignaling(now, signaling, data);
+      else this.#demux.handleDatagram(now, socket, from, data);
     }
   }
 

@@ -27,7 +27,7 @@ const READ_BYTES = 16 * 1024;
 /** Close code when this side ends a connection. */
 const DONE = 0;
 /** Over TLS, QUIC is tried again: UDP may be back, or it was lost packets that made TLS win. Then with growing intervals. */
-const QUIC_AGAIN = { initialMs: 2_000, maxMs: 60_000, jitter: 0.2 };
+const QUIC_AGAIN = { initialMs: 1_000, maxMs: 30_000, jitter: 0.2 };
 /** That long it may take, ms. */
 const QUIC_AGAIN_TIMEOUT_MS = 3_000;
 /** Connections that said goodbye and have their last packets to send; past it the oldest is forgotten. */

@@ -1,6 +1,6 @@
 /**
  * What each identity has used. It is charged to the key, not to the connection or the address: who reconnects, or comes from elsewhere,
- * finds his account as he left it. It lives as long as the process.
+ * finds his account as he left it. It lives as long as the process; the bytes of a day outlive that, where there is a store for them.
  */
 import { Counters, type Millis } from "@adit/core";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
@@ -15,8 +15,18 @@ const DAY_MS = 86_400_000;
 
 export type QuotaRefusal = "quota-messages" | "quota-registrations" | "quota-bandwidth" | "quota-day";
 
+/** Keeps what was relayed for each account in a day. Its methods throw when it cannot. */
+export interface UsageStore {
+  /** Bytes relayed for that account on that day, 0 when nothing is known. `day` counts from 1970. */
+  read(account: string, day: number): number;
+  /** Replaces what is known of these accounts. Other days may be forgotten. */
+  write(day: number, bytes: ReadonlyMap<string, number>): void;
+}
+
 export interface AccountsOptions {
   limits(): Limits;
+  /** Where bytes per day are kept; in memory alone unless given. */
+  readonly usage?: UsageStore | undefined;
   /** Unix time, ms: days are days of UTC. */
   unixMs(): number;
 }
@@ -26,6 +36,7 @@ export class Accounts {
   readonly counters = new Counters<QuotaRefusal>();
   readonly #options: AccountsOptions;
   readonly #accounts = new Map<string, Account>();
+  #usageFailures = 0;
 
   constructor(options: Partial<AccountsOptions> = {}) {
     this.#options = { limits: () => DEFAULT_LIMITS, unixMs: () => Date.now(), ...options };
@@ -49,8 +60,45 @@ export class Accounts {
     }
     if (this.#accounts.size >= MAX_ACCOUNTS) this.#evict();
     const account = new Account(this.#options, this.counters);
+    this.#restore(key, account);
     this.#accounts.set(key, account);
     return account;
+  }
+
+  /** Times that the store failed since it last worked: then the day's bytes are counted, and lost at the end of the process. */
+  get usageFailures(): number {
+    return this.#usageFailures;
+  }
+
+  /** Writes down what was relayed since the last call; nothing where nothing is bounded. @throws what the store throws. */
+  saveUsage(): void {
+    const { usage, limits } = this.#options;
+    if (!usage || limits().relayBytesPerDay === Number.POSITIVE_INFINITY) return;
+    const changed = [...this.#accounts].filter(([, account]) => account.isUnsaved && account.bytesToday > 0);
+    if (changed.length === 0) return;
+    try {
+      usage.write(this.#today(), new Map(changed.map(([key, account]) => [key, account.bytesToday])));
+      for (const [, account] of changed) account.markSaved();
+      this.#usageFailures = 0;
+    } catch (error) {
+      this.#usageFailures++;
+      throw error;
+    }
+  }
+
+  #restore(key: string, account: Account): void {
+    const { usage, limits } = this.#options;
+    if (!usage || limits().relayBytesPerDay === Number.POSITIVE_INFINITY) return;
+    const day = this.#today();
+    try {
+      account.restore(day, usage.read(key, day));
+    } catch {
+      this.#usageFailures++;
+    }
+  }
+
+  #today(): number {
+    return Math.floor(this.#options.unixMs() / DAY_MS);
   }
 
   #evict(): void {
@@ -77,6 +125,7 @@ export class Account {
   readonly #bandwidth = new TokenBucket();
   #day = 0;
   #bytes = 0;
+  #savedBytes = 0;
   /** When {@link #day} is to be looked at again, on the monotonic clock: the wall clock is not read for every packet. */
   #dayCheckAt: Millis = Number.NEGATIVE_INFINITY;
 
@@ -88,6 +137,22 @@ export class Account {
 
   get bytesToday(): number {
     return Math.floor(this.#options.unixMs() / DAY_MS) === this.#day ? this.#bytes : 0;
+  }
+
+  /** Whether bytes were charged since {@link markSaved}. */
+  get isUnsaved(): boolean {
+    return this.#bytes !== this.#savedBytes;
+  }
+
+  markSaved(): void {
+    this.#savedBytes = this.#bytes;
+  }
+
+  /** So much was charged on that day before. */
+  restore(day: number, bytes: number): void {
+    this.#day = day;
+    this.#bytes = bytes;
+    this.#savedBytes = bytes;
   }
 
   takeMessage(now: Millis): boolean {

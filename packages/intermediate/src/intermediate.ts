@@ -5,6 +5,7 @@ import { classifyIp, type Logger, type SocketAddress } from "@adit/core";
 import { type AdminServer, type Context, ExitError, type IpPrefix, sentenceOf, startAdmin } from "@adit/program";
 import type { Identity } from "@adit/quic";
 import { UdpBindError } from "@adit/transport";
+import type { UsageStore } from "./accounts.ts";
 import { FORMER_CLIENTS_FILE, FormerClientsFile } from "./former-clients.ts";
 import { Health } from "./health.ts";
 import { type NameStore, NameStoreError } from "./names/name-store.ts";
@@ -45,6 +46,9 @@ export interface IntermediateValues {
 /** How often the clients are written down, to be told should the program crash. */
 const CLIENTS_WRITE_MS = 2_000;
 
+/** How often the bytes of the day are written down: a crash forgets as much at most. */
+const USAGE_WRITE_MS = 10_000;
+
 /** How often names are looked at for what the `names` command has changed. */
 const NAMES_CHECK_MS = 1_000;
 
@@ -64,7 +68,7 @@ export async function intermediate(values: IntermediateValues, identity: Identit
 interface Opened {
   readonly identity: Identity;
   readonly policy: PolicyFile;
-  readonly names: NameStore;
+  readonly names: NameStore & UsageStore;
 }
 
 async function serve(values: IntermediateValues, opened: Opened, context: Context): Promise<void> {
@@ -78,6 +82,8 @@ async function serve(values: IntermediateValues, opened: Opened, context: Contex
   server.signaling.tellFormer(server.clock.now(), clients.read());
   const watch = setInterval(() => watchNames(names, server, log), NAMES_CHECK_MS);
   const remember = setInterval(() => void clients.write(server.signaling.clients()), CLIENTS_WRITE_MS);
+  const save = (): void => saveUsage(server, log);
+  const saving = setInterval(save, USAGE_WRITE_MS);
   process.on("SIGHUP", reload);
   let admin: AdminServer | null = null;
   try {
@@ -107,6 +113,8 @@ async function serve(values: IntermediateValues, opened: Opened, context: Contex
   } finally {
     clearInterval(watch);
     clearInterval(remember);
+    clearInterval(saving);
+    save();
     process.off("SIGHUP", reload);
     server.close();
     await clients.remove();
@@ -114,7 +122,7 @@ async function serve(values: IntermediateValues, opened: Opened, context: Contex
   }
 }
 
-async function openNames(stateDir: string): Promise<NameStore> {
+async function openNames(stateDir: string): Promise<NameStore & UsageStore> {
   const { NAMES_FILE, SqliteNameStore } = await import("./names/sqlite-name-store.ts");
   try {
     return SqliteNameStore.open(join(stateDir, NAMES_FILE));
@@ -130,6 +138,14 @@ function watchNames(names: NameStore, server: Intermediate, log: Logger): void {
     if (names.changedElsewhere()) server.handleNamesChanged();
   } catch (error) {
     log.error("names-unavailable", { message: sentenceOf(error) });
+  }
+}
+
+function saveUsage({ accounts }: Intermediate, log: Logger): void {
+  try {
+    accounts.saveUsage();
+  } catch (error) {
+    if (accounts.usageFailures === 1) log.error("usage-not-written", { message: sentenceOf(error) });
   }
 }
 
@@ -150,6 +166,7 @@ async function start(values: IntermediateValues, opened: Opened, log: Logger): P
       turnUsers: turnUser,
       otherServices: [admin],
       names,
+      usage: names,
       policy: () => policy.current,
       log,
     });

@@ -17,7 +17,7 @@ import {
 import type { Identity } from "@adit/quic";
 import { canSendUnfragmented, Driver, type Incoming } from "@adit/transport";
 import { type AccessPolicy, OPEN_POLICY } from "./access-policy.ts";
-import { Accounts } from "./accounts.ts";
+import { Accounts, type UsageStore } from "./accounts.ts";
 import { Credentials } from "./credentials.ts";
 import type { NameStore } from "./names/name-store.ts";
 import { chooseRelayAddresses, hostAddresses, type RelayAddress } from "./relay-address.ts";
@@ -54,6 +54,8 @@ export interface IntermediateOptions {
   readonly allow?: ReadonlySet<string> | undefined;
   /** Who owns which name; forgotten at the end of the process unless given. The caller closes it. */
   readonly names?: NameStore | undefined;
+  /** Where the bytes relayed in a day are kept; in memory alone unless given. */
+  readonly usage?: UsageStore | undefined;
   /** Who may register and connect, and how much; asked each time, so that it may change. */
   readonly policy?: (() => AccessPolicy) | undefined;
   /** Further sockets of this program that no relayed packet may reach. */
@@ -175,7 +177,7 @@ export class Intermediate {
 async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock: Clock, log: Logger): Promise<Parts> {
   const dontFragment = await canSendUnfragmented();
   const { identity, allow, random = systemRandom, names, policy: access = () => OPEN_POLICY } = options;
-  const accounts = new Accounts({ limits: () => access().limits });
+  const accounts = new Accounts({ limits: () => access().limits, usage: options.usage });
   // What is received before the state machines stand is dropped; there is no await in between.
   let signaling: SignalingServer | null = null;
   let turn: TurnServer | null = null;

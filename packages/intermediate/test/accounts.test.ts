@@ -1,5 +1,5 @@
 import { test } from "@adit/harness";
-import { Accounts, MAX_ACCOUNTS } from "../src/accounts.ts";
+import { Accounts, MAX_ACCOUNTS, type UsageStore } from "../src/accounts.ts";
 import { IpLimits, MAX_SOURCES, sourceKey } from "../src/ip-limits.ts";
 import { DEFAULT_LIMITS, type Limits } from "../src/limits.ts";
 
@@ -75,4 +75,59 @@ test("addresses: handshakes and new names are bounded; an IPv6 /64 is one source
   t.equal(sourceKey("192.0.2.1"), "192.0.2.1");
   for (let i = 0; i < MAX_SOURCES + 10; i++) limits.takeName(0, `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`);
   t.equal(limits.size, MAX_SOURCES);
+});
+
+class Usage implements UsageStore {
+  readonly rows = new Map<string, { readonly day: number; readonly bytes: number }>();
+  writes = 0;
+  broken = false;
+
+  read(account: string, day: number): number {
+    if (this.broken) throw new Error("the disk is gone");
+    const row = this.rows.get(account);
+    return row?.day === day ? row.bytes : 0;
+  }
+
+  write(day: number, bytes: ReadonlyMap<string, number>): void {
+    if (this.broken) throw new Error("the disk is full");
+    this.writes += bytes.size;
+    for (const [account, count] of bytes) this.rows.set(account, { day, bytes: count });
+  }
+}
+
+test("the bytes of a day outlive the process, and end with the day", async (t) => {
+  const usage = new Usage();
+  const wall = { ms: DAY_MS * 1.5 };
+  const open = () =>
+    new Accounts({
+      limits: () => ({ ...DEFAULT_LIMITS, relayBytesPerDay: 10_000 }),
+      unixMs: () => wall.ms,
+      usage,
+    });
+  const before = open();
+  t.ok(before.of("peer:a").takeRelayed(0, 8_000));
+  before.of("peer:idle");
+  before.saveUsage();
+  before.saveUsage();
+  t.equal(usage.writes, 1, "what did not change is not written");
+  const after = open();
+  t.notOk(after.of("peer:a").takeRelayed(0, 8_000));
+  t.ok(after.of("peer:a").takeRelayed(0, 2_000));
+  after.saveUsage();
+  wall.ms += DAY_MS;
+  t.ok(open().of("peer:a").takeRelayed(0, 10_000));
+});
+
+test("a store that fails is counted, and what it should have kept is still counted and written later", async (t) => {
+  const usage = new Usage();
+  const all = new Accounts({ limits: () => ({ ...DEFAULT_LIMITS, relayBytesPerDay: 10_000 }), unixMs: () => 1, usage });
+  usage.broken = true;
+  t.ok(all.of("peer:a").takeRelayed(0, 8_000));
+  t.throws(() => all.saveUsage(), /full/);
+  t.ok(all.usageFailures > 0);
+  t.notOk(all.of("peer:a").takeRelayed(0, 8_000));
+  usage.broken = false;
+  all.saveUsage();
+  t.equal(all.usageFailures, 0);
+  t.equal(usage.rows.get("peer:a")?.bytes, 8_000);
 });

@@ -67,7 +67,7 @@ test("a migration that fails half-way leaves the file as it was; a newer file is
   SqliteNameStore.open(path, { migrations: newer }).close();
   const refused = failure(() => SqliteNameStore.open(path));
   t.equal(refused.code, "newer-version");
-  t.match(refused.message, /schema 3, this one knows 2/);
+  t.match(refused.message, /schema 4, this one knows 3/);
 });
 
 test("a damaged file is said to be one, and not touched", async (t) => {
@@ -130,4 +130,21 @@ test("two processes share it: each sees what the other did", async (t) => {
   t.equal(program.changedElsewhere(), false, "told once");
   t.equal(program.ownerOf("office"), OTHER);
   program.close();
+});
+
+test("the bytes of a day are kept by account; older days are forgotten", async (t) => {
+  const path = file(t);
+  const first = SqliteNameStore.open(path);
+  first.write(7, new Map(Object.entries({ a: 5, b: 6 })));
+  first.write(7, new Map([["a", 9]]));
+  first.close();
+  const second = SqliteNameStore.open(path);
+  t.teardown(() => second.close());
+  t.same(
+    ["a", "b", "c"].map((account) => second.read(account, 7)),
+    [9, 6, 0],
+  );
+  second.write(8, new Map([["a", 1]]));
+  t.same([second.read("a", 7), second.read("b", 7), second.read("a", 8)], [0, 0, 1]);
+  t.notOk(second.changedElsewhere(), "no change of names");
 });

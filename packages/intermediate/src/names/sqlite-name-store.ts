@@ -1,7 +1,8 @@
-/** The names in a SQLite file of the state directory. It needs Bun; load it with a dynamic import. */
+/** The names, and what was relayed for whom today, in a SQLite file of the state directory. It needs Bun; load it with a dynamic import. */
 import { Database, SQLiteError } from "bun:sqlite";
 import { chmodSync, statSync } from "node:fs";
 import { sentenceOf } from "@adit/program";
+import type { UsageStore } from "../accounts.ts";
 import {
   MAX_NAMES,
   MAX_NAMES_PER_KEY,
@@ -27,6 +28,11 @@ export const MIGRATIONS: readonly string[] = [
    CREATE INDEX names_by_peer ON names (peer_id);`,
   `ALTER TABLE names ADD COLUMN seen_at INTEGER NOT NULL DEFAULT 0;
    UPDATE names SET seen_at = taken_at;`,
+  `CREATE TABLE relayed (
+     account TEXT PRIMARY KEY NOT NULL,
+     day INTEGER NOT NULL,
+     bytes INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;`,
 ];
 
 const COLUMNS = "name, peer_id AS peerId, taken_at AS takenAt, seen_at AS seenAt";
@@ -41,7 +47,7 @@ export interface SqliteNameStoreOptions {
 
 type Mode = { readonly create: true } | { readonly readwrite: true };
 
-export class SqliteNameStore implements NameStore {
+export class SqliteNameStore implements NameStore, UsageStore {
   readonly path: string;
   readonly #db: Database;
   #dataVersion: number;
@@ -128,6 +134,24 @@ export class SqliteNameStore implements NameStore {
     return guarded(this.path, () => this.#db.query<NameRecord, []>(`SELECT ${COLUMNS} FROM names ORDER BY name`).all());
   }
 
+  read(account: string, day: number): number {
+    return guarded(this.path, () =>
+      this.#count("SELECT bytes AS n FROM relayed WHERE account = ? AND day = ?", account, day),
+    );
+  }
+
+  write(day: number, bytes: ReadonlyMap<string, number>): void {
+    guarded(this.path, () =>
+      this.#db
+        .transaction(() => {
+          this.#db.query("DELETE FROM relayed WHERE day < ?").run(day);
+          const put = this.#db.query("INSERT OR REPLACE INTO relayed (account, day, bytes) VALUES (?, ?, ?)");
+          for (const [account, count] of bytes) put.run(account, day, count);
+        })
+        .immediate(),
+    );
+  }
+
   changedElsewhere(): boolean {
     return guarded(this.path, () => {
       const before = this.#dataVersion;
@@ -144,8 +168,8 @@ export class SqliteNameStore implements NameStore {
     return this.#db.query<NameRecord, [string]>(`SELECT ${COLUMNS} FROM names WHERE name = ?`).get(name);
   }
 
-  #count(sql: string, ...values: string[]): number {
-    return this.#db.query<{ n: number }, string[]>(sql).get(...values)?.n ?? 0;
+  #count(sql: string, ...values: (string | number)[]): number {
+    return this.#db.query<{ n: number }, (string | number)[]>(sql).get(...values)?.n ?? 0;
   }
 
   /** For people only: that it cannot be written must not keep a connector out. */

@@ -14,7 +14,7 @@ import { RelayAddressError } from "./relay-address.ts";
 import { Intermediate } from "./server.ts";
 import { intermediateMetrics, intermediateStatus, type Listener } from "./status.ts";
 import { StunListenError } from "./stun-listeners.ts";
-import { readTlsFiles } from "./tls-files.ts";
+import { TlsFiles } from "./tls-files.ts";
 
 export interface IntermediateValues {
   readonly listen: SocketAddress;
@@ -57,9 +57,10 @@ export async function intermediate(values: IntermediateValues, identity: Identit
   const { log } = context;
   checkPorts(values.listen, values.stun);
   const policy = new PolicyFile(values.policy ?? null, log);
+  const tls = new TlsFiles(values.tlsCert, values.tlsKey, log);
   const names = await openNames(context.stateDir);
   try {
-    await serve(values, { identity, policy, names }, context);
+    await serve(values, { identity, policy, names, tls }, context);
   } finally {
     names.close();
   }
@@ -69,6 +70,7 @@ interface Opened {
   readonly identity: Identity;
   readonly policy: PolicyFile;
   readonly names: NameStore & UsageStore;
+  readonly tls: TlsFiles;
 }
 
 async function serve(values: IntermediateValues, opened: Opened, context: Context): Promise<void> {
@@ -77,6 +79,7 @@ async function serve(values: IntermediateValues, opened: Opened, context: Contex
   const server = await start(values, opened, log);
   const reload = (): void => {
     policy.reload();
+    opened.tls.reload((certificate) => server.setTlsCertificate(certificate));
   };
   const clients = new FormerClientsFile(join(context.stateDir, FORMER_CLIENTS_FILE));
   server.signaling.tellFormer(server.clock.now(), clients.read());
@@ -100,7 +103,7 @@ async function serve(values: IntermediateValues, opened: Opened, context: Contex
     admin = await startAdmin(values.admin, {
       health: () => health.check(),
       status: () => intermediateStatus(server, listeners),
-      metrics: () => intermediateMetrics(server, health, policy),
+      metrics: () => intermediateMetrics(server, { health, policy, tls: opened.tls }),
     });
     listeners.push({ service: "admin", address: admin.address.key });
     announce(server, values, listeners, log);
@@ -150,17 +153,26 @@ function saveUsage({ accounts }: Intermediate, log: Logger): void {
 }
 
 async function start(values: IntermediateValues, opened: Opened, log: Logger): Promise<Intermediate> {
-  const { allow, turnUser, admin, tlsCert, tlsKey, signalingTls, policy: _path, drain: _drain, ...rest } = values;
+  const {
+    allow,
+    turnUser,
+    admin,
+    tlsCert: _cert,
+    tlsKey: _key,
+    signalingTls,
+    policy: _path,
+    drain: _drain,
+    ...rest
+  } = values;
   const { externalIp: externalIps, alternateServer: alternateServers } = rest;
-  const tlsCertificate = readTlsFiles(tlsCert, tlsKey);
-  const { identity, policy, names } = opened;
+  const { identity, policy, names, tls } = opened;
   try {
     return await Intermediate.start({
       ...rest,
       signalingTls: signalingTls.length === 0 ? undefined : signalingTls.filter((address) => address !== "off"),
       externalIps,
       alternateServers,
-      tlsCertificate,
+      tlsCertificate: tls.certificate,
       identity,
       allow: allow.length === 0 || allow.includes("any") ? undefined : new Set(allow),
       turnUsers: turnUser,

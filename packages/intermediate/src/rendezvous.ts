@@ -137,11 +137,11 @@ export class Rendezvous {
       case "register":
         return this.#register(now, connection, message);
       case "connect":
-        return this.#connect(connection, message);
+        return this.#connect(now, connection, message);
       case "error":
         return this.#handleError(connection, message);
       default:
-        return this.#handleInSession(connection, message);
+        return this.#handleInSession(now, connection, message);
     }
   }
 
@@ -212,6 +212,11 @@ export class Rendezvous {
     );
   }
 
+  /** How punching went. */
+  get punches(): Pick<SessionTable, "punchSeconds" | "results"> {
+    return this.#sessions;
+  }
+
   sessionCounts(): SessionCounts {
     return this.#sessions.counts();
   }
@@ -267,7 +272,7 @@ export class Rendezvous {
     connection.registration = null;
   }
 
-  #connect(agent: Connection, { sessionId, target, expectedPeer }: Connect): void {
+  #connect(now: Millis, agent: Connection, { sessionId, target, expectedPeer }: Connect): void {
     const refuse = (code: WireErrorCode, text: string) => this.#refuse(agent, code, text, { sessionId });
     if (this.#draining && !this.#sessions.get(sessionId)) {
       this.counters.add("draining");
@@ -287,7 +292,7 @@ export class Rendezvous {
       return refuse("not-allowed", `this intermediate's policy does not let your key connect to "${target}"`);
     }
     if (connector.peerId === agent.peerId) return refuse("not-allowed", "agent and connector have the same key");
-    const session = this.#openSession(agent, connector, sessionId);
+    const session = this.#openSession(now, agent, connector, sessionId);
     if (session === "taken") return refuse("unexpected-message", "this session id is in use");
     if (session === "full") {
       this.counters.add("quota-sessions");
@@ -308,16 +313,16 @@ export class Rendezvous {
   }
 
   /** A new session, or the same one again: an agent whose signaling came back may say Connect anew with the same id. */
-  #openSession(agent: Connection, connector: Connection, id: bigint): Session | "taken" | "full" {
+  #openSession(now: Millis, agent: Connection, connector: Connection, id: bigint): Session | "taken" | "full" {
     const known = this.#sessions.get(id);
     if (!known)
-      return this.#sessions.create(id, agent, connector, this.#registrar.accounts.limits.sessionsPerKey) ?? "full";
+      return this.#sessions.create(now, id, agent, connector, this.#registrar.accounts.limits.sessionsPerKey) ?? "full";
     if (known.agent.peerId !== agent.peerId || known.connector.peerId !== connector.peerId) return "taken";
     this.#sessions.confirm(known, known.agent, agent.connection, agent.observed);
     return known;
   }
 
-  #handleInSession(connection: Connection, message: InSession): void {
+  #handleInSession(now: Millis, connection: Connection, message: InSession): void {
     const { sessionId } = message;
     const found = this.#partyOf(connection, sessionId);
     if (!found) {
@@ -331,7 +336,7 @@ export class Rendezvous {
     if (message.type === "punching-result") {
       const { outcome, detail } = message;
       this.#log.debug("punching-result", { sessionId, by: party.role, outcome, detail });
-      return this.#sessions.setOutcome(session, party.role, outcome);
+      return this.#sessions.setOutcome(now, session, party.role, outcome);
     }
     if (message.type === "candidate") {
       if (message.candidate) addCandidate(party, message.ufrag, message.candidate);

@@ -138,6 +138,11 @@ export class Intermediate {
     return this.#draining;
   }
 
+  /** Shows another TLS certificate from now on. */
+  setTlsCertificate(certificate: { readonly cert: string; readonly key: string }): void {
+    for (const listener of this.stun.streams) listener.setCertificate(certificate);
+  }
+
   /** Names were released or transferred by an operator. */
   handleNamesChanged(): void {
     if (this.#open) this.signaling.handleNamesChanged(this.clock.now());

@@ -4,7 +4,8 @@
  * A session belongs to two keys, not to two connections: a signaling connection breaks when a laptop changes networks while the
  * session goes on, and what the relay lets through follows from this table. So a party may be absent for a while.
  */
-import type { Millis, SocketAddress } from "@adit/core";
+import { Counters, type Millis, type SocketAddress } from "@adit/core";
+import { Histogram } from "@adit/program";
 import type { PunchingResult, Role, SignaledCandidate } from "@adit/signaling";
 
 /** Names one signaling connection. */
@@ -21,6 +22,9 @@ export const MAX_SESSIONS_PER_CONNECTOR = 1024;
 const MAX_CANDIDATES = 64;
 
 const SWEEP_MS = 5_000;
+
+/** Bounds of the histogram of the time to a direct path, seconds. */
+const PUNCH_SECONDS = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60];
 
 export interface Party {
   readonly role: Role;
@@ -42,6 +46,9 @@ export interface Session {
   readonly id: bigint;
   readonly agent: Party;
   readonly connector: Party;
+  readonly introducedAt: Millis;
+  /** Whether its first direct path was told of. */
+  punched: boolean;
   /** The last PunchingResult; the agent's word counts before the connector's. */
   outcome: { readonly is: PunchingResult["outcome"]; readonly by: Role } | null;
 }
@@ -63,6 +70,10 @@ export class SessionTable {
   readonly #byPeer = new Map<string, Set<Session>>();
   /** How many sessions let `peerId` exchange packets with `ip`, by `peerId|ip`. */
   readonly #reach = new Map<string, number>();
+  /** From the introduction of a session until a party tells of its first direct path, seconds. */
+  readonly punchSeconds = new Histogram(PUNCH_SECONDS);
+  /** Results that agents told, by outcome; a session may have several. */
+  readonly results = new Counters<PunchingResult["outcome"]>();
   readonly #outcomes = { direct: 0, relay: 0, failed: 0 };
   #total = 0;
   #sweepAt: Millis | null = null;
@@ -87,7 +98,7 @@ export class SessionTable {
   }
 
   /** Null when a bound is reached. */
-  create(id: bigint, agent: NewParty, connector: NewParty, maxPerAgent: number): Session | null {
+  create(now: Millis, id: bigint, agent: NewParty, connector: NewParty, maxPerAgent: number): Session | null {
     if (this.#sessions.size >= MAX_SESSIONS) return null;
     if (!this.#makeRoom(agent.peerId, maxPerAgent)) return null;
     if (!this.#makeRoom(connector.peerId, MAX_SESSIONS_PER_CONNECTOR)) return null;
@@ -95,6 +106,8 @@ export class SessionTable {
       id,
       agent: newParty("agent", agent),
       connector: newParty("connector", connector),
+      introducedAt: now,
+      punched: false,
       outcome: null,
     };
     this.#sessions.set(id, session);
@@ -168,7 +181,12 @@ export class SessionTable {
     }
   }
 
-  setOutcome(session: Session, by: Role, is: PunchingResult["outcome"]): void {
+  setOutcome(now: Millis, session: Session, by: Role, is: PunchingResult["outcome"]): void {
+    if (by === "agent") this.results.add(is);
+    if (is === "direct" && !session.punched) {
+      session.punched = true;
+      this.punchSeconds.add((now - session.introducedAt) / 1000);
+    }
     if (session.outcome?.by === "agent" && by !== "agent") return;
     if (session.outcome) this.#outcomes[session.outcome.is]--;
     session.outcome = { is, by };

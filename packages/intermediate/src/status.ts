@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { Health } from "./health.ts";
 import type { PolicyFile } from "./policy-file.ts";
 import type { Intermediate } from "./server.ts";
+import type { TlsFiles } from "./tls-files.ts";
 
 export interface IntermediateStatus {
   readonly peerId: string;
@@ -55,16 +56,26 @@ export function intermediateStatus(
   };
 }
 
-export function intermediateMetrics(
-  { signaling, turn, driver, accounts, isDraining }: Intermediate,
-  health: Health,
-  policy: PolicyFile,
-): readonly Metric[] {
-  const { allocations, relayedBytes, relayedPackets } = turn.stats;
-  const { rendezvous, quic } = signaling;
-  const sessions = rendezvous.sessionCounts();
-  const gauge = (name: string, help: string, value: number): Metric => metric(name, "gauge", help, [{ value }]);
-  const counter = (name: string, help: string, value: number): Metric => metric(name, "counter", help, [{ value }]);
+/** What else there is to be measured. */
+export interface Watched {
+  readonly health: Pick<Health, "check" | "eventLoopLagMs">;
+  readonly policy: Pick<PolicyFile, "failures">;
+  readonly tls: Pick<TlsFiles, "failures">;
+}
+
+const gauge = (name: string, help: string, value: number): Metric => metric(name, "gauge", help, [{ value }]);
+const counter = (name: string, help: string, value: number): Metric => metric(name, "counter", help, [{ value }]);
+
+export function intermediateMetrics(intermediate: Intermediate, watched: Watched): readonly Metric[] {
+  return [
+    ...processMetrics(intermediate, watched),
+    ...signalingMetrics(intermediate),
+    ...relayMetrics(intermediate),
+    ...dropMetrics(intermediate),
+  ];
+}
+
+function processMetrics({ accounts, isDraining }: Intermediate, { health, policy, tls }: Watched): Metric[] {
   return [
     metric("adit_info", "gauge", "1, with the version.", [{ labels: { version: VERSION }, value: 1 }]),
     gauge("adit_ready", "1 when /healthz answers 200.", Number(health.check().ready)),
@@ -73,12 +84,22 @@ export function intermediateMetrics(
     gauge("process_resident_memory_bytes", "Resident memory.", process.memoryUsage.rss()),
     counter("process_cpu_seconds_total", "User and system CPU time.", cpuSeconds()),
     gauge("adit_policy_reload_failures", "Reloads of the policy file that failed since one worked.", policy.failures),
+    gauge("adit_certificate_reload_failures", "Reloads of the TLS files that failed since one worked.", tls.failures),
+    gauge("adit_accounts", "Identities whose use is remembered.", accounts.size),
+    gauge("adit_usage_write_failures", "Failures to store the day's bytes since one worked.", accounts.usageFailures),
+  ];
+}
+
+function signalingMetrics({ signaling }: Intermediate): Metric[] {
+  const { rendezvous } = signaling;
+  const sessions = rendezvous.sessionCounts();
+  const { results, punchSeconds } = rendezvous.punches;
+  return [
     gauge("adit_signaling_clients", "Clients connected.", signaling.clientCount),
     gauge("adit_signaling_handshakes", "QUIC handshakes under way.", signaling.handshakeCount),
     counter("adit_signaling_retries_total", "Clients told to prove their address first.", signaling.retriesSent),
     counter("adit_signaling_resets_total", "Stateless resets: packets of unknown connections.", signaling.resetsSent),
     gauge("adit_registrations", "Connectors registered under a name.", rendezvous.registrations().length),
-    gauge("adit_accounts", "Identities whose use is remembered.", accounts.size),
     gauge("adit_sessions", "Sessions that are known and not over.", sessions.active),
     counter("adit_sessions_total", "Sessions introduced.", sessions.total),
     metric(
@@ -87,9 +108,46 @@ export function intermediateMetrics(
       "Sessions introduced since start, by the path they last reported.",
       (["direct", "relayed", "failed"] as const).map((outcome) => ({ labels: { outcome }, value: sessions[outcome] })),
     ),
+    metric(
+      "adit_punches_total",
+      "counter",
+      "Results that agents told, by outcome; a session that changes its path tells again.",
+      (["direct", "relay", "failed"] as const).map((outcome) => ({ labels: { outcome }, value: results.get(outcome) })),
+    ),
+    punchSeconds.metric("adit_punch_seconds", "From the introduction of a session to its first direct path."),
+  ];
+}
+
+function relayMetrics({ turn, stun }: Intermediate): Metric[] {
+  const { allocations, toPeers, toClients } = turn.stats;
+  const byDirection = (of: "packets" | "bytes"): Metric["samples"] => [
+    { labels: { direction: "to-peer" }, value: toPeers[of] },
+    { labels: { direction: "to-client" }, value: toClients[of] },
+  ];
+  const streams = stun.streams.reduce((sum, { connections }) => sum + connections, 0);
+  return [
     gauge("adit_turn_allocations", "TURN allocations.", allocations),
-    counter("adit_turn_relayed_bytes_total", "Payload bytes relayed, both directions.", relayedBytes),
-    counter("adit_turn_relayed_packets_total", "Packets relayed, both directions.", relayedPackets),
+    metric("adit_turn_relayed_bytes_total", "counter", "Payload bytes relayed.", byDirection("bytes")),
+    metric("adit_turn_relayed_packets_total", "counter", "Packets relayed.", byDirection("packets")),
+    metric(
+      "adit_turn_errors_total",
+      "counter",
+      "Errors answered to TURN requests, by STUN error code.",
+      Object.entries(turn.errors.toJSON()).map(([code, value]) => ({ labels: { code }, value })),
+    ),
+    byReason("adit_turn_forbidden_total", "Peers that a relay may not reach (403), by what they are.", [turn.denials]),
+    gauge("adit_stream_connections", "TCP and TLS connections for STUN and TURN.", streams),
+    byReason(
+      "adit_stream_closed_total",
+      "TCP and TLS connections that were ended from here, by reason.",
+      stun.streams.map(({ closes }) => closes),
+    ),
+  ];
+}
+
+function dropMetrics({ signaling, turn, driver, accounts }: Intermediate): Metric[] {
+  const { rendezvous, quic } = signaling;
+  return [
     byReason("adit_refusals_total", "Requests refused to somebody, by reason.", [
       rendezvous.counters,
       accounts.counters,

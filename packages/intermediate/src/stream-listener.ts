@@ -5,7 +5,13 @@
  * What a client may cost before it has an allocation is bounded in number, bytes and time; with one, its allocation's life is the bound.
  */
 import { createServer, type Server, type Socket } from "node:net";
-import { createSecureContext, createServer as createTlsServer, type TLSSocket, type TlsOptions } from "node:tls";
+import {
+  createSecureContext,
+  createServer as createTlsServer,
+  type TLSSocket,
+  type TlsOptions,
+  Server as TlsServer,
+} from "node:tls";
 import { type Clock, Counters, type Millis, monotonicClock, SocketAddress } from "@adit/core";
 import { frameForStream, MAX_STREAM_MESSAGE_BYTES, StreamDeframer } from "@adit/ice";
 import { IDENTITY_SERVER_NAME, SIGNALING_ALPN, TURN_ALPN } from "@adit/signaling";
@@ -154,6 +160,11 @@ export class StreamListener implements UdpSocket {
   attach(handlers: UdpHandlers): this {
     this.#handlers = handlers;
     return this;
+  }
+
+  /** Shows another certificate from now on, to clients that come without a name of ours; connections that stand stay. */
+  setCertificate({ cert, key }: { readonly cert: string; readonly key: string }): void {
+    if (this.#server instanceof TlsServer) this.#server.setSecureContext({ cert, key, minVersion: "TLSv1.2" });
   }
 
   get connections(): number {

@@ -1,6 +1,7 @@
-/** The certificate of the TLS listeners, from a file pair. */
+/** The certificate of the TLS listeners, from a file pair: read at the start, and again on SIGHUP. */
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
+import type { Logger } from "@adit/core";
 import { ExitError, sentenceOf } from "@adit/program";
 
 export interface TlsCertificate {
@@ -8,6 +9,41 @@ export interface TlsCertificate {
   readonly cert: string;
   /** PEM. */
   readonly key: string;
+}
+
+export class TlsFiles {
+  /** Undefined when no files are named: then the identity's own certificate is shown. */
+  readonly certificate: TlsCertificate | undefined;
+  readonly #files: readonly [cert: string | undefined, key: string | undefined];
+  readonly #log: Logger;
+  #failures = 0;
+
+  /** @throws ExitError `usage` */
+  constructor(certFile: string | undefined, keyFile: string | undefined, log: Logger) {
+    this.#files = [certFile, keyFile];
+    this.#log = log;
+    this.certificate = readTlsFiles(certFile, keyFile);
+  }
+
+  /** Times that the files could not be taken since they last could. */
+  get failures(): number {
+    return this.#failures;
+  }
+
+  /** Reads both again and hands them to `show`. Files that are not right change nothing, and are told in the log. */
+  reload(show: (certificate: TlsCertificate) => void): void {
+    const [cert, key] = this.#files;
+    try {
+      const certificate = readTlsFiles(cert, key);
+      if (!certificate) return;
+      show(certificate);
+      this.#failures = 0;
+      this.#log.info("certificate-reloaded", { path: cert, until: new X509Certificate(certificate.cert).validTo });
+    } catch (error) {
+      this.#failures++;
+      this.#log.error("certificate-kept", { message: `the old certificate stays in use: ${sentenceOf(error)}` });
+    }
+  }
 }
 
 /**

@@ -1,5 +1,5 @@
 /** TURN's four requests: Allocate, Refresh, CreatePermission, ChannelBind (RFC 8656 §7, §8, §10, §12). */
-import type { Logger, Millis, Random, SocketAddress, SocketId } from "@adit/core";
+import { Counters, type Logger, type Millis, type Random, type SocketAddress, type SocketId } from "@adit/core";
 import {
   getChannelNumber,
   getXorAddress,
@@ -26,7 +26,7 @@ import type { AllocateRequest, Allocation } from "./allocation.ts";
 import type { AllocationTable } from "./allocation-table.ts";
 import type { CredentialMatch, Credentials } from "./credentials.ts";
 import { Nonces } from "./nonces.ts";
-import type { RelayPolicy } from "./relay-policy.ts";
+import type { RelayDenial, RelayPolicy } from "./relay-policy.ts";
 import { authenticate, PASSWORD_ALGORITHMS } from "./turn-auth.ts";
 
 /** What this server understands; DONT-FRAGMENT too where the sockets can set the bit. */
@@ -86,6 +86,9 @@ const plain: Success = (response) => response;
 export type Handled = Uint8Array | "later" | "unknown-method" | "challenge-rate";
 
 export class TurnRequests {
+  /** Errors that were answered, by code; and what 403 was for. */
+  readonly errors = new Counters<`${number}`>();
+  readonly denials = new Counters<RelayDenial>();
   readonly #options: TurnRequestsOptions;
   readonly #nonces: Nonces;
   readonly #known: ReadonlySet<number>;
@@ -101,14 +104,14 @@ export class TurnRequests {
     const auth = authenticate(now, request, from, { credentials: this.#options.credentials, nonces: this.#nonces });
     if (auth.kind === "refused") {
       if (!this.#options.mayChallenge(now, from)) return "challenge-rate";
-      const error = errorResponse(request, auth.code);
+      const error = this.#error(request, auth.code);
       if (auth.challenge) this.#challenge(now, from, error);
       return error.build({ fingerprint: request.fingerprintOffset >= 0 });
     }
     const { match, sign } = auth;
     const unknown = unknownComprehensionRequired(request, this.#known);
     if (unknown.length > 0) {
-      return errorResponse(request, STUN_ERROR.UNKNOWN_ATTRIBUTE).unknownAttributes(unknown).build(sign);
+      return this.#error(request, STUN_ERROR.UNKNOWN_ATTRIBUTE).unknownAttributes(unknown).build(sign);
     }
     const answer = this.#answer(now, { request, socket, from, match, sign });
     if (answer === "later" || answer instanceof Uint8Array) return answer;
@@ -117,10 +120,10 @@ export class TurnRequests {
     }
     if (typeof answer === "object") {
       // RFC 8489 §10
-      const error = errorResponse(request, STUN_ERROR.TRY_ALTERNATE);
+      const error = this.#error(request, STUN_ERROR.TRY_ALTERNATE);
       return error.address(STUN_ATTRIBUTE.ALTERNATE_SERVER, answer.alternate).build(sign);
     }
-    const error = errorResponse(request, answer);
+    const error = this.#error(request, answer);
     // Expired credentials: fresh ones would do.
     if (answer === STUN_ERROR.UNAUTHENTICATED) return this.#challenge(now, from, error).build();
     return error.build(sign);
@@ -146,6 +149,7 @@ export class TurnRequests {
 
   /** No socket was to be had. */
   allocateFailure({ transactionId, sign }: AllocateRequest): Uint8Array {
+    this.errors.add(`${STUN_ERROR.INSUFFICIENT_CAPACITY}`);
     return new StunBuilder("error", STUN_METHOD.ALLOCATE, transactionId)
       .errorCode(STUN_ERROR.INSUFFICIENT_CAPACITY)
       .build(sign);
@@ -252,6 +256,7 @@ export class TurnRequests {
       if (!allocation.relayOf(peer.family)) return STUN_ERROR.PEER_ADDRESS_FAMILY_MISMATCH;
       const denial = this.#options.policy.denyPermission(allocation.owner, peer.ip);
       if (denial) {
+        this.denials.add(denial);
         this.#options.log.debug("permission-denied", { owner: allocation.owner.key, peer: peer.ip, reason: denial });
         return STUN_ERROR.FORBIDDEN;
       }
@@ -270,6 +275,7 @@ export class TurnRequests {
     const { policy, log } = this.#options;
     const denial = policy.denyPeer(allocation.owner, peer);
     if (denial) {
+      this.denials.add(denial);
       log.debug("channel-denied", { owner: allocation.owner.key, peer: peer.key, reason: denial });
       return STUN_ERROR.FORBIDDEN;
     }
@@ -291,8 +297,9 @@ export class TurnRequests {
       .string(STUN_ATTRIBUTE.NONCE, this.#nonces.issue(now, from))
       .add(STUN_ATTRIBUTE.PASSWORD_ALGORITHMS, PASSWORD_ALGORITHMS);
   }
-}
 
-function errorResponse(request: StunMessage, code: number): StunBuilder {
-  return new StunBuilder("error", request.method, request.transactionId).errorCode(code);
+  #error(request: StunMessage, code: number): StunBuilder {
+    this.errors.add(`${code}`);
+    return new StunBuilder("error", request.method, request.transactionId).errorCode(code);
+  }
 }

@@ -255,6 +255,16 @@ export class TurnServer {
     return this.#allocations.relayAt(address) !== undefined;
   }
 
+  /** Errors that were answered to TURN requests, by code. */
+  get errors(): TurnRequests["errors"] {
+    return this.#requests.errors;
+  }
+
+  /** Permissions and channels that were forbidden (403), by what the address is. */
+  get denials(): TurnRequests["denials"] {
+    return this.#requests.denials;
+  }
+
   /** Allocations that were refused, by reason. */
   get refusals(): Counters<AllocationRefusal> {
     return this.#allocations.refusals;

@@ -12,14 +12,32 @@ const text = (path: string): string => readFileSync(join(root, path), "utf8");
 
 const metricsIn = (source: string): Set<string> => new Set(source.match(/\b(adit|process)_[a-z_]+\b/g) ?? []);
 
+/** What stands in the program's text as the name of a metric, and what a histogram's name becomes. */
+function metricsServed(): Set<string> {
+  const source = text("packages/intermediate/src/status.ts");
+  const served = metricsIn(source);
+  for (const [, name] of source.matchAll(/\.metric\("([a-z_]+)"/g)) {
+    for (const suffix of ["_bucket", "_sum", "_count"]) served.add(`${name}${suffix}`);
+  }
+  return served;
+}
+
 test("the dashboard and the alerts ask for metrics that there are, and the dashboard is JSON", async (t) => {
-  const served = metricsIn(text("packages/intermediate/src/status.ts"));
-  const dashboard = text("deploy/grafana/adit-intermediate.json");
-  t.ok(JSON.parse(dashboard).panels.length > 10);
+  const served = metricsServed();
+  const dashboard = JSON.parse(text("deploy/grafana/adit-intermediate.json"));
+  t.ok(dashboard.panels.length > 10);
+  t.equal(new Set(dashboard.panels.map(({ id }: { id: number }) => id)).size, dashboard.panels.length);
   for (const path of ["deploy/grafana/adit-intermediate.json", "deploy/prometheus/alerts.yml"]) {
     const asked = metricsIn(text(path));
     t.ok(asked.size > 8, path);
     for (const metric of asked) t.ok(served.has(metric), `${path} asks for ${metric}`);
+  }
+});
+
+test("each metric of the intermediate is explained in docs/operations.md", async (t) => {
+  const operations = text("docs/operations.md");
+  for (const metric of metricsIn(text("packages/intermediate/src/status.ts"))) {
+    t.ok(operations.includes(`\`${metric}\``), metric);
   }
 });
 

@@ -294,3 +294,33 @@ test("--alternate-address on the wildcard, of another family, or the same again 
     t.equal(driver.sockets.size, 0, "nothing was bound");
   }
 });
+
+test("another certificate is shown from its reload on; a connection that stands goes on", async (t) => {
+  const { listeners } = await startRelay(t);
+  const server = t.must(listeners.tls[0]);
+  const seen = async (): Promise<{ stream: StunStream; cert: string }> => {
+    let cert = "";
+    const checkCertificate = (der: Uint8Array): string | null => {
+      cert = Buffer.from(der).toString("base64");
+      return null;
+    };
+    const stream = await connectStunStream({
+      server,
+      tls: { checkCertificate },
+      onMessage: () => answers++,
+      onClosed: () => {},
+    });
+    t.teardown(() => stream.close());
+    return { stream, cert };
+  };
+  let answers = 0;
+  const before = await seen();
+  const fresh = Identity.generate();
+  for (const listener of listeners.streams) listener.setCertificate({ cert: fresh.certificatePem, key: fresh.keyPem });
+  const after = await seen();
+  t.notEqual(after.cert, before.cert);
+  t.equal(after.cert, fresh.certificatePem.replace(/-----[A-Z ]+-----|\s/g, ""));
+  before.stream.send(binding());
+  after.stream.send(binding());
+  await until(() => answers === 2);
+});

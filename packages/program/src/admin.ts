@@ -15,8 +15,15 @@ export interface AdminSource {
 export interface Metric {
   readonly name: string;
   readonly help: string;
-  readonly type: "counter" | "gauge";
-  readonly samples: readonly { readonly labels?: Readonly<Record<string, string>>; readonly value: number }[];
+  readonly type: "counter" | "gauge" | "histogram";
+  readonly samples: readonly MetricSample[];
+}
+
+export interface MetricSample {
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly value: number;
+  /** Behind the metric's name: a histogram's `_bucket`, `_sum` and `_count`. */
+  readonly suffix?: string;
 }
 
 export interface AdminServer {
@@ -116,7 +123,9 @@ function send(response: ServerResponse, status: number, type: string, body: stri
 export function renderMetrics(metrics: readonly Metric[]): string {
   return metrics
     .map(({ name, help, type, samples }) => {
-      const lines = samples.map(({ labels = {}, value }) => `${name}${renderLabels(labels)} ${value}`);
+      const lines = samples.map(
+        ({ labels = {}, value, suffix = "" }) => `${name}${suffix}${renderLabels(labels)} ${value}`,
+      );
       return [
         `# HELP ${name} ${help.replace(/\\/g, "\\\\").replace(/\n/g, "\\n")}`,
         `# TYPE ${name} ${type}`,

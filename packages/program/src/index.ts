@@ -12,6 +12,7 @@ export {
   type LocalEnd,
   STREAM_BROKEN,
 } from "./forward.ts";
+export { Histogram } from "./histogram.ts";
 export { loadIdentity } from "./key-file.ts";
 export { lockStateDir, type StateLock } from "./lock.ts";
 export { createLogger, type LogFormat, type LoggerOptions, type LogLevel } from "./logger.ts";

@@ -128,7 +128,8 @@ async function meeting({ ours, theirs, data, consentMs, turn = null }) {
     await until(() => connection.path?.nominated, LIMIT_MS, "nomination");
     const tookMs = performance.now() - begun;
     const { local, remote } = connection.path;
-    if (tcp && `ours-${local.tcpType}` !== tcp) throw new Error(`the path is ${local.transport} ${local.tcpType ?? ""}`);
+    if (tcp && `ours-${local.tcpType}` !== tcp)
+      throw new Error(`the path is ${local.transport} ${local.tcpType ?? ""}`);
     if (turn && remote.address.ip !== turn.host)
       throw new Error(`the path does not lead over the relay: ${remote.address.key}`);
     if (data) await exchange(connection);

@@ -12,7 +12,7 @@ import { Station } from "./station-client.ts";
 import type { WireEnds, WireQuality } from "./wire.ts";
 
 /** Public as far as `classifyIp` goes: the relay refuses what is reserved for documentation. Nothing leaves the lab. */
-const PUBLIC_NET = "11.0.0";
+export const PUBLIC_NET = "11.0.0";
 export const RELAY_IP = `${PUBLIC_NET}.1`;
 export const PROBE_IPS = [`${PUBLIC_NET}.8`, `${PUBLIC_NET}.9`] as const;
 /** The first 32 bits: the internet's own link is `::/64` of it, each side has a prefix in it. */
@@ -193,6 +193,21 @@ export class Lab {
       ip(other.namespace, [`route add ${prefix}::/64 via ${address}`]);
     }
     this.#ipv6.push({ namespace: side.edge, address, prefix });
+  }
+
+  /** A side that is on the internet itself comes from another address there: to all others it is somebody new. */
+  renumber(side: Side, publicIp: string): void {
+    const mac = macOf(this.#publicParties.get(side.edge) as string);
+    const before = this.#addresses.get(side.edge) ?? [];
+    this.#addresses.set(side.edge, [publicIp]);
+    ip(side.edge, [
+      ...before.map((address) => `addr delete ${address}/24 dev ${WAN}`),
+      `addr add ${publicIp}/24 dev ${WAN}`,
+    ]);
+    for (const other of this.#publicParties.keys())
+      if (other !== side.edge) ip(other, [`neigh replace ${publicIp} lladdr ${mac} dev ${WAN} nud permanent`]);
+    side.nats.at(-1)?.renumber(publicIp);
+    for (const inner of side.nats.slice(0, -1)) inner.reboot();
   }
 
   /** To be called once, when everything that has a wire is there. */

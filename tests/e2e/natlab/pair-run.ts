@@ -20,9 +20,8 @@ const SESSION_MS = 15_000;
 const DECIDED_MS = 13_000;
 
 export async function runPair(world: World): Promise<PairRun> {
-  world.rebootNats();
   try {
-    await world.startConnector();
+    await world.beginRun();
     const agent = world.startAgent();
     const { host, port } = LOCAL;
     const { connectedMs, firstByteMs } = await world.lab
@@ -48,8 +47,11 @@ export async function runPair(world: World): Promise<PairRun> {
     };
   } catch (error) {
     const { message } = error as Error;
-    throw new Error(`${message} (${new Date(epochMs()).toISOString()})\n${world.tails}`);
+    const tails = world.tails;
+    await world.connector?.stop(); // whatever it was, the next run shall not have it
+    world.connector = null;
+    throw new Error(`${message} (${new Date(epochMs()).toISOString()})\n${tails}`);
   } finally {
-    await Promise.all([world.agent?.stop(), world.connector?.stop()]);
+    await world.agent?.stop();
   }
 }

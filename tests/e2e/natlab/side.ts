@@ -31,6 +31,12 @@ export class NatOfLab {
     this.#load();
   }
 
+  /** Another external address, as after a reconnect of the line; mappings are gone with the old one. */
+  renumber(externalIp: string): void {
+    this.#setting = { ...this.#setting, externalIp, generation: this.#setting.generation + 1 };
+    this.#load();
+  }
+
   /** Datagrams to and from these addresses are dropped without a word, and no others. */
   block(ips: readonly string[]): void {
     run("nft", ["-f", "-"], {

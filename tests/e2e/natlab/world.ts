@@ -4,7 +4,7 @@ import { mkdtempSync, openSync, rmSync } from "node:fs";
 import { epochMs } from "../tool/gaps.ts";
 import { EXTRAS } from "./extras/index.ts";
 import { type PairKind, parsePair, parseSide, type SideKind } from "./kinds.ts";
-import { Lab, PROBE_IPS, RELAY_IP, type SharedNat } from "./lab.ts";
+import { Lab, PROBE_IPS, PUBLIC_NET, RELAY_IP, type SharedNat } from "./lab.ts";
 import { adit, Program, tool } from "./programs.ts";
 import type { Side } from "./side.ts";
 import type { WireQuality } from "./wire.ts";
@@ -28,6 +28,10 @@ export interface WorldOptions {
   /** Another NAT with a host "cell" behind it, whose interface the agent's host can take over. */
   readonly secondUplink?: string;
 }
+
+/** Of the agent's side in later runs, above those of the sides. */
+const FIRST_RENUMBERED = 100;
+const MAX_RENUMBERED = 150;
 
 /** What the agent's status says of its first session. */
 export interface SessionView {
@@ -53,6 +57,7 @@ export class World {
   readonly options: WorldOptions;
   readonly kind: PairKind;
   readonly #shared: SharedNat | null;
+  #runs = 0;
   readonly #programs: Program[] = [];
   readonly #agentId: string;
   agent: Program | null = null;
@@ -196,6 +201,20 @@ export class World {
   /** What the three said last, for failures. */
   get tails(): string {
     return [this.agent, this.connector, this.intermediate].map((program) => program?.tail ?? "").join("\n");
+  }
+
+  /**
+   * What one run mapped does not help the next: the agent comes from an address that nobody has heard of, and the connector, which
+   * stands for long in reality too, stays. Behind one NAT with it the agent cannot: all mappings are forgotten, the connector is started anew.
+   */
+  async beginRun(): Promise<void> {
+    if (this.#shared || this.#runs >= MAX_RENUMBERED) {
+      await this.connector?.stop();
+      this.connector = null;
+      this.rebootNats();
+    } else if (this.#runs > 0) this.lab.renumber(this.agentSide, `${PUBLIC_NET}.${FIRST_RENUMBERED + this.#runs}`);
+    this.#runs++;
+    if (!this.connector) await this.startConnector();
   }
 
   /** All NATs forget everything: what one run mapped does not help the next. */

@@ -2,13 +2,15 @@ import type { Socket } from "node:net";
 import type { Logger } from "@adit/core";
 import { type ByteStream, codeOf, type Streams, sentenceOf } from "@adit/program";
 import { ServiceRefusedError } from "@adit/transport";
+import { FirstBytes } from "./first-bytes.ts";
 import { openOnSession, type UnknownServices } from "./open-on-session.ts";
 import type { KeptSession } from "./session-keeper.ts";
 
 /** A session as far as a carrier is concerned; PeerSession is one. */
 export interface CarryingSession extends KeptSession {
   readonly peer: { readonly id: string };
-  openService(name: string): Promise<ByteStream>;
+  /** `onRequested`: bytes may follow the request before it was accepted; they are void where it is refused. */
+  openService(name: string, onRequested?: (stream: ByteStream) => void): Promise<ByteStream>;
 }
 
 export interface CarrierOptions {
@@ -41,13 +43,15 @@ export class Carrier {
       () => abort.abort(new Error("no stream could be opened in time")),
       this.#options.waitMs ?? CONNECTION_WAIT_MS,
     );
+    const first = new FirstBytes(socket);
     try {
-      const open = (session: CarryingSession): Promise<ByteStream> => session.openService(service);
+      const open = (session: CarryingSession): Promise<ByteStream> => openOnce(session, service, first);
       const { session, opened: stream } = await openOnSession(this.#options.session, open, abort.signal, dropStream);
       unknown.noteAccepted(service);
       clearTimeout(timer);
       socket.off("close", onClose);
-      await streams.carry(socket, stream, { peerId: session.peer.id, service });
+      first.release();
+      await streams.carry(socket, stream, { peerId: session.peer.id, service, sentBytes: first.sentBytes });
     } catch (error) {
       const reason = sentenceOf(error);
       const refused = error instanceof ServiceRefusedError;
@@ -61,6 +65,16 @@ export class Carrier {
       clearTimeout(timer);
       socket.off("close", onClose);
     }
+  }
+}
+
+/** @throws what the session throws; Error when it ended behind the first bytes: the service may have had them, so they are not sent again. */
+async function openOnce(session: CarryingSession, service: string, first: FirstBytes): Promise<ByteStream> {
+  try {
+    return await session.openService(service, (stream) => first.follow(stream));
+  } catch (cause) {
+    if (first.sentBytes === 0 || codeOf(cause) !== "closed") throw cause;
+    throw new Error("the session ended before the connector had answered", { cause });
   }
 }
 

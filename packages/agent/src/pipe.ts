@@ -1,6 +1,7 @@
 import type { Readable, Writable } from "node:stream";
 import { type Context, ExitError, forwardBytes, type OpenState } from "@adit/program";
 import { ServiceRefusedError } from "@adit/transport";
+import { FirstBytes } from "./first-bytes.ts";
 import { Link, type LinkValues, type StartEndpoint } from "./link.ts";
 
 export interface PipeStdio {
@@ -23,8 +24,10 @@ export async function pipe(
   const link = await Link.open(start, values, state, context);
   try {
     const session = await link.connect(values.service);
-    const stream = await session.openService(values.service);
     const { stdin, stdout } = stdio;
+    const first = new FirstBytes(stdin);
+    const stream = await session.openService(values.service, (requested) => first.follow(requested));
+    first.release();
     const result = forwardBytes({ readable: stdin, writable: stdout, abort: () => stdin.destroy() }, stream);
     // At a terminal nobody would think of ending the input of a service that has said its last word.
     if (stdin.isTTY) stdout.once("finish", () => stdin.destroy());

@@ -178,3 +178,94 @@ test("a taken listener address is a usage error, and nothing stays bound", async
   });
   (await Listeners.bind([tcp("a", free)])).stop();
 });
+
+/** A session that answers a request when the test says so; `asked`: the stream, once there was a request. */
+function slowSession(session: FakeSession) {
+  const answer = new AbortController();
+  const stream = new EchoStream();
+  const asked = new Promise<EchoStream>((resolve) => {
+    session.open = async (_service, onRequested) => {
+      onRequested(stream);
+      resolve(stream);
+      await once(answer.signal, "abort");
+      if (answer.signal.reason instanceof SessionError) throw answer.signal.reason;
+      return stream;
+    };
+  });
+  return { asked, answer: (error?: SessionError) => answer.abort(error) };
+}
+
+/** As many bytes as are wanted, as soon as the stream has them. */
+async function written(stream: EchoStream, wanted: number): Promise<string> {
+  const into = new Uint8Array(wanted);
+  while (stream.heldBytes < wanted) await new Promise((resolve) => setImmediate(resolve));
+  const read = stream.read(into);
+  return Buffer.from(into.subarray(0, typeof read === "number" ? read : 0)).toString();
+}
+
+test("what a client says first leaves behind the request, before it was accepted, and all the rest follows in order", async (t) => {
+  const session = new FakeSession();
+  const { asked, answer } = slowSession(session);
+  const agent = await makeAgent(t, ["web"], async () => session);
+  agent.start();
+  const socket = agent.dial();
+  const result = outcome(socket);
+  socket.write("GET / ");
+  const stream = await asked;
+  t.equal(await written(stream, 6), "GET / ");
+  socket.end("HTTP/1.1");
+  answer();
+  t.equal(await result, "HTTP/1.1");
+  await Promise.all(agent.carried);
+  const { fields } = t.must(agent.events.find(({ event }) => event === "stream-close"));
+  t.equal(fields.sentBytes, 14, "each byte is counted once");
+});
+
+test("at most 16 KiB leave before the connector has accepted", async (t) => {
+  const session = new FakeSession();
+  const { asked, answer } = slowSession(session);
+  const agent = await makeAgent(t, ["web"], async () => session);
+  agent.start();
+  const socket = agent.dial();
+  const result = outcome(socket);
+  const sent = "0123456789abcdef".repeat(8 * 1024);
+  socket.end(sent);
+  const stream = await asked;
+  while (stream.heldBytes === 0) await new Promise((resolve) => setImmediate(resolve));
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+  t.ok(stream.heldBytes <= 16 * 1024, `${stream.heldBytes} bytes`);
+  answer();
+  t.equal(await result, sent);
+});
+
+test("a client that says nothing and ends is heard all the same", async (t) => {
+  const session = new FakeSession();
+  const { asked, answer } = slowSession(session);
+  const agent = await makeAgent(t, ["web"], async () => session);
+  agent.start();
+  const socket = agent.dial();
+  const result = outcome(socket);
+  socket.end();
+  await asked;
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+  answer();
+  t.equal(await result, "");
+  await Promise.all(agent.carried);
+});
+
+test("first bytes are not sent again on another session: the service may have had them", async (t) => {
+  const [one, two] = [new FakeSession("1"), new FakeSession("2")];
+  const sessions = [one, two];
+  const { asked, answer } = slowSession(one);
+  const agent = await makeAgent(t, ["web"], async () => t.must(sessions.shift()));
+  agent.start();
+  const socket = agent.dial();
+  const result = outcome(socket);
+  socket.write("transfer 1000");
+  const stream = await asked;
+  t.equal(await written(stream, 13), "transfer 1000");
+  one.end("gone");
+  answer(new SessionError("closed", "the session ended"));
+  t.equal(await result, "ECONNRESET");
+  t.same(two.opened, []);
+});

@@ -10,6 +10,11 @@ export class EchoStream implements ByteStream {
   #held: Uint8Array[] = [];
   #finished = false;
 
+  /** Written and not read yet. */
+  get heldBytes(): number {
+    return this.#held.reduce((sum, { length }) => sum + length, 0);
+  }
+
   read(into: Uint8Array): number | "blocked" | "end" {
     const first = this.#held[0];
     if (!first) return this.#finished ? "end" : "blocked";
@@ -47,7 +52,8 @@ export class FakeSession {
   isOver = false;
   closeReason: string | null = null;
   readonly opened: string[] = [];
-  open: (service: string) => Promise<ByteStream> = async () => new EchoStream();
+  open: (service: string, onRequested: (stream: ByteStream) => void) => Promise<ByteStream> = async () =>
+    new EchoStream();
   #end: (end: { code: string; reason: string }) => void = () => {};
 
   constructor(id = "1", peer: { id: string; name: string | null } = { id: "peer", name: "office" }) {
@@ -58,9 +64,9 @@ export class FakeSession {
     });
   }
 
-  async openService(name: string): Promise<ByteStream> {
+  async openService(name: string, onRequested: (stream: ByteStream) => void = () => {}): Promise<ByteStream> {
     this.opened.push(name);
-    return this.open(name);
+    return this.open(name, onRequested);
   }
 
   close(reason = "closed"): void {

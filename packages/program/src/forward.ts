@@ -94,7 +94,8 @@ class Forwarder {
     this.#stream.onWritable = () => this.#pumpUp();
     this.#stream.onClosed = (error) => this.#onStreamClosed(error);
     if (readable.errored ?? writable.errored) return this.#onLocalError(readable.errored ?? writable.errored);
-    readable.resume();
+    if (readable.readableEnded) this.#onEnd();
+    else readable.resume();
     this.#pumpDown();
   }
 

@@ -15,14 +15,19 @@ export class Streams {
     this.#log = log;
   }
 
-  /** Until both directions have ended, or one side broke. Never rejects. */
-  async carry(socket: Socket, stream: ByteStream, of: { peerId: string; service: string }): Promise<ForwardResult> {
+  /** Until both directions have ended, or one side broke. Never rejects. `sentBytes`: what the stream had taken before. */
+  async carry(
+    socket: Socket,
+    stream: ByteStream,
+    of: { readonly peerId: string; readonly service: string; readonly sentBytes?: number },
+  ): Promise<ForwardResult> {
     const { peerId, service } = of;
     this.#open++;
     this.#total++;
     this.#log.info("stream-open", { peerId, service });
     const result = await forwardTcp(socket, stream);
-    const { sentBytes, receivedBytes, broken } = result;
+    const { receivedBytes, broken } = result;
+    const sentBytes = (of.sentBytes ?? 0) + result.sentBytes;
     this.#open--;
     this.#sentBytes += sentBytes;
     this.#receivedBytes += receivedBytes;
@@ -35,7 +40,7 @@ export class Streams {
       receivedBytes,
       ...why,
     });
-    return result;
+    return { ...result, sentBytes };
   }
 
   metrics(): readonly Metric[] {

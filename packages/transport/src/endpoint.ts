@@ -81,8 +81,11 @@ export interface SessionHandle {
 
 /** A session on the side that asked for it. */
 export interface PeerSession extends SessionHandle {
-  /** Resolves when the connector accepted. @throws ServiceRefusedError, SessionError `closed`. */
-  openService(name: string): Promise<QuicStream>;
+  /**
+   * Resolves when the connector accepted. `onRequested`: the request was written; bytes may follow it at once, and are void where it is
+   * refused. The stream's callbacks are not the caller's before it resolves. @throws ServiceRefusedError, SessionError `closed`.
+   */
+  openService(name: string, onRequested?: (stream: QuicStream) => void): Promise<QuicStream>;
   /** The same for a `udp` service: a flow of datagrams. @throws as {@link openService}. */
   openFlow(name: string): Promise<DatagramFlow>;
 }

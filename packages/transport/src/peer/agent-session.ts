@@ -391,9 +391,8 @@ export class AgentSession extends Session {
 
   // ---- for the program
 
-  /** Opens a stream to a service; bytes may be written once it resolves. @throws ServiceRefusedError, SessionError. */
-  openService(name: string): Promise<QuicStream> {
-    return this.#request(name, "tcp");
+  openService(name: string, onRequested?: (stream: QuicStream) => void): Promise<QuicStream> {
+    return this.#request(name, "tcp", onRequested);
   }
 
   /** Opens a flow of datagrams to a `udp` service. @throws ServiceRefusedError, SessionError. */
@@ -403,11 +402,15 @@ export class AgentSession extends Session {
     return this.flows.add(this.carrier, stream);
   }
 
-  async #request(name: string, protocol: "tcp" | "udp"): Promise<QuicStream> {
+  async #request(
+    name: string,
+    protocol: "tcp" | "udp",
+    onRequested: (stream: QuicStream) => void = () => {},
+  ): Promise<QuicStream> {
     if (!this.isUp || !this.carrier) throw new SessionError("closed", "the session is not up");
     const stream = this.carrier.openStream();
     try {
-      return await requestService(stream, { type: "open-service", name, protocol }, this.traffic.head);
+      return await requestService(stream, { type: "open-service", name, protocol }, this.traffic.head, onRequested);
     } catch (cause) {
       if (cause instanceof ServiceRefusedError) throw cause;
       if (this.isOver) throw new SessionError("closed", "the session ended", { cause });

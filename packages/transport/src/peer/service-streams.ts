@@ -23,12 +23,18 @@ export interface HeadBytes {
   received: number;
 }
 
-/** Asks for a service; the stream, once it was accepted. @throws ServiceRefusedError, the stream's errors, Error after the time is over. */
-export async function requestService(stream: QuicStream, request: OpenService, head: HeadBytes): Promise<QuicStream> {
+/** Asks for a service; the stream, once it was accepted. `onRequested`: what is written now comes right behind the request. @throws ServiceRefusedError, the stream's errors, Error after the time is over. */
+export async function requestService(
+  stream: QuicStream,
+  request: OpenService,
+  head: HeadBytes,
+  onRequested: (stream: QuicStream) => void,
+): Promise<QuicStream> {
   const frame = openServiceCodec.encodeFrame(request);
   head.sent += frame.length;
   const reply = await within(REPLY_TIMEOUT_MS, stream, async () => {
     await writeFrame(stream, frame);
+    onRequested(stream);
     return readFirstFrame(stream, serviceReplyCodec, (bytes) => {
       head.received += bytes;
     });

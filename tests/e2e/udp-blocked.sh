@@ -94,5 +94,4 @@ stop agent
 block_udp "$connector_ip"
 downloads "blocked at the connector"
 relayed "blocked at the connector" host relay quic
-because "blocked at the connector" "UDP is blocked at the peer"
 stop agent

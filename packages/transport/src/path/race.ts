@@ -11,19 +11,26 @@ const REASONS = {
   relay: "connected over the relay, direct is being tried",
   single: "connected directly: no relay was offered before a direct pair answered",
   racing: "connected directly: the handshake over the relay was silent for too long",
+  rerouted: "connected over another relay: the handshake over the first one was silent for too long",
 } as const;
+
+/** A pair that has answered a check, should the relay stay silent: a direct one, or one over another relay. */
+interface Rival {
+  readonly pair: PairId;
+  readonly kind: "relay" | "direct";
+}
 
 type State =
   /** No relay to be had so far: the first valid pair starts. */
   | { readonly name: "waiting" }
-  | { readonly name: "relay"; readonly pair: PairId; silentSince: Millis; direct: PairId | null }
-  | { readonly name: "single"; readonly pair: PairId }
-  | { readonly name: "racing"; readonly relay: PairId; readonly direct: PairId }
+  | { readonly name: "relay"; readonly pair: PairId; silentSince: Millis; other: Rival | null }
+  | { readonly name: "single"; readonly kind: "relay" | "direct" }
+  | { readonly name: "racing"; readonly relay: PairId; readonly other: Rival }
   | { readonly name: "done" };
 
 /**
  * Decides over which pairs the agent starts QUIC handshakes: over the relay at once, before anything was checked; over a direct
- * pair where there is no relay, or where the relay stays silent. At most two; the first complete one wins.
+ * pair, or another relay, where there is no relay, or where it stays silent. At most two; the first complete one wins.
  */
 export class HandshakeRace {
   #state: State = { name: "waiting" };
@@ -38,17 +45,17 @@ export class HandshakeRace {
   /** The peer offered a relayed candidate: `pair` leads there. Not checked yet. */
   handleRelayPair(now: Millis, pair: PairId): void {
     if (this.#state.name !== "waiting") return;
-    this.#state = { name: "relay", pair, silentSince: now, direct: null };
+    this.#state = { name: "relay", pair, silentSince: now, other: null };
     this.#starts.push(pair);
   }
 
   handleValidPair(now: Millis, pair: PairId, kind: "relay" | "direct"): void {
     const state = this.#state;
     if (state.name === "waiting") {
-      this.#state = { name: "single", pair };
+      this.#state = { name: "single", kind };
       this.#starts.push(pair);
-    } else if (state.name === "relay" && kind === "direct") {
-      state.direct ??= pair;
+    } else if (state.name === "relay" && pair !== state.pair) {
+      if (!state.other || (state.other.kind === "relay" && kind === "direct")) state.other = { pair, kind };
       this.handleTimeout(now);
     }
   }
@@ -62,21 +69,22 @@ export class HandshakeRace {
   handleEstablished(pair: PairId): string {
     const state = this.#state;
     this.#state = { name: "done" };
-    if (state.name === "single") return REASONS.single;
-    return state.name === "racing" && pair === state.direct ? REASONS.racing : REASONS.relay;
+    if (state.name === "single" && state.kind === "direct") return REASONS.single;
+    if (state.name !== "racing" || pair !== state.other.pair) return REASONS.relay;
+    return state.other.kind === "direct" ? REASONS.racing : REASONS.rerouted;
   }
 
   handleTimeout(now: Millis): void {
     const state = this.#state;
     const due = this.pollTimeout();
-    if (state.name !== "relay" || state.direct === null || due === null || now < due.at) return;
+    if (state.name !== "relay" || state.other === null || due === null || now < due.at) return;
     if (now - due.at > STALL_MS) {
       // What came over the relay meanwhile has not been read yet.
       state.silentSince = now - this.#patienceMs + STALL_MS;
       return;
     }
-    this.#state = { name: "racing", relay: state.pair, direct: state.direct };
-    this.#starts.push(state.direct);
+    this.#state = { name: "racing", relay: state.pair, other: state.other };
+    this.#starts.push(state.other.pair);
   }
 
   /** The next pair to start a handshake over, or null. */
@@ -86,7 +94,7 @@ export class HandshakeRace {
 
   pollTimeout(): Deadline | null {
     const state = this.#state;
-    if (state.name !== "relay" || state.direct === null) return null;
+    if (state.name !== "relay" || state.other === null) return null;
     return { at: state.silentSince + this.#patienceMs, reason: "silent handshake" };
   }
 }

@@ -1,7 +1,7 @@
 import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId } from "@adit/core";
 import { type Candidate, type IceParameters, isUdpCandidate, type PairId, pairId } from "@adit/ice";
 import type { PeerId, QuicConfig, QuicConnection, QuicEndpoint, QuicStream } from "@adit/quic";
-import type { CandidateAnswer, Connected, ErrorMessage, IntermediateMessage } from "@adit/signaling";
+import type { CandidateAnswer, Connect, Connected, ErrorMessage, IntermediateMessage } from "@adit/signaling";
 import { refusalCode, ServiceRefusedError, SessionError, type SessionErrorCode } from "../errors.ts";
 import type { PathAction } from "../path/actions.ts";
 import type { PathPair } from "../path/known-pairs.ts";
@@ -37,6 +37,8 @@ export interface AgentSessionOptions {
   readonly config: QuicConfig;
   /** The socket or relay of ours that reaches that relayed address; null when there is none so far. */
   readonly socketTo: (relayed: SocketAddress) => SocketId | null;
+  /** Whether that address is on the relay of an intermediate where the session is known. */
+  readonly knowsUs: (session: AgentSession, relayed: SocketAddress) => boolean;
 }
 
 /** A session as the side sees it that asks for it, controls ICE, is the QUIC client, and migrates. */
@@ -124,6 +126,13 @@ export class AgentSession extends Session {
     return sent;
   }
 
+  /** What introduces the session to an intermediate: the connector is known by its key from when it was found. */
+  get introduction(): Connect {
+    const { target, expectedPeer } = this.#options;
+    const id = this.#connected?.peerId ?? expectedPeer;
+    return { type: "connect", sessionId: this.sessionId, target: id ?? target, expectedPeer: id };
+  }
+
   override handleSignaling(now: Millis, message: IntermediateMessage): void {
     switch (message.type) {
       case "connected":
@@ -184,7 +193,12 @@ export class AgentSession extends Session {
   /** The first check to the connector's relayed candidate and the QUIC Initial leave together, as soon as something leads there. */
   launch(now: Millis): void {
     if (this.carrier) return;
-    for (const { address } of this.#relayed) {
+    const { knowsUs } = this.#options;
+    // A relay at an intermediate that does not know the session yet lets nothing of it through.
+    const inOrder = [...this.#relayed].sort(
+      (a, b) => Number(knowsUs(this, b.address)) - Number(knowsUs(this, a.address)),
+    );
+    for (const { address } of inOrder) {
       const socket = this.#options.socketTo(address);
       if (socket === null) continue;
       this.#relayed = [];

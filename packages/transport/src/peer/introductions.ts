@@ -10,8 +10,6 @@ import type { SessionSet } from "./session-set.ts";
 
 /** A session that stands is introduced again to an intermediate that did not know it, or its connector, after so long. */
 const RETRY = { initialMs: 2_000, maxMs: 30_000, jitter: 0.2 };
-/** One that is not up yet is looked at again after so long. */
-const NOT_YET_MS = 1_000;
 /** An intermediate that does not know the connector is not the last word while another one may: for so long. */
 const GRACE_MS = 1_000;
 
@@ -80,7 +78,7 @@ export class Introductions {
   handleUp(now: Millis, at: Presence): void {
     for (const session of this.#options.sessions) {
       if (!(session instanceof AgentSession) || session.isOver) continue;
-      this.#retry(this.#of(session, at), session.isUp ? now : now + NOT_YET_MS);
+      this.#ask(now, this.#of(session, at), session.introduction);
     }
   }
 
@@ -118,6 +116,12 @@ export class Introductions {
   isPermissionPending(session: Session): boolean {
     const introductions = [...(this.#bySession.get(session.sessionId)?.values() ?? [])];
     return introductions.some(({ permission }) => permission === "pending");
+  }
+
+  /** Whether the session is known at the intermediate with that address. */
+  isKnownAt(session: Session, ip: string): boolean {
+    const introductions = [...(this.#bySession.get(session.sessionId)?.values() ?? [])];
+    return introductions.some(({ at, state }) => state === "known" && at.link.remote?.ip === ip);
   }
 
   forget(session: Session): void {
@@ -177,9 +181,7 @@ export class Introductions {
     this.#retrying.delete(introduction);
     // When the intermediate is back, it is introduced there anyway.
     if (session.isOver || !at.isUp) return;
-    if (!session.isUp) return this.#retry(introduction, now + NOT_YET_MS);
-    const { id } = session.peer;
-    this.#ask(now, introduction, { type: "connect", sessionId: session.sessionId, target: id, expectedPeer: id });
+    if (session instanceof AgentSession) this.#ask(now, introduction, session.introduction);
   }
 
   #retry(introduction: Introduction, at: Millis): void {

@@ -288,6 +288,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       quic: this.#quic,
       config: this.#peerConfig,
       socketTo: (address) => this.#socketTo(address),
+      knowsUs: (from, address) => this.#introductions.isKnownAt(from, address.ip),
     });
     this.#addSession(session);
     if (!session.start(now)) session.close("the intermediate went out of reach");

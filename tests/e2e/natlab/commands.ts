@@ -6,13 +6,17 @@ interface RunOptions {
   readonly input?: string;
 }
 
-/** Runs a command to its end. @throws with what it said when it fails. */
-export function run(command: string, args: readonly string[], { namespace, input }: RunOptions = {}): void {
+/** Runs a command to its end, and returns what it printed. @throws with what it said when it fails. */
+export function run(command: string, args: readonly string[], { namespace, input }: RunOptions = {}): string {
   const [file, all] = namespace
     ? ["nsenter", [`--net=/run/netns/${namespace}`, command, ...args]]
     : [command, [...args]];
-  const { status, stderr, error } = spawnSync(file as string, all as string[], { input: input ?? "" });
+  const { status, stdout, stderr, error } = spawnSync(file as string, all as string[], {
+    input: input ?? "",
+    encoding: "utf8",
+  });
   if (status !== 0) throw new Error(`${namespace ?? ""} ${command} ${args.join(" ")}: ${error?.message ?? stderr}`);
+  return stdout;
 }
 
 /** `ip` commands in one namespace, or in the lab's own. */

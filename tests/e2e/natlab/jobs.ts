@@ -1,5 +1,5 @@
 import { PROBE_IPS } from "./lab.ts";
-import { runPair } from "./pair-run.ts";
+import { expectNothingMapped, runPair } from "./pair-run.ts";
 import { runScenarios, type ScenarioJob } from "./run-scenario.ts";
 import { World } from "./world.ts";
 
@@ -26,7 +26,9 @@ async function pair(job: PairJob, say: Say): Promise<void> {
   try {
     for (let run = 0; run < job.runs; run++) {
       try {
-        say(await runPair(world));
+        const result = await runPair(world);
+        expectNothingMapped(world);
+        say(result);
       } catch (error) {
         say({ error: (error as Error).message });
       }

@@ -115,7 +115,9 @@ function expectedReason(pair: string): RegExp {
 /** A side as the oracle sees it, which counts NATs from the outermost in. */
 function wayOut({ layers, extras }: SideKind): WayOut {
   const blocked = extras.some((name) => "blocksUdp" in EXTRAS[name]);
-  const nats = [...layers].reverse();
+  // A port that the router opened is as good as a public address; behind another NAT it is good for nothing.
+  const mapped = layers.length === 1 && extras.some((name) => "mapsPorts" in EXTRAS[name]);
+  const nats = mapped ? [] : [...layers].reverse();
   const counting = nats.some(({ ports }) => ports === "sequential");
   return {
     nats,

@@ -65,6 +65,7 @@ export class Lab {
   /** The lab's ends of those that are not wires. */
   readonly #cables: string[] = [];
   #wireProcess: ChildProcess | null = null;
+  readonly #endings: (() => void)[] = [];
   #sides = 0;
 
   constructor() {
@@ -242,7 +243,13 @@ export class Lab {
     return station;
   }
 
+  /** Something in the lab that ends with it. */
+  onClose(end: () => void): void {
+    this.#endings.push(end);
+  }
+
   close(): void {
+    for (const end of this.#endings) end();
     for (const station of this.#stations.values()) station.close();
     this.#wireProcess?.kill("SIGKILL");
     // The cables by name: a namespace itself lives on until the last of its processes is gone.

@@ -87,7 +87,7 @@ const FILTER: Record<NatFiltering, string> = {
   APDF: "    udp dport . ip saddr . udp sport != @sent_to drop",
 };
 
-const TRANSLATION: Record<NatPorts, (nat: NatSetting) => string> = {
+export const TRANSLATION: Record<NatPorts, (nat: NatSetting) => string> = {
   preserving: ({ externalIp }) => `snat to ${externalIp}`,
   hashed: ({ externalIp, generation }) =>
     `snat to ${externalIp} : jhash ip saddr . udp sport mod 60000 seed ${generation} offset 4000`,

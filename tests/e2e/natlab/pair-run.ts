@@ -1,5 +1,7 @@
 /** One session between two kinds of NAT, from nothing to where it ends up, with its times. */
 import { epochMs } from "../tool/gaps.ts";
+import { EXTRAS } from "./extras/index.ts";
+import { mappedPorts } from "./extras/router.ts";
 import { LOCAL, type World } from "./world.ts";
 
 export interface PairRun {
@@ -53,5 +55,17 @@ export async function runPair(world: World): Promise<PairRun> {
     throw new Error(`${message} (${new Date(epochMs()).toISOString()})\n${tails}`);
   } finally {
     await world.agent?.stop();
+  }
+}
+
+/** What the programs had the routers open is closed again when they have ended. @throws when it is not. */
+export function expectNothingMapped({ kind, agentSide, connectorSide }: World): void {
+  for (const [{ extras }, side] of [
+    [kind.agent, agentSide],
+    [kind.connector, connectorSide],
+  ] as const) {
+    if (!extras.some((name) => "mapsPorts" in EXTRAS[name])) continue;
+    const left = mappedPorts(side);
+    if (left.length > 0) throw new Error(`left behind in the ${side.host}'s router: ${left.join("; ")}`);
   }
 }

@@ -18,10 +18,21 @@ export interface Side {
 export class NatOfLab {
   readonly name: string;
   #setting: NatSetting;
+  #rules: (setting: NatSetting) => string = natRules;
 
   constructor(name: string, setting: NatSetting) {
     this.name = name;
     this.#setting = setting;
+    this.#load();
+  }
+
+  get setting(): NatSetting {
+    return this.#setting;
+  }
+
+  /** Other rules from now on. */
+  follow(rules: (setting: NatSetting) => string): void {
+    this.#rules = rules;
     this.#load();
   }
 
@@ -55,6 +66,6 @@ export class NatOfLab {
   }
 
   #load(): void {
-    run("nft", ["-f", "-"], { namespace: this.name, input: natRules(this.#setting) });
+    run("nft", ["-f", "-"], { namespace: this.name, input: this.#rules(this.#setting) });
   }
 }

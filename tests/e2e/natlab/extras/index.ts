@@ -4,6 +4,7 @@ import type { Side } from "../side.ts";
 import { firewall6 } from "./firewall6.ts";
 import { noUdp } from "./no-udp.ts";
 import { only443 } from "./only-443.ts";
+import { router } from "./router.ts";
 
 export interface Extra {
   readonly words: string;
@@ -13,8 +14,18 @@ export interface Extra {
   readonly blocksUdp?: boolean;
   /** There is IPv6 too. */
   readonly ipv6?: boolean;
+  /** The innermost NAT opens ports for those who ask. */
+  readonly mapsPorts?: boolean;
 }
 
-export const EXTRAS = { firewall6, "no-udp": noUdp, "only-443": only443 } as const satisfies Record<string, Extra>;
+export const EXTRAS = {
+  firewall6,
+  "no-udp": noUdp,
+  "only-443": only443,
+  pcp: router("pcp"),
+  "nat-pmp": router("nat-pmp"),
+  upnp: router("upnp"),
+  igd: router("pcp", "nat-pmp", "upnp"),
+} as const satisfies Record<string, Extra>;
 
 export type ExtraName = keyof typeof EXTRAS;

@@ -7,6 +7,7 @@ import { idle, idleShort } from "./idle.ts";
 import { intermediateRestart } from "./intermediate-restart.ts";
 import { linkOut } from "./link-out.ts";
 import { agentNatReboot, bothNatsReboot, connectorNatReboot } from "./nat-reboots.ts";
+import { mappingRenewed, routerRestart } from "./port-mapping.ts";
 import type { Scenario } from "./scenario.ts";
 
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
@@ -24,4 +25,6 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "slow-5mbit": slow5mbit,
   idle,
   "idle-short": idleShort,
+  "mapping-renewed": mappingRenewed,
+  "router-restart": routerRestart,
 };

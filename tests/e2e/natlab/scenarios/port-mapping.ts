@@ -1,0 +1,70 @@
+import { epochMs } from "../../tool/gaps.ts";
+import { MAX_LEASE_S, mappedPorts, restartRouter } from "../extras/router.ts";
+import type { Side } from "../side.ts";
+import { LOCAL, type World } from "../world.ts";
+import type { Scenario, ScenarioRun } from "./scenario.ts";
+
+/** No way but the mapped ports: neither NAT would do for the other. */
+const PAIR = "apdm-apdf+pcp:apdm-apdf+nat-pmp";
+const MAPPED_MS = 3_000;
+const DIRECT_MS = 45_000;
+
+/** Both mappings outlive their leases, and go when the programs do. */
+export const mappingRenewed: Scenario = {
+  world: { pair: PAIR },
+  maxBytes: 1,
+  change: () => {},
+  instead: async (world) => {
+    const before = await world.session();
+    await Bun.sleep(2 * MAX_LEASE_S * 1000);
+    for (const side of [world.agentSide, world.connectorSide]) await expectMapped(side);
+    const after = await world.session();
+    if (after?.path !== "direct" || after.migrations !== before?.migrations)
+      throw new Error(`after two leases: ${after?.path}, ${after?.reason}`);
+    return await finish(world, null);
+  },
+};
+
+/** The router of one side loses its mappings and its connections, and tells its network that it is back. */
+export const routerRestart: Scenario = {
+  world: { pair: PAIR },
+  maxBytes: 1,
+  change: () => {},
+  instead: async (world) => {
+    const changedMs = epochMs();
+    world.agentSide.nats[0]?.reboot();
+    await restartRouter(world.lab, world.agentSide, ["pcp"]);
+    await expectMapped(world.agentSide);
+    const deadlineMs = epochMs() + DIRECT_MS;
+    while ((await world.session())?.path !== "direct") {
+      if (epochMs() > deadlineMs) throw new Error(`not direct within ${DIRECT_MS} ms of the router's restart`);
+      await Bun.sleep(50);
+    }
+    return await finish(world, epochMs() - changedMs);
+  },
+};
+
+async function expectMapped(side: Side): Promise<void> {
+  const deadlineMs = epochMs() + MAPPED_MS;
+  while (mappedPorts(side).length === 0) {
+    if (epochMs() > deadlineMs) throw new Error(`the ${side.host}'s router has no mapping after ${MAPPED_MS} ms`);
+    await Bun.sleep(50);
+  }
+}
+
+/** One more request, and an end after which nothing is left in the routers. */
+async function finish(world: World, directAgainMs: number | null): Promise<ScenarioRun> {
+  const { connectedMs, firstByteMs } = await world.lab
+    .station("agent")
+    .ask("firstByte", LOCAL.host, LOCAL.port, "/hello", 10_000);
+  const session = await world.session();
+  await Promise.all([world.agent?.stop(), world.connector?.stop()]);
+  const left = [...mappedPorts(world.agentSide), ...mappedPorts(world.connectorSide)];
+  if (left.length > 0) throw new Error(`left behind in the routers: ${left.join("; ")}`);
+  return {
+    gapMs: firstByteMs - connectedMs,
+    directAgainMs,
+    handshakes: session?.handshakes ?? 0,
+    path: session?.path ?? "gone",
+  };
+}

@@ -3,7 +3,7 @@ import { type Clock, type Logger, monotonicClock, nullLogger, type Random, syste
 import { defaultGateway } from "./gateway.ts";
 import { addressToward, openAnnouncements, openQuestions } from "./helper-sockets.ts";
 import { fetchFromRouter } from "./http.ts";
-import { PortMapper } from "./port-mapper.ts";
+import { type PortMapEvent, PortMapper } from "./port-mapper.ts";
 import type { ClientStatus, PortLease, PortMapOutput, PortMapProtocol } from "./types.ts";
 
 export interface PortMappingOptions {
@@ -21,6 +21,8 @@ export interface PortMappingOptions {
   readonly gateway?: string;
   /** Whenever {@link PortMapping.report} has changed. */
   readonly onChange?: (report: PortMapReport) => void;
+  /** The router has started anew: whatever else it translated is forgotten too. */
+  readonly onRestart?: () => void;
   readonly clock?: Clock;
   readonly random?: Random;
   readonly log?: Logger;
@@ -151,16 +153,28 @@ export class PortMapping {
     if (running) {
       for (let out = running.mapper.pollOutput(); out; out = running.mapper.pollOutput()) this.#do(running, out);
       for (let event = running.mapper.pollEvent(); event; event = running.mapper.pollEvent()) {
-        const { protocol, external, internalPort, isPublic } = event.lease;
-        if (event.type === "lost") this.#log.info("port-mapping-lost", { protocol, external, why: event.why });
-        else this.#log.info("port-mapped", { protocol, gateway: this.#gateway, external, internalPort, isPublic });
-        if (event.type === "mapped") void this.#listenForAnnouncements(running);
+        this.#handleEvent(running, event);
       }
     }
     if (this.#onGone) {
       if (!running || running.mapper.isGone) return this.#end();
     } else this.#tell();
     this.#arm(running);
+  }
+
+  #handleEvent(running: Running, event: PortMapEvent): void {
+    const gateway = this.#gateway;
+    if (event.type === "router-restarted") {
+      this.#log.info("router-restarted", { gateway });
+      this.#options.onRestart?.();
+      return;
+    }
+    const { protocol, external, internalPort, isPublic } = event.lease;
+    if (event.type === "lost") this.#log.info("port-mapping-lost", { protocol, external, why: event.why });
+    else {
+      this.#log.info("port-mapped", { protocol, gateway, external, internalPort, isPublic });
+      void this.#listenForAnnouncements(running);
+    }
   }
 
   #do({ mapper, questions }: Running, output: PortMapOutput): void {

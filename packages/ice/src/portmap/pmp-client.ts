@@ -49,6 +49,7 @@ export class PmpClient implements MappingClient {
   #externalIp: string | null = null;
   /** Asked for again at each renewal, so that peers need not be told a new one. */
   #externalPort: number;
+  #restarts = 0;
   readonly #outbox: Uint8Array[] = [];
 
   constructor(codec: PmpCodec, target: MappingTarget, random: Random) {
@@ -61,6 +62,11 @@ export class PmpClient implements MappingClient {
 
   get protocol(): PmpCodec["protocol"] {
     return this.#codec.protocol;
+  }
+
+  /** How often the router was found to have lost its mappings. */
+  get restarts(): number {
+    return this.#restarts;
   }
 
   get status(): ClientStatus {
@@ -78,11 +84,10 @@ export class PmpClient implements MappingClient {
     this.#state = { kind: "mapping", request: this.#ask(now, first) };
   }
 
+  /** By renewing it: a router that kept it has nothing to do, and one that lost it makes it anew. */
   verify(now: Millis): void {
     const state = this.#state;
-    if (state.kind === "mapped" && state.request === null) {
-      this.#state = { ...state, request: this.#ask(now, "probe") };
-    }
+    if (state.kind === "mapped" && state.request === null) this.#renew(now, state);
   }
 
   unmap(now: Millis): void {
@@ -149,22 +154,18 @@ export class PmpClient implements MappingClient {
   #handleAlive(now: Millis, { epochSeconds, externalIp }: Extract<PmpAnswer, { kind: "alive" }>): void {
     const state = this.#state;
     if (!("request" in state) || state.request?.asks !== "probe") return;
-    const standing = this.#epoch.check(now, epochSeconds);
-    const moved = externalIp !== this.#externalIp;
+    this.#checkEpoch(now, epochSeconds);
     this.#externalIp = externalIp;
     if (state.kind === "probing") this.#state = { kind: "present" };
     else if (state.kind === "mapping") this.#state = { ...state, request: this.#ask(now, "map") };
-    else if (state.kind === "mapped") {
-      const isDue = !standing || moved || now >= state.renewAt;
-      this.#state = { ...state, request: isDue ? this.#ask(now, "map") : null };
-    }
+    else if (state.kind === "mapped") this.#state = { ...state, request: this.#ask(now, "map") };
   }
 
   #handleMapped(now: Millis, answer: Extract<PmpAnswer, { kind: "mapped" }>): void {
     const state = this.#state;
     if (!("request" in state) || state.request?.asks !== "map") return;
     if (answer.internalPort !== this.#target.internalPort) return;
-    this.#epoch.check(now, answer.epochSeconds);
+    this.#checkEpoch(now, answer.epochSeconds);
     if (state.kind === "unmapping") {
       this.#state = { kind: "gone" };
       return;
@@ -195,6 +196,10 @@ export class PmpClient implements MappingClient {
       expiresAt: now + lifetimeMs,
       request: null,
     };
+  }
+
+  #checkEpoch(now: Millis, seconds: number): void {
+    if (!this.#epoch.check(now, seconds)) this.#restarts++;
   }
 
   #renew(now: Millis, state: Extract<State, { kind: "mapped" }>): void {

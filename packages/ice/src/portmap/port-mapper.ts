@@ -28,7 +28,9 @@ export interface PortMapperOptions extends MappingTarget {
 export type PortMapEvent =
   /** A mapping was made, or is another one than before. */
   | { readonly type: "mapped"; readonly lease: PortLease }
-  | { readonly type: "lost"; readonly lease: PortLease; readonly why: string };
+  | { readonly type: "lost"; readonly lease: PortLease; readonly why: string }
+  /** The router has started anew: not only this mapping is gone, but all that it had made by itself. */
+  | { readonly type: "router-restarted" };
 
 /** The first answer waits this long for one of a better protocol. */
 const GRACE_MS = 200;
@@ -59,6 +61,7 @@ export class PortMapper {
   #retryAt: Millis | null = null;
   #hint: { readonly at: Millis } | null = null;
   #hintedAt = Number.NEGATIVE_INFINITY;
+  #restarts = 0;
   #closing = false;
   readonly #events: PortMapEvent[] = [];
 
@@ -182,6 +185,9 @@ export class PortMapper {
   /** What follows from what the clients have come to know. */
   #decide(now: Millis): void {
     if (this.#closing) return;
+    const restarts = this.#pmp.reduce((sum, client) => sum + client.restarts, 0);
+    if (restarts > this.#restarts) this.#events.push({ type: "router-restarted" });
+    this.#restarts = restarts;
     if (this.#current) this.#follow(this.#current);
     if (!this.#current && this.#wantsLease) this.#choose(now);
     if (this.#current || !this.isSettled) return;

@@ -12,6 +12,8 @@ export interface MappedPortOptions {
   readonly log: Logger;
   /** A mapping that the world can reach was made, or became another. */
   readonly onCandidate: (now: Millis, candidate: LocalCandidateInit) => void;
+  /** The router has started anew, and forgotten all that it translated. */
+  readonly onRestart: (now: Millis) => void;
 }
 
 /**
@@ -38,6 +40,7 @@ export class MappedPort {
       description,
       clock,
       log,
+      onRestart: () => options.onRestart(clock.now()),
       onChange: (report) => {
         const was = this.candidate?.address;
         this.#report = report;

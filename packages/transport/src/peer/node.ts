@@ -207,6 +207,8 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
         for (const session of this.#sessions) session.addLocalCandidate(now, candidate);
         this.#driver.wake();
       },
+      // Until we send, nobody reaches us where we were.
+      onRestart: (now) => this.#presence.probe(now),
     });
   }
 

@@ -30,7 +30,7 @@ export function router(...protocols: readonly Protocol[]): Extra {
     mapsPorts: true,
     apply: async (lab, side) => {
       const nat = side.nats[0];
-      if (!nat || nat.setting.filtering !== "APDF")
+      if (nat?.setting.filtering !== "APDF")
         throw new Error(`+${protocols.join("+")} is for a side behind a NAT with APDF`);
       nat.follow((setting) => kernelRules(setting, protocols));
       run("nft", ["-f", "-"], { namespace: nat.name, input: MINIUPNPD_TABLE });

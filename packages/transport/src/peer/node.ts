@@ -208,7 +208,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
         this.#driver.wake();
       },
       // Until we send, nobody reaches us where we were.
-      onRestart: (now) => this.#presence.probe(now),
+      onRestart: (now) => this.#presences.probe(now),
     });
   }
 

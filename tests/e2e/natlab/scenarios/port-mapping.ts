@@ -68,6 +68,7 @@ async function finish(world: World, directAgainMs: number | null): Promise<Scena
   return {
     gapMs: firstByteMs - connectedMs,
     directAgainMs,
+    leftMs: null,
     handshakes: session?.handshakes ?? 0,
     path: session?.path ?? "gone",
   };

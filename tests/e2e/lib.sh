@@ -275,12 +275,12 @@ start_service() {
 # The PeerId of a program with this state directory: made on first use.
 agent_id() { "$bin/adit-agent" id --state-dir "$dir/${1:-agent}"; }
 
-# start_connector ALLOWED_PEERID [OPTION...]
+# start_connector ALLOWED_PEERID [OPTION...]: nobody is allowed when that is empty.
 start_connector() {
   local allowed=$1
   shift
   start connector "$bin/adit-connector" --intermediate "$intermediate_address" --name office --expose "web=tcp://$service_address" \
-    --allow "$allowed" --bind "$connector_ip" --admin "$connector_admin" --state-dir "$dir/connector" --log json "$@"
+    ${allowed:+--allow "$allowed"} --bind "$connector_ip" --admin "$connector_admin" --state-dir "$dir/connector" --log json "$@"
   tool wait --url "http://$intermediate_admin/status" --where registrations.0.name=office --timeout 10000 \
     --pid "${pid_of[connector]}" >/dev/null ||
     fail "the connector is registered"

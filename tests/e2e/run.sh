@@ -6,7 +6,21 @@
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 limit_s=240
-scenarios=(p2p-hole-punching fallback-to-relay direct-dies intermediate-restart connector-restart refusals one-socket pipe-and-ping udp udp-blocked second-intermediate trace)
+scenarios=(
+  p2p-hole-punching
+  fallback-to-relay
+  direct-dies
+  intermediate-restart
+  connector-restart
+  refusals
+  one-socket
+  pipe-and-ping
+  udp
+  udp-blocked
+  second-intermediate
+  trace
+  tickets
+)
 
 wanted() {
   [ "$#" -gt 1 ] || return 0

@@ -1,8 +1,9 @@
-import { ExitError, type Pins, sentenceOf, type Target } from "@adit/program";
+import { ExitError, type Pins, sentenceOf } from "@adit/program";
 import { SessionError } from "@adit/transport";
+import type { Destination } from "./destination.ts";
 
 export interface FailureContext {
-  readonly target: Target;
+  readonly target: Destination["target"];
   /** Our own PeerId: what the other side's `--allow` must list. */
   readonly peerId: string;
   readonly waitMs: number;
@@ -10,7 +11,8 @@ export interface FailureContext {
   readonly pins: Pins;
 }
 
-export const targetText = (target: Target): string => (target.kind === "name" ? target.name : target.peerId);
+export const targetText = (target: Destination["target"]): string =>
+  target.kind === "name" ? target.name : target.peerId;
 
 /** Whether asking again can never help without somebody changing something. An ExitError is a decision already. */
 export const isPermanent = (error: unknown): boolean =>

@@ -9,11 +9,12 @@ import {
 } from "@adit/program";
 import type { Congestion } from "@adit/quic";
 import type { Endpoint, EndpointOptions, PeerSession } from "@adit/transport";
+import { type Destination, destinationOf } from "./destination.ts";
 import { sessionFailure, targetText } from "./failures.ts";
 
 /** The options that every command with a session takes. */
 export interface LinkValues {
-  /** In the order of preference. */
+  /** In the order of preference; none where `to` is a ticket, which names its own. */
   readonly intermediate: readonly IntermediateAddress[];
   readonly to: Target;
   readonly bind: { readonly ip: string; readonly port: number } | undefined;
@@ -30,25 +31,34 @@ export type StartEndpoint = (options: EndpointOptions) => Promise<Endpoint>;
 /** The way to one target over one endpoint. */
 export class Link {
   readonly endpoint: Endpoint;
-  readonly #values: LinkValues;
+  readonly #destination: Destination;
+  readonly #waitMs: number;
   readonly #state: OpenState;
   readonly #trace: Trace | null;
   #closing: Promise<void> | null = null;
 
-  private constructor(endpoint: Endpoint, values: LinkValues, state: OpenState, trace: Trace | null) {
+  private constructor(
+    endpoint: Endpoint,
+    destination: Destination,
+    waitMs: number,
+    state: OpenState,
+    trace: Trace | null,
+  ) {
     this.endpoint = endpoint;
-    this.#values = values;
+    this.#destination = destination;
+    this.#waitMs = waitMs;
     this.#state = state;
     this.#trace = trace;
   }
 
   static async open(start: StartEndpoint, values: LinkValues, state: OpenState, context: Context): Promise<Link> {
-    const { intermediate, bind, icePolicy, congestionControl, portMapping } = values;
+    const { bind, icePolicy, congestionControl, portMapping } = values;
+    const destination = destinationOf(values);
     const trace = await Trace.open(values.trace, context.log, { program: "adit-agent" });
     const endpoint = await start({
       identity: state.identity,
       role: "agent",
-      ...intermediateOptions(state.pins, intermediate),
+      ...intermediateOptions(state.pins, destination.intermediates),
       ...(bind && { bind }),
       icePolicy,
       congestion: congestionControl,
@@ -56,14 +66,14 @@ export class Link {
       log: trace?.tap(context.log) ?? context.log,
     });
     trace?.sample((limit) => endpoint.samples(limit));
-    const link = new Link(endpoint, values, state, trace);
+    const link = new Link(endpoint, destination, values.wait, state, trace);
     if (context.signal.aborted) await link.close();
     else context.signal.addEventListener("abort", () => void link.close(), { once: true });
     return link;
   }
 
   get targetText(): string {
-    return targetText(this.#values.to);
+    return targetText(this.#destination.target);
   }
 
   /**
@@ -71,16 +81,17 @@ export class Link {
    * @throws SessionError, ExitError
    */
   async connect(service: string): Promise<PeerSession> {
-    const { to, wait } = this.#values;
+    const { target, ticket } = this.#destination;
     const { pins } = this.#state;
-    const expectedPeer = to.kind === "peer" ? to.peerId : pins.get("peers", to.name);
+    const expectedPeer = target.kind === "peer" ? target.peerId : pins.get("peers", target.name);
     const session = await this.endpoint.connect({
-      target: targetText(to),
+      target: targetText(target),
       ...(expectedPeer !== null && { expectedPeer }),
+      ...(ticket !== null && { ticket }),
       service,
-      waitMs: wait,
+      waitMs: this.#waitMs,
     });
-    const changed = to.kind === "name" ? pins.check("peers", to.name, session.peer.id) : null;
+    const changed = target.kind === "name" ? pins.check("peers", target.name, session.peer.id) : null;
     if (changed === null) return session;
     session.close("the PeerId is not the pinned one");
     throw new ExitError("refused", changed);
@@ -94,13 +105,13 @@ export class Link {
 
   /** What a user is told when there is no session. */
   failure(error: unknown): unknown {
-    const { to, wait, intermediate } = this.#values;
+    const { target, intermediates } = this.#destination;
     const { identity, pins } = this.#state;
     return sessionFailure(error, {
-      target: to,
+      target,
       peerId: identity.peerId,
-      waitMs: wait,
-      intermediate: intermediate.map(({ key }) => key).join(", "),
+      waitMs: this.#waitMs,
+      intermediate: intermediates.map(({ key }) => key).join(", "),
       pins,
     });
   }

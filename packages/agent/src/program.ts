@@ -25,7 +25,7 @@ import type { StartEndpoint } from "./link.ts";
 
 const options = {
   intermediate: list(intermediateAddress, {
-    help: "the intermediate that introduces the two; several, in the order of preference, stand in for each other",
+    help: "the intermediate that introduces the two; several, in the order of preference, stand in for each other; a ticket names its own",
   }),
   to: value(target, { help: "the connector" }),
   local: list(localListener, { help: "a local listener and the service it leads to" }),
@@ -60,7 +60,7 @@ export function makeProgram(start: StartEndpoint): Program<typeof options> {
       summary: "Carries local TCP and UDP ports to services until it is stopped.",
       example: "adit-agent forward --intermediate relay.example.org:4433 --to office --local 8080=web",
       uses: [...link, "local", "udpIdle", "admin"],
-      required: ["intermediate", "to", "local"],
+      required: ["to", "local"],
       run: async (values, context) => {
         const { forward } = await import("./forward.ts");
         await withState(context, (state) => forward(start, values, state, context));
@@ -72,7 +72,7 @@ export function makeProgram(start: StartEndpoint): Program<typeof options> {
       summary: "Carries stdin and stdout to a service, for ssh's ProxyCommand.",
       example: "ssh -o ProxyCommand='adit-agent pipe --intermediate relay.example.org:4433 --to office ssh' me@office",
       uses: link,
-      required: ["intermediate", "to"],
+      required: ["to"],
       argument: serviceName,
       logLevel: "warn",
       run: async (values, context, service) => {
@@ -86,7 +86,7 @@ export function makeProgram(start: StartEndpoint): Program<typeof options> {
       summary: "Measures round trips to a connector, and tells which path they took.",
       example: "adit-agent ping --intermediate relay.example.org:4433 --to office --until-direct",
       uses: [...link, "count", "untilDirect", "json"],
-      required: ["intermediate", "to"],
+      required: ["to"],
       logLevel: "warn",
       run: async (values, context) => {
         const { ping } = await import("./ping.ts");

@@ -39,7 +39,7 @@ export type StartEndpoint = (options: EndpointOptions) => Promise<Endpoint>;
 
 const NOBODY =
   "nobody is let in, for there is no --allow: on the agent's machine `adit-agent id` prints its PeerId; start this again with " +
-  "--allow PEERID (may be repeated), or with --allow any to let everybody in";
+  "--allow PEERID (may be repeated), or with --allow any to let everybody in, or give out tickets (`adit-connector ticket`)";
 
 /**
  * `adit-connector`: registers and serves until it is told to end, or refused for good.

@@ -10,11 +10,14 @@ import {
   filePath,
   intermediateAddress,
   list,
+  loadIdentity,
   oneOf,
+  Pins,
   Program,
   peerIdOrAny,
   peerName,
   portMappingOption,
+  serviceName,
   statusOptions,
   value,
   withState,
@@ -37,6 +40,8 @@ const options = {
   udpIdle: value(duration, { help: "a UDP flow without datagrams for so long is closed", default: "2m" }),
   congestionControl: congestionControlOption,
   portMapping: portMappingOption,
+  service: list(serviceName, { help: "what the ticket opens; all that is exposed by default" }),
+  expires: value(duration, { help: "how long the ticket lets its holder in", default: "24h" }),
   ...statusOptions,
   admin: adminOption("127.0.0.1:9434"),
 };
@@ -71,6 +76,18 @@ export function makeProgram(start: StartEndpoint): Program<typeof options> {
       const { connector } = await import("./connector.ts");
       await withState(context, (state) => connector(start, values, state, context));
       return 0;
+    },
+  });
+  program.command({
+    name: "ticket",
+    summary: "Prints a ticket: who holds it is let in without being on the list. It is a secret.",
+    example: "adit-connector ticket --service web --expires 2h",
+    uses: ["intermediate", "service", "expires"],
+    run: async (values, context) => {
+      const { ticket } = await import("./ticket.ts");
+      const identity = await loadIdentity(context.stateDir);
+      context.print(ticket(values, identity, new Pins(context.stateDir, context.program)));
+      return undefined;
     },
   });
   addStatusCommand(program);

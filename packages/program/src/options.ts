@@ -142,9 +142,10 @@ function describe(table: OptionTable, place: RawOptions, issues: readonly z.core
       const [key = "", index] = issue.path;
       const raw = place.values[String(key)];
       const bad = Array.isArray(raw) && typeof index === "number" ? raw[index] : raw;
-      const secret = table[String(key)]?.type?.secret === true;
+      const { secret = false } = table[String(key)]?.type ?? {};
       const name = kebab(String(key));
-      const written = secret ? "(not shown)" : JSON.stringify(bad);
+      const isSecret = typeof secret === "boolean" ? secret : typeof bad === "string" && secret(bad);
+      const written = isSecret ? "(not shown)" : JSON.stringify(bad);
       return place.file === null
         ? `--${name} ${written}: ${issue.message}`
         : `${place.file}: ${name} = ${written}: ${issue.message}`;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { codeOf, ExitError, sentenceOf } from "./exit.ts";
 import { ensureStateDir } from "./state.ts";
-import { type IntermediateAddress, isPeerId } from "./values.ts";
+import { type IntermediateAddress, intermediateAddress, isPeerId } from "./values.ts";
 
 export const PINS_FILE = "pins.json";
 
@@ -79,6 +79,14 @@ export class Pins {
   keys(): readonly string[] {
     const { intermediates, peers } = this.#read();
     return [...Object.keys(intermediates), ...Object.keys(peers)];
+  }
+
+  /** The intermediates that were met, with their keys. */
+  intermediates(): readonly { readonly peerId: string; readonly host: string; readonly port: number }[] {
+    return Object.entries(this.#read().intermediates).flatMap(([key, peerId]) => {
+      const address = intermediateAddress.parse(key);
+      return address ? [{ peerId, host: address.host, port: address.port }] : [];
+    });
   }
 
   #read(): PinTables {

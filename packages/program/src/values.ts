@@ -12,8 +12,8 @@ export interface ValueType<T> {
   readonly placeholder: string;
   /** What is expected, after the words "expected ". */
   readonly expected: string;
-  /** A bad one is not repeated in the message. */
-  readonly secret?: boolean;
+  /** A bad one is not repeated in the message: always, or if it looks like one that is secret. */
+  readonly secret?: boolean | ((text: string) => boolean);
   /** Null when the text is not what is expected. @throws ValueError when there is more to say. */
   parse(text: string): T | null;
 }
@@ -170,18 +170,26 @@ export const intermediateAddress: ValueType<IntermediateAddress> = valueType(
 /** What `--to` names. */
 export type Target =
   | { readonly kind: "name"; readonly name: string }
-  | { readonly kind: "peer"; readonly peerId: string };
+  | { readonly kind: "peer"; readonly peerId: string }
+  /** The text of a ticket. A secret. */
+  | { readonly kind: "ticket"; readonly text: string };
 
-export const target: ValueType<Target> = valueType(
-  "NAME|PEERID",
-  `the name of a connector (${NAME_WORDS}) or its PeerId (52 characters)`,
-  (value) => {
+/** What nothing but a ticket begins with that is longer than names and PeerIds are. */
+const TICKET = /^adit1.{48}/;
+
+export const target: ValueType<Target> = {
+  placeholder: "NAME|PEERID|TICKET",
+  expected: `the name of a connector (${NAME_WORDS}), its PeerId (52 characters), or a ticket (adit1...)`,
+  secret: (value) => TICKET.test(value),
+  parse: (value) => {
     if (NAME.test(value)) return { kind: "name", name: value };
     if (isPeerId(value)) return { kind: "peer", peerId: value };
-    if (value.startsWith("adit1")) throw new ValueError("tickets are not supported by this version");
-    return null;
+    if (!TICKET.test(value)) return null;
+    if (!/^adit1[a-z2-7]{1,2043}$/.test(value))
+      throw new ValueError("the ticket has characters that none has; copy it again");
+    return { kind: "ticket", text: value };
   },
-);
+};
 
 /** A service of a connector and the server behind it. */
 export interface Exposure {

@@ -115,6 +115,7 @@ const table: readonly [keyof typeof values & string, values.ValueType<unknown>, 
     {
       office: { kind: "name", name: "office" },
       adit1: { kind: "name", name: "adit1" },
+      [`adit1${"q".repeat(60)}`]: { kind: "ticket", text: `adit1${"q".repeat(60)}` },
       [peer]: { kind: "peer", peerId: peer },
       "": null,
       "of fice": null,
@@ -172,7 +173,7 @@ test("values that are nearly right say what is wrong with them", (t) => {
   const cases: [values.ValueType<unknown>, string, RegExp][] = [
     [values.localListener, "9000=We_b", /"We_b" is not a service's name/],
     [values.exposure, "We_b=tcp://127.0.0.1:1", /"We_b" is not a service's name/],
-    [values.target, `adit1${"q".repeat(60)}`, /tickets are not supported/],
+    [values.target, `adit1${"8".repeat(60)}`, /the ticket has characters that none has/],
     [values.intermediateAddress, "office@relay:4433", /"office" is not a PeerId/],
   ];
   for (const [type, text, message] of cases) t.throws(() => type.parse(text), message);

@@ -1,0 +1,49 @@
+import { ExitError, type IntermediateAddress, sentenceOf, type Target } from "@adit/program";
+import { readTicket, type Ticket } from "@adit/transport";
+
+/** Where to go, and what lets us in there. */
+export interface Destination {
+  readonly target: Exclude<Target, { kind: "ticket" }>;
+  readonly ticket: Ticket | null;
+  /** In the order of preference, at least one. */
+  readonly intermediates: readonly IntermediateAddress[];
+}
+
+/**
+ * What `--to` and `--intermediate` say together: a ticket names its intermediate itself.
+ * @throws ExitError `usage` without an intermediate or with a damaged ticket, `refused` when the ticket has expired.
+ */
+export function destinationOf(
+  { to, intermediate }: { readonly to: Target; readonly intermediate: readonly IntermediateAddress[] },
+  wallClockMs: number = Date.now(),
+): Destination {
+  if (to.kind !== "ticket") {
+    if (intermediate.length > 0) return { target: to, ticket: null, intermediates: intermediate };
+    const hint =
+      "(or intermediate in the --config file): the intermediate that introduces the two; only with a ticket it is not needed";
+    throw new ExitError("usage", `--intermediate [PEERID@]HOST:PORT is missing ${hint}`);
+  }
+  const ticket = read(to.text);
+  const expiry = ticket.expiresAtS * 1000;
+  if (wallClockMs >= expiry) {
+    throw new ExitError("refused", `the ticket expired at ${new Date(expiry).toISOString()}; ask for a new one`);
+  }
+  return {
+    target: { kind: "peer", peerId: ticket.connector },
+    ticket,
+    intermediates: intermediate.length > 0 ? intermediate : [addressOf(ticket)],
+  };
+}
+
+function read(text: string): Ticket {
+  try {
+    return readTicket(text);
+  } catch (cause) {
+    throw new ExitError("usage", `--to: ${sentenceOf(cause)}`, { cause });
+  }
+}
+
+function addressOf({ intermediate: { peerId, host, port } }: Ticket): IntermediateAddress {
+  const key = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+  return { peerId, host, port, key };
+}

@@ -55,9 +55,7 @@ export function judgePair(
   const wanted = expectedReason(job.pair);
   if (relayed.some(({ reason }) => !wanted.test(reason ?? "")))
     problems.push(`a relayed session does not say ${wanted}: ${relayed.map(({ reason }) => reason).join("; ")}`);
-  const relayFirst = runs.filter(
-    ({ relayMs, directMs, firstByteMs }) => relayMs !== null && firstByteMs <= (directMs ?? Infinity),
-  );
+  const relayFirst = runs.filter((run) => run.relayFirst);
   const raced = runs.filter(({ relayMs, startReason }) => relayMs === null && /the relay/.test(startReason ?? ""));
   if (relayFirst.length + raced.length < runs.length)
     problems.push(

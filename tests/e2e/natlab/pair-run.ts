@@ -2,6 +2,7 @@
 import { epochMs } from "../tool/gaps.ts";
 import { EXTRAS } from "./extras/index.ts";
 import { mappedPorts } from "./extras/router.ts";
+import type { LogLine } from "./programs.ts";
 import { LOCAL, type World } from "./world.ts";
 
 export interface PairRun {
@@ -12,6 +13,8 @@ export interface PairRun {
   readonly firstByteMs: number;
   readonly directMs: number | null;
   readonly relayMs: number | null;
+  /** The service's first bytes were on their way before the connector sent over a direct path. */
+  readonly relayFirst: boolean;
   readonly reason: string | null;
   /** What the session said of the path that it started on. */
   readonly startReason: string | null;
@@ -22,8 +25,10 @@ const SESSION_MS = 15_000;
 const DECIDED_MS = 13_000;
 
 export async function runPair(world: World): Promise<PairRun> {
+  let failed = true;
   try {
     await world.beginRun();
+    const begunMs = epochMs();
     const agent = world.startAgent();
     const { host, port } = LOCAL;
     const { connectedMs, firstByteMs } = await world.lab
@@ -35,8 +40,12 @@ export async function runPair(world: World): Promise<PairRun> {
       start.path === "direct" ? 0 : DECIDED_MS,
     );
     const direct = start.path === "direct" ? start : decided?.event === "path-changed" ? decided : null;
+    const toDirect = (line: LogLine) => line.event === "path-changed" && line.to === "direct";
+    const served = await world.service?.line((line) => line.event === "response", 1000, begunMs);
+    const moved = (direct && (await world.connector?.line(toDirect, 1000, begunMs))) ?? null;
     const session = await world.session();
     if (!session) throw new Error(`the agent has no session any more:\n${agent.tail}`);
+    failed = false;
     return {
       path: session.path,
       localType: session.localType,
@@ -44,17 +53,15 @@ export async function runPair(world: World): Promise<PairRun> {
       firstByteMs: firstByteMs - connectedMs,
       directMs: direct ? direct.timeMs - connectedMs : null,
       relayMs: start.path === "relay" ? start.timeMs - connectedMs : null,
+      relayFirst: start.path === "relay" && (!moved || (served?.timeMs ?? Infinity) <= moved.timeMs),
       reason: session.reason,
       startReason: typeof start.reason === "string" ? start.reason : null,
     };
   } catch (error) {
     const { message } = error as Error;
-    const tails = world.tails;
-    await world.connector?.stop(); // whatever it was, the next run shall not have it
-    world.connector = null;
-    throw new Error(`${message} (${new Date(epochMs()).toISOString()})\n${tails}`);
+    throw new Error(`${message} (${new Date(epochMs()).toISOString()})\n${world.tails}`);
   } finally {
-    await world.agent?.stop();
+    await world.endRun({ failed });
   }
 }
 

@@ -63,6 +63,7 @@ export class World {
   agent: Program | null = null;
   connector: Program | null = null;
   intermediate: Program | null = null;
+  service: Program | null = null;
 
   private constructor(options: WorldOptions) {
     this.options = options;
@@ -99,9 +100,9 @@ export class World {
         stdio: ["ignore", openSync(file, "w"), "inherit"],
       });
       const rate = options.rateBytesPerS === undefined ? [] : ["--rate", String(options.rateBytesPerS)];
-      const service = world.start("connector", "service", tool("serve", "--listen", SERVICE, "--file", file, ...rate));
+      world.service = world.start("connector", "service", tool("serve", "--listen", SERVICE, "--file", file, ...rate));
       await world.startIntermediate();
-      await service.expect("listening", UP_MS);
+      await world.service.expect("listening", UP_MS);
       return world;
     } catch (error) {
       await world.end();
@@ -204,17 +205,28 @@ export class World {
   }
 
   /**
-   * What one run mapped does not help the next: the agent comes from an address that nobody has heard of, and the connector, which
-   * stands for long in reality too, stays. Behind one NAT with it the agent cannot: all mappings are forgotten, the connector is started anew.
+   * What one run mapped does not help the next. The agent comes from an address that nobody has heard of, and the connector, which stands for long
+   * in reality too, stays. Where that cannot be, all mappings are forgotten, and the connector is another one too.
    */
   async beginRun(): Promise<void> {
-    if (this.#shared || this.#runs >= MAX_RENUMBERED) {
-      await this.connector?.stop();
-      this.connector = null;
-      this.rebootNats();
-    } else if (this.#runs > 0) this.lab.renumber(this.agentSide, `${PUBLIC_NET}.${FIRST_RENUMBERED + this.#runs}`);
+    if (!this.#connectorStays) this.rebootNats();
+    else if (this.#runs > 0) this.lab.renumber(this.agentSide, `${PUBLIC_NET}.${FIRST_RENUMBERED + this.#runs}`);
     this.#runs++;
     if (!this.connector) await this.startConnector();
+  }
+
+  async endRun({ failed }: { readonly failed: boolean }): Promise<void> {
+    await this.agent?.stop();
+    if (this.#connectorStays && !failed) return;
+    await this.connector?.stop();
+    this.connector = null;
+  }
+
+  /** Not behind one NAT with the agent, and not where routers are looked at after each run. */
+  get #connectorStays(): boolean {
+    const { agent, connector } = this.kind;
+    const hasRouter = [...agent.extras, ...connector.extras].some((name) => "mapsPorts" in EXTRAS[name]);
+    return !this.#shared && !hasRouter && this.#runs < MAX_RENUMBERED;
   }
 
   /** All NATs forget everything: what one run mapped does not help the next. */

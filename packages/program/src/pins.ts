@@ -143,7 +143,10 @@ export function intermediateOptions(pins: Pins, intermediates: readonly Intermed
   if (checks.size < intermediates.length) throw new ExitError("usage", "--intermediate names the same address twice");
   return {
     intermediate: intermediates.map(({ host, port }) => ({ host, port })),
-    checkIntermediate: (peerId: string, address: string): string | null => checks.get(address)?.(peerId) ?? null,
+    checkIntermediate: (peerId: string, address: string): string | null => {
+      const check = checks.get(address);
+      return check ? check(peerId) : `${address} is none of the intermediates that were named`;
+    },
   };
 }
 

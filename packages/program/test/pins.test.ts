@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { toBase32 } from "@adit/core";
 import { type T, test } from "@adit/harness";
-import { Pins } from "../src/index.ts";
+import { intermediateAddress, intermediateOptions, Pins } from "../src/index.ts";
 
 const first = toBase32(new Uint8Array(32).fill(1));
 const second = toBase32(new Uint8Array(32).fill(2));
@@ -55,4 +55,33 @@ test("a damaged file is refused, not started afresh", (t) => {
     });
     t.equal(readFileSync(pins.path, "utf8"), content);
   }
+});
+
+test("each of several intermediates has its own key to answer to", (t) => {
+  const { pins } = makePins(t);
+  const places = [`${first}@relay:4433`, "[::1]:4433", "192.0.2.1:4433"].map((text) =>
+    t.must(intermediateAddress.parse(text)),
+  );
+  const { intermediate, checkIntermediate } = intermediateOptions(pins, places);
+  t.same(intermediate, [
+    { host: "relay", port: 4433 },
+    { host: "::1", port: 4433 },
+    { host: "192.0.2.1", port: 4433 },
+  ]);
+  t.equal(checkIntermediate(first, "relay:4433"), null);
+  t.match(checkIntermediate(second, "relay:4433") ?? "", /not .* as --intermediate says/);
+  t.equal(checkIntermediate(second, "[::1]:4433"), null);
+  t.match(checkIntermediate(first, "[::1]:4433") ?? "", /adit-agent forget/);
+  t.match(checkIntermediate(first, "203.0.113.1:4433") ?? "", /none of the intermediates/);
+  t.same(pins.keys(), ["[::1]:4433"]);
+});
+
+test("too many intermediates, and one named twice, are refused as usage errors", (t) => {
+  const { pins } = makePins(t);
+  const places = [1, 2, 3, 4, 5].map((host) => t.must(intermediateAddress.parse(`192.0.2.${host}:4433`)));
+  t.throws(() => intermediateOptions(pins, places), { code: "usage", message: /4 times, not 5/ });
+  t.throws(() => intermediateOptions(pins, [...places.slice(0, 1), ...places.slice(0, 1)]), {
+    code: "usage",
+    message: /twice/,
+  });
 });

@@ -30,10 +30,10 @@ export class FakeIntermediate implements DriverComponent {
   });
   #socket = 0;
 
-  static async start(address = "127.0.0.1"): Promise<FakeIntermediate> {
+  static async start(address = "127.0.0.1", port = 0): Promise<FakeIntermediate> {
     const fake = new FakeIntermediate();
     fake.#socket = await fake.#driver.bind({
-      address: SocketAddress.of(address, 0),
+      address: SocketAddress.of(address, port),
       receive: (now, _socket, batch) => {
         for (const { data, from } of batch) fake.#receive(now, data, from);
       },

@@ -167,7 +167,7 @@ export class Rendezvous {
     if (!connection) return;
     this.#connections.delete(id);
     this.#unregister(connection);
-    if (why === "goodbye") this.#endSessions(connection);
+    if (why === "goodbye") this.#endSessions(now, connection);
     this.#sessions.detach(now, connection.peerId, id);
   }
 
@@ -344,7 +344,7 @@ export class Rendezvous {
     this.#sendTo(otherParty(session, party), message);
     const isAnswer = message.type === "candidate-answer" || (message.type === "restart" && message.answer);
     if (isAnswer) this.#startPunching(session);
-    if (message.type === "session-end") this.#sessions.end(session);
+    if (message.type === "session-end") this.#sessions.endInPeace(now, session);
   }
 
   /** An Error about a session is for the other party: a connector refuses that way, and then the session is over. */
@@ -355,12 +355,12 @@ export class Rendezvous {
     this.#sessions.end(found.session);
   }
 
-  #endSessions(connection: Connection): void {
+  #endSessions(now: Millis, connection: Connection): void {
     for (const session of [...this.#sessions.of(connection.peerId)]) {
       const party = session[connection.role];
       if (party.peerId !== connection.peerId || connectionOf(party) !== connection.connection) continue;
       this.#sendTo(otherParty(session, party), { type: "session-end", sessionId: session.id, reason: "peer-stopped" });
-      this.#sessions.end(session);
+      this.#sessions.endInPeace(now, session);
     }
   }
 

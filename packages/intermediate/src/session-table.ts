@@ -22,6 +22,10 @@ export const MAX_SESSIONS_PER_CONNECTOR = 1024;
 const MAX_CANDIDATES = 64;
 
 const SWEEP_MS = 5_000;
+/** The relay lets the last packets of a session that ended pass for so long: QUIC's close, and its repetitions. */
+export const FAREWELL_MS = 2_000;
+/** Ended sessions that may still do that; past them the oldest is cut off at once. */
+const MAX_FAREWELLS = 1_024;
 
 /** Bounds of the histogram of the time to a direct path, seconds. */
 const PUNCH_SECONDS = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60];
@@ -77,6 +81,8 @@ export class SessionTable {
   readonly #outcomes = { direct: 0, relay: 0, failed: 0 };
   #total = 0;
   #sweepAt: Millis | null = null;
+  /** Ended, and not cut off yet; the oldest first. */
+  readonly #farewells: { readonly session: Session; readonly until: Millis }[] = [];
   readonly #onChange: () => void;
 
   /** `onChange` is called whenever {@link isSessionPeer} may answer differently. */
@@ -121,13 +127,32 @@ export class SessionTable {
     return session;
   }
 
+  /** The relay lets nothing of the session pass any more. */
   end(session: Session): void {
-    if (!this.#sessions.delete(session.id)) return;
+    if (this.#remove(session)) this.#cutOff(session);
+  }
+
+  /** One of its parties said that it is over: their last packets may still be under way. */
+  endInPeace(now: Millis, session: Session): void {
+    if (!this.#remove(session)) return;
+    const oldest = this.#farewells.length >= MAX_FAREWELLS ? this.#farewells.shift() : undefined;
+    if (oldest) this.#cutOff(oldest.session);
+    const until = now + FAREWELL_MS;
+    this.#farewells.push({ session, until });
+    this.#sweepAt = Math.min(this.#sweepAt ?? until, until);
+  }
+
+  #remove(session: Session): boolean {
+    if (!this.#sessions.delete(session.id)) return false;
     for (const party of [session.agent, session.connector]) {
       const sessions = this.#byPeer.get(party.peerId);
       sessions?.delete(session);
       if (sessions?.size === 0) this.#byPeer.delete(party.peerId);
     }
+    return true;
+  }
+
+  #cutOff(session: Session): void {
     this.#countReach(session, -1);
     this.#onChange();
   }
@@ -205,6 +230,10 @@ export class SessionTable {
   /** Forgets sessions with a party that stayed away. The other party is not told: between the two it may well go on. */
   sweep(now: Millis): void {
     if (this.#sweepAt === null || now < this.#sweepAt) return;
+    while (this.#farewells[0] && this.#farewells[0].until <= now) {
+      const over = this.#farewells.shift();
+      if (over) this.#cutOff(over.session);
+    }
     let waiting = false;
     for (const session of [...this.#sessions.values()]) {
       for (const party of [session.agent, session.connector]) {
@@ -213,7 +242,9 @@ export class SessionTable {
         else waiting = true;
       }
     }
-    this.#sweepAt = waiting ? now + SWEEP_MS : null;
+    const farewellAt = this.#farewells[0]?.until ?? null;
+    const sweepAt = waiting ? now + SWEEP_MS : null;
+    this.#sweepAt = farewellAt === null || sweepAt === null ? (farewellAt ?? sweepAt) : Math.min(farewellAt, sweepAt);
   }
 
   /** Room for one more session of this key: at the bound the oldest one that nobody vouched for since its connection broke makes way. */

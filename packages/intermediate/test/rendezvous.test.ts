@@ -6,7 +6,7 @@ import { Accounts } from "../src/accounts.ts";
 import { DEFAULT_LIMITS } from "../src/limits.ts";
 import { MemoryNameStore, NameStoreError } from "../src/names/name-store.ts";
 import { Rendezvous } from "../src/rendezvous.ts";
-import { ABSENCE_LIMIT_MS } from "../src/session-table.ts";
+import { ABSENCE_LIMIT_MS, FAREWELL_MS } from "../src/session-table.ts";
 
 const AGENT = "a".repeat(52);
 const CONNECTOR = "c".repeat(52);
@@ -371,6 +371,9 @@ test("a session lets its parties reach each other's observed addresses, follows 
   t.same(reach(), [true, false, true], "the other session still does");
   seen = kit.changes;
   kit.say(connector, { type: "session-end", sessionId: 8n, reason: "x" });
+  t.equal(kit.rendezvous.sessionCounts().active, 0);
+  t.same(reach(), [true, false, true], "its last packets may still be under way");
+  kit.advance(FAREWELL_MS);
   t.ok(kit.changes > seen);
   t.same(reach(), [false, false, false]);
 });

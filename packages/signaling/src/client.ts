@@ -25,8 +25,15 @@ import {
 import { Outbox } from "./outbox.ts";
 import { signalingCodec } from "./signaling-codec.ts";
 
-/** After this long without a byte from the intermediate the client pings, ms; it also keeps the NAT's mapping (RFC 4787 REQ-5). */
-const PING_IDLE_MS = 15_000;
+/**
+ * After this long without a byte from the intermediate the client pings, and how long it waits for an answer, ms; it also keeps the
+ * NAT's mapping (RFC 4787 REQ-5). Who sits before an agent wants to know within 5 s that its intermediate is gone; of connectors there
+ * are many that wait for hours.
+ */
+const PING = {
+  agent: { idleMs: 3_500, timeoutMs: 1_500 },
+  connector: { idleMs: 15_000, timeoutMs: 5_000 },
+} as const;
 /** How long a {@link SignalingClient.probe} waits for any byte, ms. */
 const PROBE_TIMEOUT_MS = 1_000;
 /** Delays before reconnecting, ms. A connection that stood this long starts the backoff anew. */
@@ -109,7 +116,7 @@ export class SignalingClient {
     this.#options = options;
     this.#timeoutMs = options.timeoutMs ?? 5_000;
     this.#log = options.log ?? nullLogger;
-    this.#liveness = new Liveness({ random: options.random, idleMs: PING_IDLE_MS, timeoutMs: this.#timeoutMs });
+    this.#liveness = new Liveness({ random: options.random, ...PING[options.role] });
   }
 
   /** Whether Welcome has come and {@link send} works. */
@@ -340,7 +347,7 @@ export class SignalingClient {
     else if (due === "dead") this.#disconnect(now, "the intermediate does not answer");
   }
 
-  #ping(now: Millis, timeoutMs: Millis = this.#timeoutMs): void {
+  #ping(now: Millis, timeoutMs: Millis = PING[this.#options.role].timeoutMs): void {
     const id = this.#liveness.ask(now, timeoutMs);
     if (id !== null) this.#write(now, { type: "ping", id });
   }

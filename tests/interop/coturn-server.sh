@@ -15,7 +15,7 @@ ip link set lo up
 dir=$(mktemp -d)
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=relay.test \
   -keyout "$dir/key.pem" -out "$dir/cert.pem" 2>/dev/null
-turnserver -n -L 127.0.0.1 -L 127.0.0.2 -E 127.0.0.1 --listening-port 3478 --alt-listening-port 3479 --tls-listening-port 5349 \
+turnserver -n -L 127.0.0.1 -L 127.0.0.2 -L ::1 -E 127.0.0.1 -E ::1 --listening-port 3478 --alt-listening-port 3479 --tls-listening-port 5349 \
   --lt-cred-mech --user u:p --realm coturn.test --allow-loopback-peers --no-cli --no-dtls \
   --cert "$dir/cert.pem" --pkey "$dir/key.pem" --pidfile "$dir/pid" --userdb "$dir/db" --log-file stdout \
   >"$dir/log" 2>&1 &

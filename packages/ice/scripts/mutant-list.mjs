@@ -328,6 +328,39 @@ export const MUTANTS = [
     test: "tcp.test.ts",
     title: "a stranger who speaks something else",
   },
+  // RFC 8656: the gatherer's TURN
+  {
+    rule: "what a TURN server sees of a TCP connection is no candidate",
+    file: "src/driver/gatherer.ts",
+    find: "if (event.mapped && isUdp)",
+    replace: "if (event.mapped)",
+    test: "turn-streams.test.ts",
+    title: "what a TURN server sees of a TCP connection",
+  },
+  {
+    rule: "an allocation that is made late lets in the peers that are known",
+    file: "src/driver/gatherer.ts",
+    find: "    for (const ip of this.#permitted) client.addPermission(now, ip);\n",
+    replace: "",
+    test: "turn-streams.test.ts",
+    title: "a connection that is lost is made again",
+  },
+  {
+    rule: "a stream that cannot be made is not waited for",
+    file: "src/driver/turn-streams.ts",
+    find: "if (line.attempts === 1) this.#events.onFailed();",
+    replace: "",
+    test: "turn-streams.test.ts",
+    title: "TURN over TLS: a pinned certificate",
+  },
+  {
+    rule: "an additional relayed address counts only when it was asked for",
+    file: "src/turn/client.ts",
+    find: 'this.#family === "both" && other?.family !== relayed.family ? other : null',
+    replace: "other",
+    test: "turn-allocation.test.ts",
+    title: "a second address that was not asked for",
+  },
   // RFC 8445 §8: nomination
   {
     rule: "a nomination before our own check was answered is kept (§7.3.1.5)",

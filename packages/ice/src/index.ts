@@ -18,7 +18,7 @@ export {
   type GatheringEvent,
   type Traffic,
 } from "./driver/gathering-agent.ts";
-export type { IceConnectionOptions } from "./driver/options.ts";
+export type { IceConnectionOptions, TurnServerOptions } from "./driver/options.ts";
 
 export { type DiscoverNatOptions, discoverNat } from "./nat/discover.ts";
 export { type LocalSocket, NatDiscovery, type NatDiscoveryOptions } from "./nat/discovery.ts";
@@ -130,7 +130,7 @@ export {
 } from "./turn/channel-data.ts";
 export { TurnClient } from "./turn/client.ts";
 export type { TurnDrop, TurnEvent, TurnState } from "./turn/events.ts";
-export type { RelayedData, TurnClientOptions, TurnTransport } from "./turn/options.ts";
+export type { RelayedData, RelayFamily, TurnClientOptions, TurnTransport } from "./turn/options.ts";
 export {
   frameForStream,
   MAX_STREAM_MESSAGE_BYTES,

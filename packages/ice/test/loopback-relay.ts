@@ -1,6 +1,8 @@
-/** A STUN and TURN server on 127.0.0.1, just enough of RFC 8489 and RFC 8656 for the driver's tests. */
+/** A STUN and TURN server on 127.0.0.1, over UDP, TCP and TLS: just enough of RFC 8489 and RFC 8656 for the driver's tests. */
 import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
+import { createServer, type Server, type Socket as TcpSocket } from "node:net";
+import { createServer as createTlsServer, type TlsOptions } from "node:tls";
 import { SocketAddress } from "@adit/core";
 import { getBytes, getChannelNumber, getU32, getXorAddress } from "../src/stun/attributes.ts";
 import { StunBuilder } from "../src/stun/builder.ts";
@@ -8,12 +10,21 @@ import { longTermKey, verifyIntegrity } from "../src/stun/integrity.ts";
 import { decodeStun, type StunClass, type StunMessage } from "../src/stun/message.ts";
 import { STUN_ATTRIBUTE, STUN_METHOD } from "../src/stun/tables.ts";
 import { channelNumberOf, channelPayload, isChannelData, wrapChannelData } from "../src/turn/channel-data.ts";
+import { frameForStream, StreamDeframer } from "../src/turn/stream-framing.ts";
 
 /** A client or a peer that is gone answers with ICMP, which some runtimes report as an error of the socket. */
 const ignore = (): void => {};
 
+/** Where requests come from and answers go to. */
+interface Client {
+  readonly address: SocketAddress;
+  /** Tells one of UDP from one of TCP. */
+  readonly key: string;
+  send(data: Uint8Array): void;
+}
+
 interface Allocation {
-  readonly client: SocketAddress;
+  readonly client: Client;
   readonly socket: Socket;
   readonly permissions: Set<string>;
   readonly channels: Map<number, SocketAddress>;
@@ -25,6 +36,8 @@ export class LoopbackRelay {
   readonly #socket = createSocket("udp4");
   readonly #key = longTermKey("user", "test", "pass");
   readonly #allocations = new Map<string, Allocation>();
+  readonly #servers: Server[] = [];
+  readonly #streams = new Set<TcpSocket>();
   /** Datagrams relayed to peers. */
   relayed = 0;
   released = 0;
@@ -32,10 +45,51 @@ export class LoopbackRelay {
   static async start(): Promise<LoopbackRelay> {
     const relay = new LoopbackRelay();
     relay.#socket.on("error", ignore);
-    relay.#socket.on("message", (data, from) => void relay.#handle(data, SocketAddress.of(from.address, from.port)));
+    relay.#socket.on("message", (data, from) => {
+      const address = SocketAddress.of(from.address, from.port);
+      const send = (answer: Uint8Array) => relay.#socket.send(answer, from.port, from.address);
+      void relay.#handle(data, { address, key: address.key, send });
+    });
     relay.#socket.bind(0, "127.0.0.1");
     await once(relay.#socket, "listening");
     return relay;
+  }
+
+  /** Serves TCP too, or TLS; resolves with the port. */
+  async listen(tls: TlsOptions | null = null): Promise<number> {
+    const serve = (socket: TcpSocket): void => this.#serve(socket);
+    const server = tls ? createTlsServer(tls, serve) : createServer(serve);
+    this.#servers.push(server);
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const bound = server.address();
+    return typeof bound === "object" && bound ? bound.port : 0;
+  }
+
+  /** Hangs up on everybody who came by TCP or TLS. */
+  hangUp(): void {
+    for (const stream of this.#streams) stream.destroy();
+  }
+
+  get streams(): number {
+    return this.#streams.size;
+  }
+
+  #serve(socket: TcpSocket): void {
+    const address = SocketAddress.of(socket.remoteAddress ?? "127.0.0.1", socket.remotePort ?? 1);
+    const key = `stream ${address.key}`;
+    const client = { address, key, send: (data: Uint8Array) => void socket.write(frameForStream([data])) };
+    const deframer = new StreamDeframer();
+    this.#streams.add(socket);
+    socket.on("error", ignore);
+    socket.on("data", (chunk: Uint8Array) =>
+      deframer.push(chunk, (message) => void this.#handle(message.slice(), client)),
+    );
+    socket.on("close", () => {
+      this.#streams.delete(socket);
+      this.#allocations.get(key)?.socket.close();
+      this.#allocations.delete(key);
+    });
   }
 
   get address(): string {
@@ -48,10 +102,13 @@ export class LoopbackRelay {
 
   close(): void {
     this.#socket.close();
+    this.hangUp();
+    for (const server of this.#servers) server.close();
     for (const { socket } of this.#allocations.values()) socket.close();
+    this.#allocations.clear();
   }
 
-  async #handle(data: Uint8Array, from: SocketAddress): Promise<void> {
+  async #handle(data: Uint8Array, from: Client): Promise<void> {
     const allocation = this.#allocations.get(from.key);
     if (isChannelData(data)) {
       const peer = allocation?.channels.get(channelNumberOf(data));
@@ -67,12 +124,12 @@ export class LoopbackRelay {
       return;
     }
     if (message.method === STUN_METHOD.BINDING) {
-      this.#send(from, reply("success", message).xorAddress(STUN_ATTRIBUTE.XOR_MAPPED_ADDRESS, from).build());
+      from.send(reply("success", message).xorAddress(STUN_ATTRIBUTE.XOR_MAPPED_ADDRESS, from.address).build());
       return;
     }
     if (!verifyIntegrity(message, this.#key)) {
       const challenge = reply("error", message).errorCode(401).string(STUN_ATTRIBUTE.REALM, "test");
-      this.#send(from, challenge.string(STUN_ATTRIBUTE.NONCE, "nonce").build());
+      from.send(challenge.string(STUN_ATTRIBUTE.NONCE, "nonce").build());
       return;
     }
     const success = reply("success", message);
@@ -81,7 +138,7 @@ export class LoopbackRelay {
         const { socket } = allocation ?? (await this.#allocate(from));
         success
           .xorAddress(STUN_ATTRIBUTE.XOR_RELAYED_ADDRESS, SocketAddress.of("127.0.0.1", socket.address().port))
-          .xorAddress(STUN_ATTRIBUTE.XOR_MAPPED_ADDRESS, from)
+          .xorAddress(STUN_ATTRIBUTE.XOR_MAPPED_ADDRESS, from.address)
           .u32(STUN_ATTRIBUTE.LIFETIME, 600);
         break;
       }
@@ -105,10 +162,10 @@ export class LoopbackRelay {
         break;
       }
     }
-    this.#send(from, success.build({ key: this.#key }));
+    from.send(success.build({ key: this.#key }));
   }
 
-  async #allocate(client: SocketAddress): Promise<Allocation> {
+  async #allocate(client: Client): Promise<Allocation> {
     const socket = createSocket("udp4");
     const allocation: Allocation = { client, socket, permissions: new Set(), channels: new Map() };
     this.#allocations.set(client.key, allocation);
@@ -128,16 +185,12 @@ export class LoopbackRelay {
 
   #toClient({ client, channels }: Allocation, peer: SocketAddress, data: Uint8Array): void {
     for (const [number, bound] of channels) {
-      if (bound.equals(peer)) return this.#send(client, wrapChannelData(number, data));
+      if (bound.equals(peer)) return client.send(wrapChannelData(number, data));
     }
     const indication = new StunBuilder("indication", STUN_METHOD.DATA, new Uint8Array(12), data.length + 64)
       .xorAddress(STUN_ATTRIBUTE.XOR_PEER_ADDRESS, peer)
       .add(STUN_ATTRIBUTE.DATA, data);
-    this.#send(client, indication.build());
-  }
-
-  #send(to: SocketAddress, data: Uint8Array): void {
-    this.#socket.send(data, to.port, to.ip);
+    client.send(indication.build());
   }
 }
 

@@ -22,7 +22,9 @@ test("start: the first Allocate is unsigned, the challenge is answered, the allo
   t.equal(getU8(t.must(second).message, STUN_ATTRIBUTE.REQUESTED_TRANSPORT), 17);
   t.notOk(hasAttribute(t.must(second).message, STUN_ATTRIBUTE.REQUESTED_ADDRESS_FAMILY));
   t.equal(world.client.state, "allocated");
-  t.same(world.events, [{ at: 80, event: { type: "allocated", relayed: RELAY.withPort(50_000), mapped: MAPPED } }]);
+  t.same(world.events, [
+    { at: 80, event: { type: "allocated", relayed: RELAY.withPort(50_000), additional: null, mapped: MAPPED } },
+  ]);
   t.equal(world.client.relayedAddress, RELAY.withPort(50_000));
   t.equal(world.client.mappedAddress, MAPPED);
 });
@@ -30,6 +32,46 @@ test("start: the first Allocate is unsigned, the challenge is answered, the allo
 test("an address family can be asked for", (t) => {
   const world = TurnWorld.allocated({ family: 6 });
   t.equal(getU8(t.must(world.server.seen[1]).message, STUN_ATTRIBUTE.REQUESTED_ADDRESS_FAMILY), 2);
+});
+
+test("both families are asked for in one allocation, and one is enough where there is no other (RFC 8656 §7.1)", (t) => {
+  const six = SocketAddress.of("2001:db8::5", 50_001);
+  for (const additional of [six, null]) {
+    const world = new TurnWorld({ family: "both" });
+    world.server.additional = additional;
+    world.client.start(0);
+    world.run(100);
+    const { message } = t.must(world.server.seen[1]);
+    t.equal(getU8(message, STUN_ATTRIBUTE.ADDITIONAL_ADDRESS_FAMILY), 2);
+    t.equal(getU8(message, STUN_ATTRIBUTE.REQUESTED_ADDRESS_FAMILY), null, "they exclude each other");
+    t.equal(world.client.relayedAddress?.family, 4);
+    t.equal(world.client.additionalAddress?.key ?? null, additional?.key ?? null);
+  }
+});
+
+test("a second address that was not asked for is not believed, nor one of the same family", (t) => {
+  const world = new TurnWorld();
+  const twice = new TurnWorld({ family: "both" });
+  for (const [one, extra] of [
+    [world, "2001:db8::5"],
+    [twice, "192.0.2.77"],
+  ] as const) {
+    one.server.script = (request) =>
+      hasAttribute(request, STUN_ATTRIBUTE.MESSAGE_INTEGRITY)
+        ? {
+            tamper: () => [
+              new StunBuilder("success", request.method, request.transactionId)
+                .xorAddress(STUN_ATTRIBUTE.XOR_RELAYED_ADDRESS, SocketAddress.of("192.0.2.1", 50_000))
+                .xorAddress(STUN_ATTRIBUTE.XOR_RELAYED_ADDRESS, SocketAddress.of(extra, 50_001))
+                .build({ key: one.server.key("user") }),
+            ],
+          }
+        : null;
+    one.client.start(0);
+    one.run(100);
+    t.equal(one.client.state, "allocated");
+    t.equal(one.client.additionalAddress, null);
+  }
 });
 
 test("start is idempotent, and does nothing after close", (t) => {

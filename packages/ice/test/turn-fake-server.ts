@@ -54,6 +54,8 @@ export class FakeTurnServer {
   /** Accepts any known user for an allocation, not only the one that made it. */
   lenient = false;
   allocation: Allocation | null = null;
+  /** Granted to who asks for both families; null: there is no other. */
+  additional: SocketAddress | null = null;
   readonly seen: Seen[] = [];
   /** What came to the relayed side: the peer's view. */
   readonly relayed: { readonly peer: SocketAddress; readonly data: Uint8Array; readonly channel: boolean }[] = [];
@@ -165,10 +167,12 @@ export class FakeTurnServer {
     if (!hasAttribute(request, STUN_ATTRIBUTE.REQUESTED_TRANSPORT)) return fail(400);
     if (this.#current(now)) return fail(437);
     const relayed = RELAY.withPort(this.#nextPort++);
+    const more = hasAttribute(request, STUN_ATTRIBUTE.ADDITIONAL_ADDRESS_FAMILY) ? this.additional : null;
     const expiresAt = now + this.lifetimeS * 1000;
     this.allocation = { username, relayed, expiresAt, permissions: new Map(), channels: new Map() };
-    return builder("success", request)
-      .xorAddress(STUN_ATTRIBUTE.XOR_RELAYED_ADDRESS, relayed)
+    const answer = builder("success", request).xorAddress(STUN_ATTRIBUTE.XOR_RELAYED_ADDRESS, relayed);
+    if (more) answer.xorAddress(STUN_ATTRIBUTE.XOR_RELAYED_ADDRESS, more);
+    return answer
       .xorAddress(STUN_ATTRIBUTE.XOR_MAPPED_ADDRESS, MAPPED)
       .u32(STUN_ATTRIBUTE.LIFETIME, this.lifetimeS)
       .build({ key: this.key(username) });

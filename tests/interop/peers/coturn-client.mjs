@@ -6,7 +6,12 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { monotonicClock, SocketAddress, systemRandom, utf8 } from "../../../packages/core/dist/src/index.js";
-import { connectStunStream, NatDiscovery, TurnClient } from "../../../packages/ice/dist/src/index.js";
+import {
+  connectStunStream,
+  createIceConnection,
+  NatDiscovery,
+  TurnClient,
+} from "../../../packages/ice/dist/src/index.js";
 
 const certificate = new X509Certificate(readFileSync(process.argv[2])).raw;
 const checkCertificate = (der) => (Buffer.compare(der, certificate) === 0 ? null : "another certificate");
@@ -151,10 +156,41 @@ async function discovery() {
   if (nat !== false || mapping !== "EIM" || filtering !== "EIF") throw new Error(JSON.stringify(run.report));
 }
 
+/** A peer that has IPv6 alone is met by one that has IPv4 alone, over the second address of its allocation. */
+async function meetAcrossFamilies(address) {
+  const server = { address, username: "u", password: "p", checkCertificate };
+  const turnServers = [server];
+  const a = await createIceConnection({ role: "controlling", bind: ["127.0.0.1"], policy: "relay", turnServers });
+  const b = await createIceConnection({ role: "controlled", bind: ["::1"] });
+  try {
+    const found = [];
+    a.setRemoteParameters(b.local);
+    b.setRemoteParameters(a.local);
+    a.onCandidate = (candidate) => {
+      if (candidate) found.push(candidate);
+      b.addRemoteCandidate(candidate);
+    };
+    b.onCandidate = (candidate) => a.addRemoteCandidate(candidate);
+    await until("a path", () => a.path?.nominated && b.path);
+    const families = found.map((one) => `${one.type} ${one.address.family}`).sort();
+    if (families.join() !== "relay 4,relay 6") throw new Error(`candidates: ${families}`);
+    if (a.path.local.address.family !== 6) throw new Error(`the path is ${a.path.id}`);
+    const reader = b[Symbol.asyncIterator]();
+    a.send(utf8("across"));
+    const { value } = await reader.next();
+    if (Buffer.from(value).toString() !== "across") throw new Error("other data came");
+  } finally {
+    await Promise.all([a.close(), b.close()]);
+  }
+}
+
 const cases = [
   ["TURN over UDP: indications, channels, refresh, release", () => relayBothWays("udp")],
   ["TURN over TCP", () => relayBothWays("tcp")],
   ["TURN over TLS", () => relayBothWays("tls")],
+  ["both families from one allocation, over UDP", () => meetAcrossFamilies("turn:127.0.0.1")],
+  ["both families from one allocation, over TCP", () => meetAcrossFamilies("turn:127.0.0.1?transport=tcp")],
+  ["both families from one allocation, over TLS", () => meetAcrossFamilies("turns:127.0.0.1")],
   ["a wrong password is a refusal, at once", wrongPassword],
   ["NAT behaviour discovery", discovery],
 ];

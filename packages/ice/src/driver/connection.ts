@@ -18,10 +18,11 @@ import { IceConnectionError } from "./errors.ts";
 import type { TurnServer } from "./gatherer.ts";
 import { GatheringAgent, NO_TRAFFIC, type Traffic } from "./gathering-agent.ts";
 import { hostAddresses, MAX_SOCKETS } from "./host-addresses.ts";
-import { LocalSockets, type OpenSocket } from "./local-sockets.ts";
+import { LocalSockets, type OpenSocket, type OpenStream } from "./local-sockets.ts";
 import { type NetworkChange, NetworkWatch, WATCH_INTERVAL_MS } from "./network-watch.ts";
 import type { IceConnectionOptions } from "./options.ts";
-import { resolveServer } from "./resolve.ts";
+import { parseServer, type ResolvedTurnServers, resolveAll, resolveTurnServers } from "./resolve.ts";
+import { TurnStreams } from "./turn-streams.ts";
 
 /**
  * Binds and begins to gather.
@@ -29,10 +30,10 @@ import { resolveServer } from "./resolve.ts";
  */
 export async function createIceConnection(options: IceConnectionOptions): Promise<IceConnection> {
   const log = options.log ?? nullLogger;
-  const stunServers = await Promise.all((options.stunServers ?? []).map(resolveServer));
-  const turnServers = await Promise.all(
-    (options.turnServers ?? []).map(async (server) => ({ ...server, address: await resolveServer(server.address) })),
-  );
+  const [stun, turn] = await Promise.all([
+    Promise.all((options.stunServers ?? []).map((text) => resolveAll(parseServer(text, "stun")))),
+    resolveTurnServers(options.turnServers ?? []),
+  ]);
   new Rules(options.rules); // whoever cannot be understood is told before anything is open
   const receiver: { current: IceConnection | null } = { current: null };
   const sockets = new LocalSockets({
@@ -49,7 +50,7 @@ export async function createIceConnection(options: IceConnectionOptions): Promis
     await sockets.close();
     throw error;
   }
-  receiver.current = new IceConnection(options, sockets, stunServers, turnServers);
+  receiver.current = new IceConnection(options, sockets, stun.flat(), turn);
   return receiver.current;
 }
 
@@ -67,6 +68,7 @@ const MAX_UNHEARD_CANDIDATES = 128;
  */
 export class IceConnection implements AsyncIterable<Uint8Array> {
   readonly #machine: GatheringAgent;
+  readonly #turnStreams: TurnStreams;
   readonly #sockets: LocalSockets;
   readonly #clock: Clock;
   readonly #log: Logger;
@@ -88,7 +90,7 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
     options: IceConnectionOptions,
     sockets: LocalSockets,
     stunServers: readonly SocketAddress[],
-    turnServers: readonly TurnServer[],
+    turnServers: ResolvedTurnServers,
   ) {
     const { role, policy, rules, taMs, random = systemRandom, log = nullLogger } = options;
     this.#sockets = sockets;
@@ -100,11 +102,13 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
       log,
       sockets: new Map(sockets.all.filter(({ tcpType }) => !tcpType).map(({ id, address }) => [id, address])),
       stunServers,
-      turnServers,
+      turnServers: turnServers.udp,
+      awaitedStreams: turnServers.streams.length,
       ...(policy === undefined ? {} : { policy }),
       ...(rules === undefined ? {} : { rules }),
       ...(taMs === undefined ? {} : { taMs }),
     });
+    this.#turnStreams = this.#openStreams(turnServers);
     this.#signal = options.signal ?? null;
     this.#signal?.addEventListener("abort", this.#onAbort, { once: true });
     this.#mapsPorts = options.portMapping === true && policy !== "relay";
@@ -222,7 +226,9 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
   /** @internal A TCP connection could not be made, or is gone. */
   handleClosed(socket: SocketId, remote: SocketAddress): void {
     if (this.#state.kind === "closed") return;
-    this.#machine.agent.connectionClosed(this.#clock.now(), socket, remote);
+    const now = this.#clock.now();
+    if (this.#turnStreams.ended(socket)) this.#machine.removeSocket(now, socket);
+    else this.#machine.agent.connectionClosed(now, socket, remote);
     this.#turn();
   }
 
@@ -312,6 +318,20 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
     this.#turn();
   }
 
+  #openStreams({ streams }: ResolvedTurnServers): TurnStreams {
+    const events = {
+      onOpen: ({ id, address }: OpenStream, server: TurnServer) => {
+        this.#machine.addTurnStream(this.#clock.now(), id, address, server);
+        this.#turn();
+      },
+      onFailed: () => {
+        this.#machine.turnStreamFailed(this.#clock.now());
+        this.#turn();
+      },
+    };
+    return new TurnStreams(streams, this.#sockets, events, this.#log);
+  }
+
   #addTcp({ id, address, tcpType }: OpenSocket): void {
     if (tcpType) this.#machine.addTcpSocket(this.#clock.now(), id, address, tcpType);
   }
@@ -357,6 +377,7 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
     if (this.#watchTimer) clearInterval(this.#watchTimer);
     this.#watchTimer = null;
     this.#signal?.removeEventListener("abort", this.#onAbort);
+    this.#turnStreams.close();
     this.#machine.close(this.#clock.now());
     const leaving: Promise<void>[] = [];
     for (let out = this.#machine.pollTransmit(); out; out = this.#machine.pollTransmit()) {

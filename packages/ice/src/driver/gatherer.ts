@@ -16,11 +16,14 @@ import { decodeStun } from "../stun/message.ts";
 import { STUN_ATTRIBUTE, STUN_METHOD } from "../stun/tables.ts";
 import { StunTransactions } from "../stun/transaction.ts";
 import { TurnClient } from "../turn/client.ts";
+import type { RelayFamily, TurnTransport } from "../turn/options.ts";
 
 export interface TurnServer {
   readonly address: SocketAddress;
   readonly username: string;
   readonly password: string;
+  /** How it is reached; UDP unless given. */
+  readonly transport?: TurnTransport;
 }
 
 /**
@@ -38,14 +41,24 @@ export type GathererEvent =
 
 export interface GathererServers {
   readonly stunServers: readonly SocketAddress[];
+  /** Reached by UDP, from each socket. Others come by {@link Gatherer.addStream}. */
   readonly turnServers: readonly TurnServer[];
+  /** Streams to further servers that are being made: gathering waits for their outcome. */
+  readonly awaitedStreams: number;
+  /** Of relayed addresses; null: IPv4, without saying so (RFC 5766 has no word for it). */
+  readonly relayFamily: RelayFamily | null;
   readonly random: Random;
   readonly log: Logger;
 }
 
+/** Peers that later allocations let in at once; more than a session has remote candidates. Beyond it the oldest is forgotten. */
+const MAX_PERMITTED = 256;
+
 interface Turn {
   readonly client: TurnClient;
   readonly base: SocketAddress;
+  /** The address that the server sees is one that a peer can reach. */
+  readonly isUdp: boolean;
   settled: boolean;
 }
 
@@ -65,11 +78,15 @@ export class Gatherer {
   /** Sockets that went while queries from them were under way. */
   readonly #gone = new Set<SocketId>();
   readonly #events: GathererEvent[] = [];
+  /** IP addresses that every allocation lets in, those to come too. */
+  readonly #permitted = new Set<string>();
+  #awaitedStreams: number;
   #endsAt: Millis | null = null;
 
   constructor(o: GathererServers & { readonly sockets: ReadonlyMap<SocketId, SocketAddress>; readonly now: Millis }) {
     this.#servers = o;
     this.#queries = new StunTransactions();
+    this.#awaitedStreams = o.awaitedStreams;
     for (const [socket, base] of o.sockets) this.#gather(o.now, socket, base);
     this.#endsAt = o.now + GATHERING_LIMIT_MS;
     this.#settle(o.now);
@@ -80,6 +97,19 @@ export class Gatherer {
     this.#gone.delete(socket);
     this.#gather(now, socket, base);
     this.#endsAt ??= now + GATHERING_LIMIT_MS;
+    this.#settle(now);
+  }
+
+  /** A connection to a TURN server stands; `base` is our end of it. */
+  addStream(now: Millis, socket: SocketId, base: SocketAddress, server: TurnServer): void {
+    this.#awaitedStreams--;
+    this.#allocate(now, socket, base, server);
+    this.#settle(now);
+  }
+
+  /** There is none: it could not be made. */
+  streamFailed(now: Millis): void {
+    this.#awaitedStreams--;
     this.#settle(now);
   }
 
@@ -104,9 +134,16 @@ export class Gatherer {
     return this.#turns.get(relaySocket)?.client ?? null;
   }
 
-  /** Lets a peer's address reach every allocation. */
+  /** Lets a peer's address reach every allocation, also those to come. */
   permit(now: Millis, peer: SocketAddress): void {
     for (const { client } of this.#turns.values()) client.addPermission(now, peer.ip);
+    this.#permitted.delete(peer.ip);
+    this.#permitted.add(peer.ip);
+    if (this.#permitted.size <= MAX_PERMITTED) return;
+    for (const oldest of this.#permitted) {
+      this.#permitted.delete(oldest);
+      return;
+    }
   }
 
   /**
@@ -176,26 +213,34 @@ export class Gatherer {
   }
 
   #gather(now: Millis, socket: SocketId, base: SocketAddress): void {
-    const { stunServers, turnServers, random, log } = this.#servers;
+    const { stunServers, turnServers } = this.#servers;
     for (const server of stunServers) {
       if (server.family === base.family) this.#ask(now, { socket, base, server });
     }
-    for (const { address: server, username, password } of turnServers) {
-      if (server.family !== base.family) continue;
-      const relaySocket = this.#nextRelay++;
-      const client = new TurnClient({
-        server,
-        socket,
-        relaySocket,
-        username,
-        password,
-        followAlternate: true,
-        random,
-        log,
-      });
-      client.start(now);
-      this.#turns.set(relaySocket, { client, base, settled: false });
+    for (const server of turnServers) {
+      if (server.address.family === base.family) this.#allocate(now, socket, base, server);
     }
+  }
+
+  #allocate(now: Millis, socket: SocketId, base: SocketAddress, server: TurnServer): void {
+    const { random, log, relayFamily: family } = this.#servers;
+    const { address, username, password, transport = "udp" } = server;
+    const relaySocket = this.#nextRelay++;
+    const client = new TurnClient({
+      server: address,
+      transport,
+      socket,
+      relaySocket,
+      username,
+      password,
+      ...(family === null ? {} : { family }),
+      followAlternate: true,
+      random,
+      log,
+    });
+    client.start(now);
+    for (const ip of this.#permitted) client.addPermission(now, ip);
+    this.#turns.set(relaySocket, { client, base, isUdp: transport === "udp", settled: false });
   }
 
   #ask(now: Millis, query: Query): void {
@@ -225,17 +270,18 @@ export class Gatherer {
 
   #drainTurns(): void {
     for (const turn of this.#turns.values()) {
-      const { client, base } = turn;
+      const { client, base, isUdp } = turn;
       const { server, socket, relaySocket } = client;
       for (let event = client.pollEvent(); event; event = client.pollEvent()) {
         if (event.type === "allocated") {
           turn.settled = true;
-          if (event.mapped) this.#announceReflexive({ socket, base, server }, event.mapped);
+          if (event.mapped && isUdp) this.#announceReflexive({ socket, base, server }, event.mapped);
           const related = event.mapped ?? base;
-          this.#events.push({
-            type: "candidate",
-            candidate: { type: "relay", address: event.relayed, socket: relaySocket, server, related },
-          });
+          for (const address of [event.relayed, event.additional]) {
+            if (!address) continue;
+            const candidate = { type: "relay", address, socket: relaySocket, server, related } as const;
+            this.#events.push({ type: "candidate", candidate });
+          }
         } else if (event.type === "lost") {
           this.#events.push({ type: "socket-lost", socket: relaySocket });
         } else if (event.type === "failed") {
@@ -248,7 +294,10 @@ export class Gatherer {
   #settle(now: Millis): void {
     if (this.#queries.size === 0) this.#gone.clear();
     if (this.#endsAt === null) return;
-    const all = this.#queries.size === 0 && [...this.#turns.values()].every(({ settled }) => settled);
+    const all =
+      this.#queries.size === 0 &&
+      this.#awaitedStreams <= 0 &&
+      [...this.#turns.values()].every(({ settled }) => settled);
     if (!all && now < this.#endsAt) return;
     this.#endsAt = null;
     this.#events.push({ type: "done" });

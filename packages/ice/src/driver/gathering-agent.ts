@@ -14,6 +14,7 @@ import type { Candidate } from "../candidate.ts";
 import type { PairId, PairInfo } from "../pair.ts";
 import type { PortLease } from "../portmap/types.ts";
 import { isStun } from "../stun/message.ts";
+import type { RelayFamily } from "../turn/options.ts";
 import { Gatherer, type TurnServer } from "./gatherer.ts";
 
 export interface GatheringAgentOptions extends IceAgentOptions {
@@ -21,6 +22,8 @@ export interface GatheringAgentOptions extends IceAgentOptions {
   readonly sockets: ReadonlyMap<SocketId, SocketAddress>;
   readonly stunServers?: readonly SocketAddress[];
   readonly turnServers?: readonly TurnServer[];
+  /** Of how many more servers {@link GatheringAgent.addTurnStream} or {@link GatheringAgent.turnStreamFailed} will tell. */
+  readonly awaitedStreams?: number;
 }
 
 /** What an {@link IceAgent} says, and the end of gathering: no more local candidates for now. */
@@ -53,10 +56,14 @@ export class GatheringAgent {
   #gathering: "under-way" | "unsaid" | "over" = "under-way";
 
   constructor(now: Millis, options: GatheringAgentOptions) {
-    const { sockets, stunServers = [], turnServers = [], random, log = nullLogger } = options;
+    const { sockets, stunServers = [], turnServers = [], awaitedStreams = 0, rules } = options;
+    const { random, log = nullLogger } = options;
     this.agent = new IceAgent(options);
     for (const [socket, address] of sockets) this.agent.addLocalCandidate(now, { type: "host", address, socket });
-    this.#gatherer = new Gatherer({ sockets, stunServers, turnServers, random, log, now });
+    const families = rules?.families ?? [4, 6];
+    const relayFamily: RelayFamily | null = families.includes(6) ? (families.includes(4) ? "both" : 6) : null;
+    const servers = { stunServers, turnServers, awaitedStreams, relayFamily };
+    this.#gatherer = new Gatherer({ sockets, ...servers, random, log, now });
     this.#takeGathered(now);
   }
 
@@ -97,6 +104,18 @@ export class GatheringAgent {
     const server = SocketAddress.of(gateway, 0);
     this.agent.addLocalCandidate(now, { type: "srflx", address: external, socket, server });
     if (this.#gathering !== "under-way") this.agent.endOfLocalCandidates(now);
+  }
+
+  /** A connection to a TURN server stands, off a socket of its own. */
+  addTurnStream(now: Millis, socket: SocketId, base: SocketAddress, server: TurnServer): void {
+    this.#gatherer.addStream(now, socket, base, server);
+    this.#takeGathered(now);
+  }
+
+  /** A TURN server cannot be reached by the stream that it is to be reached by: nobody waits for it any more. */
+  turnStreamFailed(now: Millis): void {
+    this.#gatherer.streamFailed(now);
+    this.#takeGathered(now);
   }
 
   /** A network is gone: its candidates and pairs go, also those of allocations that were made through it. */

@@ -3,18 +3,28 @@ import type { IceRole } from "../pair.ts";
 import type { CandidateRules } from "../rules.ts";
 import type { Interfaces } from "./host-addresses.ts";
 
+export interface TurnServerOptions {
+  /**
+   * `host:port`, or a URI (RFC 7065): `turn:host[:port]` by UDP, `turn:host?transport=tcp`, `turns:host[:port]` by TLS. Give a server by
+   * several to try them at the same time: where no UDP passes, the others remain.
+   */
+  readonly address: string;
+  readonly username: string;
+  readonly password: string;
+  /**
+   * By TLS: looks at the server's certificate (DER) where it is pinned, instead of asking who vouches for it. Null when it is the right
+   * one, else the sentence why not.
+   */
+  readonly checkCertificate?: (der: Uint8Array) => string | null;
+}
+
 export interface IceConnectionOptions {
   readonly role: IceRole;
   /** IP addresses to bind, `IP` or `IP:port`; by default every interface's, or 127.0.0.1 when there is none. At most 16. */
   readonly bind?: readonly string[];
-  /** `host:port` of STUN servers. */
+  /** STUN servers: `host:port`, or a URI, `stun:host[:port]` (RFC 7064). */
   readonly stunServers?: readonly string[];
-  readonly turnServers?: readonly {
-    /** `host:port`, UDP. */
-    readonly address: string;
-    readonly username: string;
-    readonly password: string;
-  }[];
+  readonly turnServers?: readonly TurnServerOptions[];
   readonly policy?: "all" | "relay";
   /**
    * Also offers TCP candidates (RFC 6544), active and passive, for each address: for networks that let no UDP through. Off by default.

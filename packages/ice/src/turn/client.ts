@@ -10,7 +10,7 @@ import {
   type SocketId,
   type Transmit,
 } from "@adit/core";
-import { getBytes, getXorAddress } from "../stun/attributes.ts";
+import { getBytes, getXorAddress, getXorAddresses } from "../stun/attributes.ts";
 import { StunBuilder } from "../stun/builder.ts";
 import type { LongTermCredentials } from "../stun/long-term.ts";
 import { decodeStun, type StunMessage } from "../stun/message.ts";
@@ -19,7 +19,7 @@ import { channelNumberOf, channelPayload, isChannelData, wrapChannelData } from 
 import { retryAfterMs, type TurnDrop, type TurnEvent, type TurnState } from "./events.ts";
 import { Leases, type LeaseVerdict } from "./leases.ts";
 import { grantedLifetime } from "./lifetime.ts";
-import { checkedCredentials, type RelayedData, type TurnClientOptions } from "./options.ts";
+import { checkedCredentials, type RelayedData, type RelayFamily, type TurnClientOptions } from "./options.ts";
 import { isCredentialError, type TurnOutcome, TurnRequests } from "./requests.ts";
 
 type State =
@@ -29,6 +29,7 @@ type State =
   | {
       readonly is: "allocated";
       readonly relayed: SocketAddress;
+      readonly additional: SocketAddress | null;
       readonly mapped: SocketAddress | null;
       expiresAt: Millis;
       /** Infinite while a Refresh is under way. */
@@ -69,7 +70,7 @@ export class TurnClient {
   #server: SocketAddress;
   /** A 300 is followed once: two servers that point at each other are not our problem. */
   #mayFollow: boolean;
-  readonly #family: 4 | 6 | null;
+  readonly #family: RelayFamily | null;
   readonly #random: Random;
   readonly #log: Logger;
   readonly #requests: TurnRequests;
@@ -111,6 +112,11 @@ export class TurnClient {
   /** Null unless allocated. */
   get relayedAddress(): SocketAddress | null {
     return this.#state.is === "allocated" ? this.#state.relayed : null;
+  }
+
+  /** The relayed address of the other family; null unless allocated with both. */
+  get additionalAddress(): SocketAddress | null {
+    return this.#state.is === "allocated" ? this.#state.additional : null;
   }
 
   /** Our address as the relay sees it; null unless allocated. */
@@ -308,15 +314,17 @@ export class TurnClient {
       if (this.#follow(now, outcome.code, outcome.alternateServer)) return;
       return this.#fail(outcome.code, outcome.reason, outcome.alternateServer);
     }
-    const relayed = getXorAddress(outcome.response, STUN_ATTRIBUTE.XOR_RELAYED_ADDRESS);
+    const [relayed, other = null] = getXorAddresses(outcome.response, STUN_ATTRIBUTE.XOR_RELAYED_ADDRESS) ?? [];
     if (!relayed) return this.#fail(null, "the relay granted an allocation without an address", null);
     const mapped = getXorAddress(outcome.response, STUN_ATTRIBUTE.XOR_MAPPED_ADDRESS);
+    const additional = this.#family === "both" && other?.family !== relayed.family ? other : null;
     const keepaliveAt = now + this.#keepaliveInterval();
     const granted = grantedLifetime(now, outcome.response);
-    this.#state = { is: "allocated", relayed, mapped, credentialsRefused: false, keepaliveAt, ...granted };
+    const state = { is: "allocated", relayed, additional, mapped, credentialsRefused: false, keepaliveAt } as const;
+    this.#state = { ...state, ...granted };
     this.#requests.bindCredentials();
-    this.#log.info("turn-allocated", { server: this.server, relayed, mapped });
-    this.#emit({ type: "allocated", relayed, mapped });
+    this.#log.info("turn-allocated", { server: this.server, relayed, additional, mapped });
+    this.#emit({ type: "allocated", relayed, additional, mapped });
   }
 
   /** RFC 8489 §10. False when there is nowhere else to go. */

@@ -5,8 +5,16 @@ export type TurnState = "idle" | "allocating" | "allocated" | "failed" | "closed
 
 /** What a {@link TurnClient} reports; `code` is a STUN error code, null when it was not the relay that said so (it is silent). */
 export type TurnEvent =
-  /** The relay forwards what reaches `relayed`; `mapped` is how it sees us. Also after "lost": with another address. */
-  | { readonly type: "allocated"; readonly relayed: SocketAddress; readonly mapped: SocketAddress | null }
+  /**
+   * The relay forwards what reaches `relayed`, and `additional`, the address of the other family where both were asked for and given;
+   * `mapped` is how it sees us. Also after "lost": with other addresses.
+   */
+  | {
+      readonly type: "allocated";
+      readonly relayed: SocketAddress;
+      readonly additional: SocketAddress | null;
+      readonly mapped: SocketAddress | null;
+    }
   /** No allocation, and none is tried for until `start`. */
   | {
       readonly type: "failed";

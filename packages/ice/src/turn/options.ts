@@ -7,6 +7,9 @@ import { STUN_LIMITS } from "../stun/tables.ts";
 /** How the client reaches the relay; what the relay sends to peers is UDP in any case. */
 export type TurnTransport = "udp" | "tcp" | "tls";
 
+/** Of the relayed address, which is what decides whom it can reach. */
+export type RelayFamily = 4 | 6 | "both";
+
 export interface TurnClientOptions {
   readonly server: SocketAddress;
   /**
@@ -27,8 +30,11 @@ export interface TurnClientOptions {
    * datagrams has to ask for it each time. Without it a 300 is a failure, which names the alternate.
    */
   readonly followAlternate?: boolean;
-  /** Asks for a relayed address of this family; the relay's default is IPv4. */
-  readonly family?: 4 | 6;
+  /**
+   * Asks for a relayed address of this family, or for one of each (RFC 8656 §7.1); the relay's default is IPv4. A relay that has not
+   * got both gives one.
+   */
+  readonly family?: RelayFamily;
   readonly random: Random;
   readonly log?: Logger;
 }

@@ -8,10 +8,11 @@ import { type PendingRequest, StunTransactions } from "../stun/transaction.ts";
 import type { ChannelBinding } from "./channels.ts";
 import type { TurnDrop } from "./events.ts";
 import type { Lease } from "./lease.ts";
+import type { RelayFamily } from "./options.ts";
 
 /** What the client asks of the relay. */
 export type TurnOperation =
-  | { readonly kind: "allocate"; readonly family: 4 | 6 | null }
+  | { readonly kind: "allocate"; readonly family: RelayFamily | null }
   | { readonly kind: "refresh" }
   /** Deletes the allocation; `thenAllocate` when it was an old one that stood in the way. */
   | { readonly kind: "release"; readonly thenAllocate: boolean }
@@ -52,6 +53,12 @@ const RELIABLE_RELEASE_TIMING = { maxRequests: 1, rtoMs: 500, lastWaitFactor: 5 
 
 /** Requests at once. What asks for more than one at a time keeps well below it by itself. */
 const MAX_IN_FLIGHT = 64;
+
+/**
+ * ADDITIONAL-ADDRESS-FAMILY as draft-martinsen-tram-ssoda numbered it before it became 0x8000 in RFC 8656. coturn knows this number
+ * alone; who knows neither, or the other, passes it over, as its comprehension is optional.
+ */
+const DRAFT_ADDITIONAL_ADDRESS_FAMILY = 0x8032;
 
 const KNOWN_ATTRIBUTES: ReadonlySet<number> = new Set(Object.values(STUN_ATTRIBUTE));
 
@@ -262,12 +269,8 @@ const failure = (operation: TurnOperation, code: number | null, reason: string):
 function writeRequest(operation: TurnOperation, id: Uint8Array): StunBuilder {
   const request = (method: number) => new StunBuilder("request", method, id);
   switch (operation.kind) {
-    case "allocate": {
-      const builder = request(STUN_METHOD.ALLOCATE).u8(STUN_ATTRIBUTE.REQUESTED_TRANSPORT, TRANSPORT_UDP);
-      if (operation.family === null) return builder; // IPv4 (RFC 8656 §7.2)
-      const family = operation.family === 4 ? ADDRESS_FAMILY.IPV4 : ADDRESS_FAMILY.IPV6;
-      return builder.u8(STUN_ATTRIBUTE.REQUESTED_ADDRESS_FAMILY, family);
-    }
+    case "allocate":
+      return writeAllocate(request(STUN_METHOD.ALLOCATE), operation.family);
     case "refresh":
       return request(STUN_METHOD.REFRESH);
     case "release":
@@ -282,5 +285,22 @@ function writeRequest(operation: TurnOperation, id: Uint8Array): StunBuilder {
       return request(STUN_METHOD.CHANNEL_BIND)
         .channelNumber(operation.binding.number)
         .xorAddress(STUN_ATTRIBUTE.XOR_PEER_ADDRESS, operation.binding.peer);
+  }
+}
+
+function writeAllocate(builder: StunBuilder, family: RelayFamily | null): StunBuilder {
+  builder.u8(STUN_ATTRIBUTE.REQUESTED_TRANSPORT, TRANSPORT_UDP);
+  switch (family) {
+    case null:
+      return builder; // IPv4 (RFC 8656 §7.2)
+    case 4:
+      return builder.u8(STUN_ATTRIBUTE.REQUESTED_ADDRESS_FAMILY, ADDRESS_FAMILY.IPV4);
+    case 6:
+      return builder.u8(STUN_ATTRIBUTE.REQUESTED_ADDRESS_FAMILY, ADDRESS_FAMILY.IPV6);
+    case "both":
+      // IPv4 goes without saying: this attribute has no other value than IPv6, and stands alone (RFC 8656 §18.11).
+      return builder
+        .u8(STUN_ATTRIBUTE.ADDITIONAL_ADDRESS_FAMILY, ADDRESS_FAMILY.IPV6)
+        .u8(DRAFT_ADDITIONAL_ADDRESS_FAMILY, ADDRESS_FAMILY.IPV6);
   }
 }

@@ -6,7 +6,7 @@ import { frameForStream, MAX_STREAM_MESSAGE_BYTES, StreamDeframer } from "./stre
 
 /** `code`: the connection could not be made ("refused", "timeout"), or TLS does not trust the server ("untrusted"). */
 export class StunStreamError extends AditError {
-  override readonly code: "refused" | "timeout" | "untrusted";
+  override readonly code: "refused" | "timeout" | "untrusted" | "aborted";
 
   constructor(code: StunStreamError["code"], message: string, cause?: unknown) {
     super(message, { cause });
@@ -36,6 +36,8 @@ export interface StunStreamOptions {
   readonly onMessage: (data: Uint8Array) => void;
   /** The connection is gone, not by {@link StunStream.close}; once at most. */
   readonly onClosed: (reason: string) => void;
+  /** Gives up the connection while it is being made. */
+  readonly signal?: AbortSignal;
   /** For the connection and the TLS handshake together; 10 s unless given. */
   readonly timeoutMs?: Millis;
 }
@@ -101,18 +103,22 @@ export async function connectStunStream(options: StunStreamOptions): Promise<Stu
   };
 }
 
-function open({ server, tls, localIp, timeoutMs = CONNECT_TIMEOUT_MS }: StunStreamOptions): Promise<Socket> {
+function open({ server, tls, localIp, signal, timeoutMs = CONNECT_TIMEOUT_MS }: StunStreamOptions): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const { ip: host, port } = server;
     const fail = (error: StunStreamError): void => {
       clearTimeout(timer);
+      signal?.removeEventListener("abort", onAbort);
       socket.destroy();
       reject(error);
     };
+    const onAbort = (): void =>
+      fail(new StunStreamError("aborted", `the connection to ${server} is not wanted any more`));
     const done = (): void => {
       const complaint = tls?.checkCertificate ? examine(socket as TLSSocket, tls.checkCertificate) : null;
       if (complaint !== null) return fail(new StunStreamError("untrusted", `${server}: ${complaint}`));
       clearTimeout(timer);
+      signal?.removeEventListener("abort", onAbort);
       socket.removeListener("error", onError);
       resolve(socket);
     };
@@ -132,6 +138,8 @@ function open({ server, tls, localIp, timeoutMs = CONNECT_TIMEOUT_MS }: StunStre
     const timer = setTimeout(() => {
       fail(new StunStreamError("timeout", `no connection to ${server} within ${timeoutMs} ms`));
     }, timeoutMs);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    if (signal?.aborted) onAbort();
   });
 }
 

@@ -40,6 +40,12 @@ export interface QuicFrontOptions {
   readonly onPacket: (connection: QuicConnection) => void;
 }
 
+/**
+ * Anybody may be a client, and what quiche keeps of packets without a message is not bounded (docs/adr/0012). A client that says nothing
+ * sends some 10 bytes a second; one whose address changed, 1,200 to be found again.
+ */
+const OVERHEAD_LIMIT = { bytes: 256 * 1024, bytesPerSecond: 1024 };
+
 export class QuicFront {
   readonly quic: QuicEndpoint;
   readonly loose: LoosePackets;
@@ -60,6 +66,7 @@ export class QuicFront {
       maxPeerStreams: 2,
       maxStreamWindowBytes: 1 << 20,
       datagrams: false,
+      overheadLimit: OVERHEAD_LIMIT,
     });
     this.quic = new QuicEndpoint({
       random,

@@ -2,6 +2,7 @@ import { utf8 } from "@adit/core";
 import { QuicError } from "./errors.ts";
 import type { Identity } from "./identity.ts";
 import { type NativeConfig, quiche } from "./native.ts";
+import type { OverheadLimit } from "./peer-limits.ts";
 
 /** How a sender finds out what a path takes. */
 export const CONGESTION_CONTROLS = ["bbr", "cubic", "reno"] as const;
@@ -34,6 +35,8 @@ export interface QuicConfigOptions {
   readonly maxStreamWindowBytes?: number;
   /** Whether the peer may send datagrams (RFC 9221); true by default. */
   readonly datagrams?: boolean;
+  /** What the peer may send beside streams and datagrams; not bounded unless given. */
+  readonly overheadLimit?: OverheadLimit;
 }
 
 /** RFC 9000 §18.2, active_connection_id_limit: how many of the peer's connection IDs are kept. Four slots need four, and spares. */
@@ -75,6 +78,7 @@ export class QuicConfig {
   readonly maxDatagramSizeBytes: number;
   readonly maxOpenStreams: number;
   readonly maxPeerStreams: number;
+  readonly overheadLimit: OverheadLimit | null;
   /** @internal */
   readonly native: NativeConfig;
 
@@ -86,6 +90,7 @@ export class QuicConfig {
     this.maxDatagramSizeBytes = options.maxDatagramSizeBytes ?? 1350;
     this.maxOpenStreams = options.maxOpenStreams ?? 512;
     this.maxPeerStreams = options.maxPeerStreams ?? 1024;
+    this.overheadLimit = options.overheadLimit ?? null;
     this.native = native;
   }
 
@@ -122,6 +127,7 @@ export class QuicConfig {
     native.setMaxConnectionWindow(CONNECTION_WINDOW);
     native.setActiveConnectionIdLimit(CONNECTION_ID_LIMIT);
     native.setDisableActiveMigration(false);
+    native.setDisableDcidReuse(true); // two paths of one ID are a way into CVE-2025-7054
     native.setCcAlgorithmName(options.congestion ?? DEFAULT_CONGESTION);
     native.enableHystart(true);
     native.enablePacing(false); // the binding hides the time to send at

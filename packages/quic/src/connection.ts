@@ -1,6 +1,7 @@
 import { type Deadline, earliest, fromUtf8 } from "@adit/core";
 import type { QuicConfig } from "./config.ts";
 import type { ConnectionOptions } from "./connection-options.ts";
+import { Datagrams } from "./datagrams.ts";
 import { type CloseReason, ConnectionClosedError, fromNative, parseNativeError, QuicError } from "./errors.ts";
 import type { PeerId } from "./identity.ts";
 import type { NativeConnection } from "./native.ts";
@@ -9,6 +10,8 @@ import { NativeTimer } from "./native-timer.ts";
 import { type IdSource, replenishIds } from "./own-ids.ts";
 import { Paths } from "./paths.ts";
 import { checkPeer } from "./peer-check.ts";
+import { type LimitReason, limitClose, PeerLimits } from "./peer-limits.ts";
+import { statsOf } from "./stats.ts";
 import type { QuicStream } from "./stream.ts";
 import { StreamTable } from "./stream-table.ts";
 import type { QuicConnectionState, QuicEvent, QuicPathStats, QuicStats, SentPacket, VirtualAddress } from "./types.ts";
@@ -24,7 +27,7 @@ type State =
 const SETTLE_MARGIN_MS = 10;
 /** Handlers may cause work for handlers; after so many rounds in one call the driver gets its turn. */
 const MAX_PUMPS = 4;
-/** Events that wait to be polled; datagrams beyond it stay in the native queue, which drops the oldest. */
+/** Events that wait to be polled; datagrams beyond it stay in the native queue. */
 const MAX_EVENTS = 1024;
 
 /**
@@ -45,6 +48,8 @@ export class QuicConnection {
   readonly #streams: StreamTable;
   readonly #paths: Paths;
   readonly #ids: IdSource;
+  readonly #limits: PeerLimits;
+  readonly #datagrams: Datagrams;
   readonly #timer: NativeTimer;
   #state: State;
   #peerId: PeerId | null = null;
@@ -69,12 +74,18 @@ export class QuicConnection {
     this.#now = options.now;
     this.#state = { is: "handshaking", deadline: options.now + config.handshakeTimeoutMs };
     this.#timer = new NativeTimer(native);
+    this.#datagrams = new Datagrams(native);
+    this.#limits = new PeerLimits(native, config.overheadLimit, options.now);
     this.#ids = {
       issue: () => options.owner.issueId(this),
-      retire: (id) => options.owner.retireId(this, id),
+      retire: (id) => {
+        this.#limits.idRetired();
+        options.owner.retireId(this, id);
+      },
       resetToken: (id) => options.owner.resetToken(id),
     };
-    this.#paths = new Paths(native, config.role, { local: options.local, remote: options.remote }, options.now);
+    const first = { local: options.local, remote: options.remote };
+    this.#paths = new Paths(native, config.role, first, options.now);
     this.#streams = new StreamTable({
       native,
       role: config.role,
@@ -148,7 +159,7 @@ export class QuicConnection {
 
   /** The largest datagram that {@link sendDatagram} takes now, bytes; 0 when the peer takes none. */
   get maxDatagramBytes(): number {
-    return this.#state.is === "established" ? (this.#native.dgramMaxWritableLen() ?? 0) : 0;
+    return this.#state.is === "established" ? this.#datagrams.maxBytes : 0;
   }
 
   /**
@@ -157,15 +168,9 @@ export class QuicConnection {
    */
   sendDatagram(data: Uint8Array): "queued" | "full" | "too-large" {
     this.#mustBeEstablished();
-    if (data.length > this.maxDatagramBytes) return "too-large";
-    if (this.#native.isDgramSendQueueFull()) return "full";
-    try {
-      this.#native.dgramSend(data);
-    } catch (error) {
-      throw fromNative(error, "send a datagram");
-    }
-    this.#work();
-    return "queued";
+    const result = this.#datagrams.send(data);
+    if (result === "queued") this.#work();
+    return result;
   }
 
   /**
@@ -223,22 +228,13 @@ export class QuicConnection {
   }
 
   stats(): QuicStats {
-    const native = this.#native.stats();
-    return {
-      packetsSent: native.sent,
-      packetsReceived: native.recv,
-      packetsLost: native.lost,
-      sentBytes: native.sentBytes,
-      receivedBytes: native.recvBytes,
-      lostBytes: native.lostBytes,
-      paths: native.pathsCount,
+    return statsOf(this.#native, {
       streams: this.#streams.size,
       lingeringStreams: this.#streams.lingering,
-      peerStreamsLeft: this.#state.is === "established" ? this.#native.peerStreamsLeftBidi() : 0,
-      spareConnectionIds: this.#native.availableDcids(),
+      isEstablished: this.#state.is === "established",
       receiveErrors: this.#receiveErrors,
       sendErrors: this.#sendErrors,
-    };
+    });
   }
 
   pathStats(): QuicPathStats[] {
@@ -252,7 +248,10 @@ export class QuicConnection {
   recv(now: number, data: Uint8Array, local: VirtualAddress, remote: VirtualAddress): void {
     this.#now = now;
     if (this.#state.is === "closed") return;
-    this.#paths.beforeReceive(now, { local, remote });
+    const path = { local, remote };
+    const over = this.#limits.beforeReceive(data.length, !this.#paths.isActive(path));
+    if (over) return this.#abandon(over);
+    this.#paths.beforeReceive(now, path);
     try {
       this.#native.recv(data, { from: remote, to: local });
     } catch (error) {
@@ -325,11 +324,15 @@ export class QuicConnection {
     if (this.#state.is === "handshaking") this.#pumpHandshake();
     if (this.closeReason) this.#streams.pumpKicked();
     if (this.#state.is === "established") {
-      replenishIds(this.#native, this.#ids, this.#options.log);
       this.#paths.pump(this.#now, (event) => this.#events.push(event));
+      replenishIds(this.#native, this.#ids, this.#options.log);
       // Streams come before the end: what arrived in front of a CONNECTION_CLOSE is read.
       this.#streams.pump(this.#now, received, (stream) => this.#events.push({ type: "stream", stream }));
-      this.#pumpDatagrams();
+      this.#datagrams.receive(MAX_EVENTS - this.#events.length, (data) =>
+        this.#events.push({ type: "datagram", data }),
+      );
+      const over = received ? this.#limits.check(this.#now, this.receivedBytes + this.#datagrams.receivedBytes) : null;
+      if (over) this.#abandon(over);
     }
     this.#pumpEnd();
   }
@@ -343,6 +346,7 @@ export class QuicConnection {
     const alpn = fromUtf8(native.applicationProto());
     this.#peerId = peerId;
     this.#state = { is: "established" };
+    this.#limits.established();
     const rttMs = native.pathStats()[0]?.rtt ?? 0;
     this.#settledAt = this.#now + 2 * rttMs + SETTLE_MARGIN_MS;
     this.#options.owner.established(this);
@@ -354,14 +358,6 @@ export class QuicConnection {
     this.#endWith({ is: "closing", close: { by: "local", isApp: false, code, reason }, flushing: true });
   }
 
-  #pumpDatagrams(): void {
-    for (let left = this.#native.dgramRecvQueueLen(); left > 0 && this.#events.length < MAX_EVENTS; left--) {
-      const data = this.#native.dgramRecvVec();
-      if (!data) return;
-      this.#events.push({ type: "datagram", data });
-    }
-  }
-
   #pumpEnd(): void {
     const native = this.#native;
     const state = this.#state;
@@ -371,15 +367,32 @@ export class QuicConnection {
       if (!nativeClosed && !native.isDraining() && !native.localError()) return;
       this.#endWith({ is: "draining", close: nativeCloseReason(native) });
     }
-    if (!this.#closeTold && this.closeReason) {
-      this.#closeTold = true;
-      this.#streams.close(new ConnectionClosedError(this.closeReason));
-      this.#events.push({ type: "closed", ...this.closeReason });
-    }
-    if (nativeClosed && this.closeReason) {
-      this.#state = { is: "closed", close: this.closeReason };
-      this.#options.owner.closed(this);
-    }
+    const close = this.closeReason;
+    if (!close) return;
+    this.#tellClosed(close);
+    if (nativeClosed) this.#forget(close);
+  }
+
+  #tellClosed(close: CloseReason): void {
+    if (this.#closeTold) return;
+    this.#closeTold = true;
+    this.#streams.close(new ConnectionClosedError(close));
+    this.#events.push({ type: "closed", ...close });
+  }
+
+  #forget(close: CloseReason): void {
+    this.#state = { is: "closed", close };
+    this.#options.owner.closed(this);
+  }
+
+  /** The peer has crossed a bound: nothing is sent any more, not even a CONNECTION_CLOSE. */
+  #abandon(why: LimitReason): void {
+    this.#options.log.warn("quic-peer-limit", { connection: this.id, peerId: this.#peerId, reason: why });
+    const close = this.closeReason ?? limitClose(why);
+    if (!this.closeReason) this.#endWith({ is: "draining", close });
+    this.#tellClosed(close);
+    this.#forget(close);
+    this.#work();
   }
 
   #endWith(state: State & { close: CloseReason }): void {
@@ -398,7 +411,10 @@ export class QuicConnection {
     for (let attempt = 0; attempt < 2; attempt++) {
       try {
         const sent = this.#native.send(out);
-        if (sent) return { length: sent[0], local: sent[1].from, remote: sent[1].to };
+        if (sent) {
+          this.#limits.sent(sent[0]);
+          return { length: sent[0], local: sent[1].from, remote: sent[1].to };
+        }
         return this.#paths.sendStranded(this.#now, out);
       } catch (error) {
         this.#sendErrors++;

@@ -15,6 +15,10 @@ export class Paths {
     this.#stranded = new StrandedPackets(native, first, now);
   }
 
+  isActive(path: Path): boolean {
+    return samePath(this.#stranded.active, path);
+  }
+
   /** @throws QuicError `out-of-identifiers`, `invalid-state`. */
   probe(path: Path): void {
     if (samePath(this.#stranded.active, path)) {

@@ -14,6 +14,8 @@ import type { WireEnds, WireQuality } from "./wire.ts";
 /** Public as far as `classifyIp` goes: the relay refuses what is reserved for documentation. Nothing leaves the lab. */
 export const PUBLIC_NET = "11.0.0";
 export const RELAY_IP = `${PUBLIC_NET}.1`;
+/** Of a second intermediate, where a world has one. */
+export const SECOND_RELAY_IP = `${PUBLIC_NET}.2`;
 export const PROBE_IPS = [`${PUBLIC_NET}.8`, `${PUBLIC_NET}.9`] as const;
 /** The first 32 bits: the internet's own link is `::/64` of it, each side has a prefix in it. */
 const PUBLIC_NET6 = "2a0b:11:0";

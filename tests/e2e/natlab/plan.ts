@@ -31,6 +31,12 @@ export const MATRIX = [
   "open:eim-apdf@eim-apdf",
   "eim-apdf:eim-apdf@eim-adf",
   "eim-apdf:eim-apdf@eim-adf-hairpin",
+  // no UDP on one side or both, and a network that lets nothing through but TCP 443
+  "eim-apdf+no-udp:eim-apdf",
+  "eim-apdf:eim-apdf+no-udp",
+  "eim-apdf+no-udp:eim-apdf+no-udp",
+  "eim-apdf+only-443:eim-apdf",
+  "eim-apdf+only-443:eim-apdf+only-443",
   // IPv6 beside it
   "open+firewall6:open+firewall6",
   "apdm-apdf+firewall6:apdm-apdf+firewall6",
@@ -46,6 +52,7 @@ export const FAST = {
     "apdm-apdf:apdm-apdf",
     "apdm-apdf-sequential:eim-apdf",
     "open:open@eim-apdf-hairpin-isolated",
+    "eim-apdf+only-443:eim-apdf+no-udp",
     "apdm-apdf+firewall6:apdm-apdf+firewall6",
   ],
   scenarios: ["direct-blocked", "idle-short"],

@@ -4,7 +4,7 @@ import { mkdtempSync, openSync, rmSync } from "node:fs";
 import { epochMs } from "../tool/gaps.ts";
 import { EXTRAS } from "./extras/index.ts";
 import { type PairKind, parsePair, parseSide, type SideKind } from "./kinds.ts";
-import { Lab, PROBE_IPS, PUBLIC_NET, RELAY_IP, type SharedNat } from "./lab.ts";
+import { Lab, PROBE_IPS, PUBLIC_NET, RELAY_IP, SECOND_RELAY_IP, type SharedNat } from "./lab.ts";
 import { adit, Program, tool } from "./programs.ts";
 import type { Side } from "./side.ts";
 import type { WireQuality } from "./wire.ts";
@@ -12,7 +12,6 @@ import type { WireQuality } from "./wire.ts";
 export const SERVICE = "127.0.0.1:8080";
 export const LOCAL = { host: "127.0.0.1", port: 9000 };
 const STATUS_URL = "http://127.0.0.1:9435/status";
-const INTERMEDIATE = `${RELAY_IP}:4433`;
 const UP_MS = 15_000;
 
 export interface WorldOptions {
@@ -25,6 +24,8 @@ export interface WorldOptions {
   readonly fileBytes?: number;
   readonly rateBytesPerS?: number;
   readonly quality?: Partial<WireQuality>;
+  /** Another intermediate, which agent and connector are told of too. */
+  readonly secondIntermediate?: boolean;
   /** Another NAT with a host "cell" behind it, whose interface the agent's host can take over. */
   readonly secondUplink?: string;
 }
@@ -63,6 +64,7 @@ export class World {
   agent: Program | null = null;
   connector: Program | null = null;
   intermediate: Program | null = null;
+  secondIntermediate: Program | null = null;
   service: Program | null = null;
 
   private constructor(options: WorldOptions) {
@@ -71,6 +73,7 @@ export class World {
     this.lab = new Lab();
     const wire = this.wireQuality;
     this.lab.publicHost("relay", [RELAY_IP], wire);
+    if (options.secondIntermediate) this.lab.publicHost("relay2", [SECOND_RELAY_IP], wire);
     this.lab.publicHost("probe", PROBE_IPS, wire);
     const cabling = {
       wire,
@@ -128,24 +131,30 @@ export class World {
   }
 
   async startIntermediate(): Promise<void> {
-    const state = `${this.directory}/intermediate`;
+    this.intermediate = await this.#intermediateAt("relay", "intermediate", RELAY_IP);
+    if (this.options.secondIntermediate && !this.secondIntermediate)
+      this.secondIntermediate = await this.#intermediateAt("relay2", "intermediate2", SECOND_RELAY_IP);
+  }
+
+  async #intermediateAt(namespace: string, name: string, ip: string): Promise<Program> {
     const startedMs = epochMs();
-    this.intermediate = this.start(
-      "relay",
-      "intermediate",
-      adit(
-        "intermediate",
-        "--listen",
-        INTERMEDIATE,
-        "--stun",
-        `${RELAY_IP}:3478`,
-        "--state-dir",
-        state,
-        "--log",
-        "json",
-      ),
-    );
-    await this.intermediate.expect("listening", UP_MS, () => true, startedMs);
+    const options = {
+      listen: `${ip}:4433`,
+      stun: `${ip}:3478`,
+      "state-dir": `${this.directory}/${name}`,
+      log: "json",
+    };
+    const given = Object.entries(options).flatMap(([option, value]) => [`--${option}`, value]);
+    const tls = [`${ip}:4433`, `${ip}:443`].flatMap((address) => ["--signaling-tls", address]);
+    const program = this.start(namespace, name, adit("intermediate", ...given, ...tls));
+    await program.expect("listening", UP_MS, () => true, startedMs);
+    return program;
+  }
+
+  /** What agent and connector are told. */
+  get #intermediates(): readonly string[] {
+    const ips = this.options.secondIntermediate ? [RELAY_IP, SECOND_RELAY_IP] : [RELAY_IP];
+    return ips.flatMap((ip) => ["--intermediate", `${ip}:4433`]);
   }
 
   /** Up and registered, with its allocation. */
@@ -155,8 +164,7 @@ export class World {
       "connector",
       adit(
         "connector",
-        "--intermediate",
-        INTERMEDIATE,
+        ...this.#intermediates,
         "--name",
         "office",
         "--expose",
@@ -168,8 +176,13 @@ export class World {
         `${this.directory}/connector`,
       ),
     );
-    await this.connector.expect("registered", UP_MS);
-    await this.connector.expect("turn-allocated", UP_MS);
+    const { connector } = this;
+    const places = this.options.secondIntermediate ? [RELAY_IP, SECOND_RELAY_IP] : [null];
+    for (const ip of places) {
+      const isThere = (address: unknown) => ip === null || String(address).startsWith(`${ip}:`);
+      await connector.expect("registered", UP_MS, (line) => isThere(line.intermediate));
+      await connector.expect("turn-allocated", UP_MS, (line) => isThere(line.server));
+    }
   }
 
   startAgent(): Program {
@@ -179,8 +192,7 @@ export class World {
       adit(
         "agent",
         "forward",
-        "--intermediate",
-        INTERMEDIATE,
+        ...this.#intermediates,
         "--to",
         "office",
         "--local",

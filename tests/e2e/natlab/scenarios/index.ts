@@ -8,6 +8,7 @@ import { intermediateRestart } from "./intermediate-restart.ts";
 import { linkOut } from "./link-out.ts";
 import { agentNatReboot, bothNatsReboot, connectorNatReboot } from "./nat-reboots.ts";
 import { mappingRenewed, routerRestart } from "./port-mapping.ts";
+import { relayDies } from "./relay-dies.ts";
 import type { Scenario } from "./scenario.ts";
 
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
@@ -20,6 +21,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "link-out": linkOut,
   "direct-blocked": directBlocked,
   "intermediate-restart": intermediateRestart,
+  "relay-dies": relayDies,
   "lossy-20": lossy20,
   "satellite-450": satellite450,
   "slow-5mbit": slow5mbit,

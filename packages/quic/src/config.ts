@@ -37,6 +37,8 @@ export interface QuicConfigOptions {
   readonly datagrams?: boolean;
   /** What the peer may send beside streams and datagrams; not bounded unless given. */
   readonly overheadLimit?: OverheadLimit;
+  /** Connection IDs given to the peer, and kept of it: {@link CONNECTION_ID_LIMIT} by default, 2 at least. Each costs some memory. */
+  readonly connectionIds?: number;
 }
 
 /** RFC 9000 §18.2, active_connection_id_limit: how many of the peer's connection IDs are kept. Four slots need four, and spares. */
@@ -79,6 +81,7 @@ export class QuicConfig {
   readonly maxOpenStreams: number;
   readonly maxPeerStreams: number;
   readonly overheadLimit: OverheadLimit | null;
+  readonly connectionIds: number;
   /** @internal */
   readonly native: NativeConfig;
 
@@ -91,6 +94,7 @@ export class QuicConfig {
     this.maxOpenStreams = options.maxOpenStreams ?? 512;
     this.maxPeerStreams = options.maxPeerStreams ?? 1024;
     this.overheadLimit = options.overheadLimit ?? null;
+    this.connectionIds = Math.max(2, options.connectionIds ?? CONNECTION_ID_LIMIT);
     this.native = native;
   }
 
@@ -125,7 +129,7 @@ export class QuicConfig {
     native.setInitialMaxStreamsUni(0);
     native.setMaxStreamWindow(streamWindow);
     native.setMaxConnectionWindow(CONNECTION_WINDOW);
-    native.setActiveConnectionIdLimit(CONNECTION_ID_LIMIT);
+    native.setActiveConnectionIdLimit(config.connectionIds);
     native.setDisableActiveMigration(false);
     native.setDisableDcidReuse(true); // two paths of one ID are a way into CVE-2025-7054
     native.setCcAlgorithmName(options.congestion ?? DEFAULT_CONGESTION);

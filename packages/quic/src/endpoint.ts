@@ -1,4 +1,4 @@
-import { Counters, type Logger, nullLogger, type Random, toHex } from "@adit/core";
+import { Counters, equalBytes, type Logger, nullLogger, type Random, toHex } from "@adit/core";
 import type { QuicConfig } from "./config.ts";
 import { QuicConnection } from "./connection.ts";
 import { ConnectionIdTable } from "./connection-ids.ts";
@@ -257,7 +257,7 @@ export class QuicEndpoint {
     });
     this.#ids.add(id, connection);
     if (originalId) this.#ids.addOriginal(originalId, connection);
-    this.#members.set(connection, { firstId: id, ids: new Map([[toHex(id), id]]), originalId });
+    this.#members.set(connection, { firstId: id, ids: [id], originalId });
     return connection;
   }
 
@@ -269,12 +269,13 @@ export class QuicEndpoint {
     issueId: (connection: QuicConnection): Uint8Array => {
       const id = this.#ids.draw();
       this.#ids.add(id, connection);
-      this.#members.get(connection)?.ids.set(toHex(id), id);
+      this.#members.get(connection)?.ids.push(id);
       return id;
     },
     retireId: (connection: QuicConnection, id: Uint8Array): void => {
       this.#ids.retire(id);
-      this.#members.get(connection)?.ids.delete(toHex(id));
+      const member = this.#members.get(connection);
+      if (member) member.ids = member.ids.filter((one) => !equalBytes(one, id));
     },
     established: (connection: QuicConnection): void => {
       const member = this.#members.get(connection);
@@ -285,7 +286,7 @@ export class QuicEndpoint {
     closed: (connection: QuicConnection): void => {
       const member = this.#members.get(connection);
       if (!member) return;
-      for (const id of member.ids.values()) this.#ids.retire(id);
+      for (const id of member.ids) this.#ids.retire(id);
       if (member.originalId) this.#ids.removeOriginal(member.originalId);
       this.#members.delete(connection);
     },
@@ -299,6 +300,6 @@ export class QuicEndpoint {
 
 interface Member {
   readonly firstId: Uint8Array;
-  readonly ids: Map<string, Uint8Array>;
+  ids: Uint8Array[];
   originalId: Uint8Array | null;
 }

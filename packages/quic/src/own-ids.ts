@@ -10,10 +10,11 @@ export interface IdSource {
   resetToken(id: Uint8Array): bigint;
 }
 
-/** RFC 9000 §5.1.1: gives the peer as many connection IDs as it keeps, and new ones for those it retires. */
-export function replenishIds(native: NativeConnection, source: IdSource, log: Logger): void {
+/** RFC 9000 §5.1.1: gives the peer as many connection IDs as it keeps, `limit` at most, and new ones for those it retires. */
+export function replenishIds(native: NativeConnection, source: IdSource, limit: number, log: Logger): void {
   for (let retired = native.retiredScidNext(); retired; retired = native.retiredScidNext()) source.retire(retired);
-  for (let left = native.sourceCidsLeft(); left > 0; left--) {
+  const room = Math.min(native.sourceCidsLeft(), limit - native.activeSourceCids());
+  for (let left = room; left > 0; left--) {
     const id = source.issue();
     try {
       native.newSourceCid(id, source.resetToken(id), false);

@@ -48,6 +48,9 @@ export interface AllocationTableOptions {
 const SWEEP_MS = 1_000;
 const DEEP_SWEEP_MS = 60_000;
 
+/** RFC 8489 §6.3.1: a server may keep a response for 40 s, for retransmissions of its request. */
+const RETRANSMISSION_MS = 40_000;
+
 /** Ports tried before an Allocate gets 508: in the default range the chance of so many taken ones in a row is nil. */
 const MAX_BIND_TRIES = 16;
 
@@ -145,6 +148,7 @@ export class AllocationTable {
       account: this.#accounts.of(o.owner.key),
       transaction: o.transaction,
       request: o.request,
+      createdAt: now,
       expiresAt: now + o.request.lifetimeMs,
     });
     for (const family of o.request.families) this.#addRelay(now, allocation, family);
@@ -236,13 +240,19 @@ export class AllocationTable {
     if (deep) this.#deepSweepAt = now + DEEP_SWEEP_MS;
     for (const allocation of [...this.#allocations]) {
       if (allocation.expiresAt <= now) this.remove(allocation, "expired");
-      else if (deep) allocation.sweep(now);
+      else if (deep) this.#sweepDeep(now, allocation);
     }
     for (const reservation of this.#reservations) {
       if (reservation.expiresAt > now) break;
       this.#removeReservation(reservation);
     }
     this.#sweepAt = this.#allocations.size + this.#reservations.size > 0 ? now + SWEEP_MS : null;
+  }
+
+  #sweepDeep(now: Millis, allocation: Allocation): void {
+    allocation.sweep(now);
+    const { state, createdAt } = allocation;
+    if (state.kind === "live" && now - createdAt > RETRANSMISSION_MS) state.response = null;
   }
 
   pollCommand(): TurnCommand | null {

@@ -15,6 +15,9 @@ export const CHANNEL_LIFETIME_MS = 600_000;
 export const MAX_PERMISSIONS = 1024;
 export const MAX_CHANNELS = 1024;
 
+/** Stands for the tables of an allocation that has nothing in them, as most have: idle connectors' ones. Never written to. */
+const NONE = new Map<never, never>();
+
 /** An ICMP error comes within so long of its packet: a host that does not answer ARP is reported after 3 s. */
 export const ICMP_DELAY_MS = 5_000;
 
@@ -69,8 +72,8 @@ export class Relay {
 export type AllocationState =
   /** Waits for the driver to bind sockets. */
   | { readonly kind: "binding"; readonly request: AllocateRequest }
-  /** Retransmissions of the request get the same response. */
-  | { readonly kind: "live"; readonly response: Uint8Array };
+  /** Retransmissions of the request get the same response, as long as they may come. */
+  | { readonly kind: "live"; response: Uint8Array | null };
 
 /** What the answer to an Allocate request will need. */
 export interface AllocateRequest {
@@ -97,14 +100,15 @@ export class Allocation {
   readonly account: Account;
   /** Of the request that made it: the same one again is a retransmission and gets the same answer. */
   readonly transaction: string;
+  readonly createdAt: Millis;
   /** One, or one of each family. */
   relays: readonly Relay[] = [];
   state: AllocationState;
   expiresAt: Millis;
   /** IP address -> when the permission expires. */
-  readonly #permissions = new Map<string, Millis>();
-  readonly #channels = new Map<number, Channel>();
-  readonly #channelsByPeer = new Map<string, Channel>();
+  #permissions: Map<string, Millis> = NONE;
+  #channels: Map<number, Channel> = NONE;
+  #channelsByPeer: Map<string, Channel> = NONE;
 
   constructor(o: {
     readonly client: SocketAddress;
@@ -113,6 +117,7 @@ export class Allocation {
     readonly account: Account;
     readonly transaction: string;
     readonly request: AllocateRequest;
+    readonly createdAt: Millis;
     readonly expiresAt: Millis;
   }) {
     this.client = o.client;
@@ -121,6 +126,7 @@ export class Allocation {
     this.account = o.account;
     this.transaction = o.transaction;
     this.state = { kind: "binding", request: o.request };
+    this.createdAt = o.createdAt;
     this.expiresAt = o.expiresAt;
   }
 
@@ -146,6 +152,7 @@ export class Allocation {
 
   /** Installs or refreshes a permission; {@link hasRoomFor} was asked before. */
   permit(now: Millis, ip: string): void {
+    if (this.#permissions === NONE) this.#permissions = new Map();
     this.#permissions.set(ip, now + PERMISSION_LIFETIME_MS);
   }
 
@@ -174,6 +181,7 @@ export class Allocation {
     }
     if (this.#channels.size >= MAX_CHANNELS) this.sweep(now);
     if (this.#channels.size >= MAX_CHANNELS) return "full";
+    if (this.#channels === NONE) [this.#channels, this.#channelsByPeer] = [new Map(), new Map()];
     this.#forget(this.#channels.get(number));
     this.#forget(this.#channelsByPeer.get(peer.key));
     const channel = { number, peer, expiresAt: now + CHANNEL_LIFETIME_MS, allowed: true, checkedAtVersion: version };
@@ -184,6 +192,7 @@ export class Allocation {
 
   /** Drops what has expired. Nothing else depends on it: expiry is looked at wherever something is used. */
   sweep(now: Millis): void {
+    if (this.#permissions === NONE && this.#channels === NONE) return;
     for (const [ip, expiresAt] of this.#permissions) if (expiresAt <= now) this.#permissions.delete(ip);
     for (const channel of this.#channels.values()) if (channel.expiresAt <= now) this.#forget(channel);
   }

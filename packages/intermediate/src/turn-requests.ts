@@ -177,7 +177,8 @@ export class TurnRequests {
     const transaction = transactionKey(request.transactionId);
     if (standing) {
       if (standing.transaction !== transaction) return STUN_ERROR.ALLOCATION_MISMATCH;
-      return standing.state.kind === "live" ? standing.state.response : "later";
+      if (standing.state.kind === "binding") return "later";
+      return standing.state.response ?? STUN_ERROR.ALLOCATION_MISMATCH;
     }
     if (match.expired) return STUN_ERROR.UNAUTHENTICATED;
     const wanted = readAllocate(request);

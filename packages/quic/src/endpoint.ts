@@ -196,7 +196,7 @@ export class QuicEndpoint {
     }
     // After a Retry the client sends to the ID that it was given there, and the transport parameters have to name the first one.
     const originalId = this.#originalId(now, header, remote);
-    const id = originalId ? header.destinationId : this.#ids.draw();
+    const id = originalId ? header.destinationId.slice() : this.#ids.draw();
     try {
       const native = this.#acceptNative(id, originalId, local, remote, config);
       const firstId = originalId ? null : header.destinationId;

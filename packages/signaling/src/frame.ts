@@ -7,6 +7,7 @@ export const MAX_FRAME_BYTES = 65_536;
 export const FRAME_HEADER_BYTES = 4;
 
 const INITIAL_BUFFER_BYTES = 512;
+const EMPTY = new Uint8Array(0);
 
 /**
  * Cuts a byte stream into frames, however the stream was chopped up. Holds one incomplete frame at most, and only as much memory
@@ -14,7 +15,8 @@ const INITIAL_BUFFER_BYTES = 512;
  */
 export class FrameReader {
   readonly #maxFrameBytes: number;
-  #buffer = new Uint8Array(INITIAL_BUFFER_BYTES);
+  /** None between frames: thousands of connections are idle. */
+  #buffer = EMPTY;
   #length = 0;
   #error: SignalingError | null = null;
 
@@ -46,7 +48,7 @@ export class FrameReader {
     if (this.#length < FRAME_HEADER_BYTES + size) return { used, payload: null };
     const payload = this.#buffer.slice(FRAME_HEADER_BYTES, this.#length);
     this.#length = 0;
-    if (this.#buffer.length > INITIAL_BUFFER_BYTES) this.#buffer = new Uint8Array(INITIAL_BUFFER_BYTES);
+    this.#buffer = EMPTY;
     return { used, payload };
   }
 
@@ -69,7 +71,7 @@ export class FrameReader {
   }
 
   #fail(code: "frame-too-large" | "bad-message", message: string): never {
-    this.#buffer = new Uint8Array(0);
+    this.#buffer = EMPTY;
     this.#length = 0;
     this.#error = new SignalingError(code, message);
     throw this.#error;
@@ -80,7 +82,8 @@ export class FrameReader {
     const count = Math.min(target - this.#length, data.length - offset);
     if (count <= 0) return 0;
     if (this.#length + count > this.#buffer.length) {
-      const grown = new Uint8Array(Math.min(target, Math.max(this.#length + count, this.#buffer.length * 2)));
+      const wanted = Math.min(target, Math.max(this.#length + count, this.#buffer.length * 2));
+      const grown = new Uint8Array(Math.max(INITIAL_BUFFER_BYTES, wanted));
       grown.set(this.#buffer.subarray(0, this.#length));
       this.#buffer = grown;
     }

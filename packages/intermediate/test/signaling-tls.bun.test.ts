@@ -134,6 +134,17 @@ test("one port serves STUN over TLS as well, with the certificate of an authorit
   t.equal(decodeStun(answers[0] as Uint8Array)?.class, "success");
 });
 
+test("another certificate for everybody else leaves signaling as it is", async (t) => {
+  const intermediate = await start(t, { signalingTls: [LOOPBACK] });
+  const authority = Identity.generate();
+  intermediate.setTlsCertificate({ cert: authority.certificatePem, key: authority.keyPem });
+  const socket = await dial(t, tlsOf(intermediate), { ALPNProtocols: [TURN_ALPN] });
+  t.equal(peerIdFromCertificate(socket.getPeerCertificate().raw), authority.peerId);
+  const connector = await overTls(t, tlsOf(intermediate), "connector");
+  await connector.waitRegistered();
+  t.equal(connector.status().intermediates[0]?.transport, "tls");
+});
+
 test("signaling over TLS can be switched off", async (t) => {
   const intermediate = await start(t, { signalingTls: [] });
   t.same(intermediate.stun.signalingTls, []);

@@ -5,6 +5,8 @@ import { codeOf, sentenceOf } from "@adit/program";
 /** What the keeper needs to know of a session. */
 export interface KeptSession {
   readonly closed: Promise<{ readonly code: string; readonly reason: string }>;
+  /** Resolves when another session should take over; this one ends by itself. */
+  readonly retiring?: Promise<void>;
   close(reason?: string): void;
 }
 
@@ -37,7 +39,7 @@ const systemSleep = async (ms: number, signal: AbortSignal): Promise<void> => {
 };
 
 /**
- * Keeps one session to one target, shared by all listeners. When it ends, the next is sought at once, and then with backoff,
+ * Keeps one session to one target, shared by all listeners. When it ends or retires, the next is sought at once, and then with backoff,
  * forever; a permanent refusal, or failing before there ever was a session, ends it.
  */
 export class SessionKeeper<S extends KeptSession> {
@@ -144,8 +146,8 @@ export class SessionKeeper<S extends KeptSession> {
     this.#state = { name: "up", session };
     this.#retry.reset();
     for (const waiter of [...this.#waiting]) waiter.resolve(session);
-    await endOf(session, signal);
-    if (signal.aborted) return;
+    const retired = await endOf(session, signal);
+    if (signal.aborted || retired) return;
     const lasted = this.#clock.now() - since >= GOOD_SESSION_MS;
     if (lasted) this.#flapping.reset();
     const isFirst = this.#flapping.attempt === 0;
@@ -164,15 +166,17 @@ export class SessionKeeper<S extends KeptSession> {
   }
 }
 
-/** Resolves when the session has ended or the signal aborts. */
-function endOf(session: KeptSession, signal: AbortSignal): Promise<void> {
+/** Resolves when the session has ended or retires, with true in that case, or the signal aborts. */
+function endOf(session: KeptSession, signal: AbortSignal): Promise<boolean> {
   return new Promise((resolve) => {
-    const end = (): void => {
-      signal.removeEventListener("abort", end);
-      resolve();
+    const end = (retired: boolean): void => {
+      signal.removeEventListener("abort", onEnd);
+      resolve(retired);
     };
-    signal.addEventListener("abort", end);
-    session.closed.then(end, end);
-    if (signal.aborted) end();
+    const onEnd = (): void => end(false);
+    signal.addEventListener("abort", onEnd);
+    session.closed.then(onEnd, onEnd);
+    session.retiring?.then(() => end(true));
+    if (signal.aborted) onEnd();
   });
 }

@@ -54,6 +54,8 @@ export class FakeSession {
   readonly opened: string[] = [];
   open: (service: string, onRequested: (stream: ByteStream) => void) => Promise<ByteStream> = async () =>
     new EchoStream();
+  readonly retiring: Promise<void>;
+  retire: () => void = () => {};
   #end: (end: { code: string; reason: string }) => void = () => {};
 
   constructor(id = "1", peer: { id: string; name: string | null } = { id: "peer", name: "office" }) {
@@ -61,6 +63,9 @@ export class FakeSession {
     this.peer = peer;
     this.closed = new Promise((resolve) => {
       this.#end = resolve;
+    });
+    this.retiring = new Promise((resolve) => {
+      this.retire = resolve;
     });
   }
 

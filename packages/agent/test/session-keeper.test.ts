@@ -136,3 +136,20 @@ test("no more than 1024 wait", async (t) => {
   for (const promise of waiting) promise.catch(() => {});
   await t.rejects(keeper.session(never), /too many/);
 });
+
+test("a session that retires is replaced at once and left to end by itself", async (t) => {
+  const { keeper, attempts, sleeps } = makeKeeper(t);
+  const first = new FakeSession("1");
+  t.must(attempts[0]).resolve(first);
+  t.equal(await keeper.session(never), first);
+  first.retire();
+  await settle();
+  t.same([attempts.length, sleeps.length, first.closeReason], [2, 0, null]);
+  const second = new FakeSession("2");
+  t.must(attempts[1]).resolve(second);
+  t.equal(await keeper.session(never), second);
+  first.end("its last stream has ended");
+  await settle();
+  t.equal(await keeper.session(never), second);
+  t.equal(attempts.length, 2);
+});

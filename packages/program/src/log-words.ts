@@ -16,6 +16,7 @@ const words: Readonly<Record<string, (f: Fields) => string | null>> = {
     const gap = typeof f.gapMs === "number" ? `, ${Math.round(f.gapMs)} ms without packets` : "";
     return `${peerOf(f)}: now ${pathInWords(f.to)}, before ${pathInWords(f.from)}${reasonOf(f)}${gap}`;
   },
+  "session-retiring": (f) => `${peerOf(f)}: the session's streams are nearly used up; another one takes over`,
   "session-end": (f) => `${peerOf(f)}: session ended${reasonOf(f)}`,
   "punch-failed": (f) => `${peerOf(f)}: no direct path for now${reasonOf(f)}`,
   "peer-not-allowed": (f) => `not let in: ${str(f.peerId)} (--allow ${str(f.peerId)} would)`,

@@ -81,6 +81,8 @@ export interface SessionHandle {
 
 /** A session on the side that asked for it. */
 export interface PeerSession extends SessionHandle {
+  /** Resolves when another session should take over, since this one's streams are nearly used up; it ends with its last stream. */
+  readonly retiring: Promise<void>;
   /**
    * Resolves when the connector accepted. `onRequested`: the request was written; bytes may follow it at once, and are void where it is
    * refused. The stream's callbacks are not the caller's before it resolves. @throws ServiceRefusedError, SessionError `closed`.

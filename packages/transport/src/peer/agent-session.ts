@@ -16,6 +16,7 @@ import { PathMover } from "./path-mover.ts";
 import { requestService } from "./service-streams.ts";
 import { type RestartMessage, Session } from "./session.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
+import { StreamCredit } from "./stream-credit.ts";
 import { AGENT_TEXT } from "./version.ts";
 
 /** An attempt that leads to nothing ends after this long. "connection attempt 5 s" */
@@ -23,6 +24,9 @@ export const ATTEMPT_TIMEOUT_MS = 5_000;
 
 /** Of the connector's relayed candidates before the first handshake: one for each intermediate that the two share. */
 const MAX_RELAYED = 8;
+
+/** Of the streams of a session. */
+const CONTROL_STREAMS = 1;
 
 export interface AgentSessionOptions {
   readonly target: string;
@@ -58,6 +62,7 @@ export class AgentSession extends Session {
   #restarting: IceParameters | null = null;
   /** The connector's relayed candidates that the first handshake may go to. */
   #relayed: Candidate[] = [];
+  readonly #credit = new StreamCredit();
   #resolveUp: () => void = () => {};
   #rejectUp: (error: SessionError) => void = () => {};
 
@@ -333,6 +338,10 @@ export class AgentSession extends Session {
   protected pumpPolicy(now: Millis): boolean {
     let busy = false;
     if (this.carrier) this.#mover.pump(now, this.carrier);
+    if (this.#credit.isRetiring && this.carrier && this.carrier.streamCount <= CONTROL_STREAMS) {
+      this.end(now, "closed", "its streams are used up; another session takes over", CLOSE_CODE.done);
+      return false;
+    }
     for (let pair = this.#race.pollStart(); pair !== null; pair = this.#race.pollStart()) {
       this.#startHandshake(now, pair);
       busy = true;
@@ -405,6 +414,11 @@ export class AgentSession extends Session {
 
   // ---- for the program
 
+  /** Resolves when the session opens no more streams for long; see {@link StreamCredit}. It ends with its last stream. */
+  get retiring(): Promise<void> {
+    return this.#credit.retiring;
+  }
+
   openService(name: string, onRequested?: (stream: QuicStream) => void): Promise<QuicStream> {
     return this.#request(name, "tcp", onRequested);
   }
@@ -423,6 +437,7 @@ export class AgentSession extends Session {
   ): Promise<QuicStream> {
     if (!this.isUp || !this.carrier) throw new SessionError("closed", "the session is not up");
     const stream = this.carrier.openStream();
+    if (this.#credit.opened(this.carrier)) this.host.log.info("session-retiring", { session: this.id });
     try {
       return await requestService(stream, { type: "open-service", name, protocol }, this.traffic.head, onRequested);
     } catch (cause) {

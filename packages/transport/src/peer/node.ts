@@ -7,9 +7,7 @@ import {
   type Millis,
   monotonicClock,
   type Random,
-  randomU64,
   SocketAddress,
-  type SocketId,
   systemRandom,
   type Transmit,
 } from "@adit/core";
@@ -18,17 +16,14 @@ import { type PeerId, QuicConfig, type QuicConnection, QuicEndpoint } from "@adi
 import { type IntermediateMessage, PEER_ALPN, SIGNALING_ALPN } from "@adit/signaling";
 import { Driver, type DriverComponent } from "../driver.ts";
 import type { ConnectOptions, Endpoint, EndpointOptions, PeerSession } from "../endpoint.ts";
-import { SessionError } from "../errors.ts";
 import { localAddresses } from "../interfaces.ts";
 import type { NetworkSense, PredictionListener, Seen } from "../nat/network-sense.ts";
 import type { NetworkView } from "../nat/network-view.ts";
 import { senseOnDriver } from "../nat/sense-on-driver.ts";
 import type { SessionSample } from "../sample.ts";
 import type { EndpointStatus } from "../status.ts";
-import { ticketProof } from "../ticket.ts";
-import type { Incoming as Datagram } from "../udp/udp.ts";
-import { AgentSession, ATTEMPT_TIMEOUT_MS } from "./agent-session.ts";
 import { Demux } from "./demux.ts";
+import { Dialer } from "./dialer.ts";
 import { Introductions } from "./introductions.ts";
 import { MappedPort } from "./mapped-port.ts";
 import type { BoundSocket } from "./own-candidates.ts";
@@ -39,13 +34,12 @@ import { resolveHost } from "./resolve.ts";
 import type { Session } from "./session.ts";
 import type { SessionHost, SessionSignal } from "./session-host.ts";
 import { SessionSet } from "./session-set.ts";
+import { Switchboard } from "./switchboard.ts";
 
 /** "Sleep: `max_idle_timeout` 10 min." */
 const PEER_IDLE_TIMEOUT_MS = 600_000;
 /** The signaling client pings every 15 s and gives up after 5; QUIC's own clock is the backstop. */
 const SIGNALING_IDLE_TIMEOUT_MS = 45_000;
-/** An unknown name is asked for again this often while `waitMs` lasts. */
-const NOT_FOUND_RETRY_MS = 500;
 /** How long a close waits for the relay to confirm. */
 const CLOSE_TIMEOUT_MS = 300;
 
@@ -56,7 +50,7 @@ export async function startEndpoint(options: EndpointOptions): Promise<Endpoint>
   return node;
 }
 
-/** A running agent or connector: its sockets, its place at the intermediate, its sessions. */
+/** A running agent or connector: its sockets, its places at the intermediates, its sessions. */
 class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   readonly log: Logger;
   readonly random: Random;
@@ -72,6 +66,8 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   readonly #introductions: Introductions;
   readonly #sense: NetworkSense;
   readonly #demux: Demux;
+  readonly #switchboard: Switchboard;
+  readonly #dialer: Dialer;
   readonly #sockets: BoundSocket[] = [];
   readonly #sessions = new SessionSet();
   /** Null for an agent. */
@@ -118,6 +114,13 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
         for (const session of this.#sessions) if (session.isUp) session.network.tell();
       },
     });
+    this.#switchboard = new Switchboard({
+      presences: this.#presences,
+      sense: this.#sense,
+      demux: this.#demux,
+      quic: this.#quic,
+    });
+    this.#dialer = this.#openDialer();
     this.#reception = role === "connector" ? this.#openReception() : null;
   }
 
@@ -143,7 +146,8 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       now: () => this.#clock.now(),
       wake: () => this.#driver.wake(),
       newId: () => ++this.#lastRelayId,
-      addSocket: (open) => this.#driver.addSocket(open, (now, socket, batch) => this.#receive(now, socket, batch)),
+      addSocket: (open) =>
+        this.#driver.addSocket(open, (now, socket, batch) => this.#switchboard.receive(now, socket, batch)),
       removeSocket: (id) => this.#driver.removeSocket(id),
       isInUse: (relay) => [...this.#sessions].some(({ activePair }) => activePair?.startsWith(`${relay}|`)),
       onMessage: (now, from, message) => this.#handleMessage(now, from, message),
@@ -160,6 +164,21 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       onRegistered: (at, observed) => this.#logRegistered(at, observed),
       onStopped: (error) => this.onStopped?.(error.code, error.message),
     };
+  }
+
+  #openDialer(): Dialer {
+    return new Dialer({
+      host: this,
+      peerId: this.peerId,
+      presences: this.#presences,
+      introductions: this.#introductions,
+      sockets: this.#sockets,
+      quic: this.#quic,
+      config: this.#peerConfig,
+      random: this.random,
+      clock: this.#clock,
+      onSession: (session) => this.#addSession(session),
+    });
   }
 
   #openReception(): Reception {
@@ -188,7 +207,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     for (const { ip, port } of wanted) {
       const id = await this.#driver.bind({
         address: SocketAddress.of(ip, port),
-        receive: (now, socket, batch) => this.#receive(now, socket, batch),
+        receive: (now, socket, batch) => this.#switchboard.receive(now, socket, batch),
       });
       const socket = this.#driver.sockets.get(id);
       if (socket) this.#sockets.push({ id, address: socket.address });
@@ -255,55 +274,9 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   // ---- sessions of an agent
 
   async connect(options: ConnectOptions): Promise<PeerSession> {
-    const giveUpAt = this.#clock.now() + options.waitMs;
-    for (;;) {
-      await this.#presences.waitFor(giveUpAt - this.#clock.now());
-      const session = this.#openSession(options);
-      try {
-        await session.up;
-        this.onSession?.(session);
-        return session;
-      } catch (error) {
-        // Lost packets make a first attempt fail too: while there is time it is made again.
-        const again = error instanceof SessionError && (error.code === "not-found" || error.code === "timeout");
-        if (!again || this.#clock.now() >= giveUpAt) throw error;
-      }
-      const pauseMs = Math.min(NOT_FOUND_RETRY_MS, giveUpAt - this.#clock.now());
-      await new Promise((resolve) => setTimeout(resolve, pauseMs));
-    }
-  }
-
-  #openSession(options: ConnectOptions): AgentSession {
-    const now = this.#clock.now();
-    const session = new AgentSession(now, this, randomU64(this.random), {
-      target: options.target,
-      expectedPeer: options.expectedPeer ?? null,
-      service: options.service,
-      prove: (sessionId, ufrag) => {
-        const { ticket } = options;
-        if (!ticket) return null;
-        return ticketProof(ticket, { agent: this.peerId, connector: ticket.connector, sessionId, ufrag });
-      },
-      timeoutMs: options.timeoutMs ?? ATTEMPT_TIMEOUT_MS,
-      // The way there and back leads to the intermediate twice; how far the connector is from it is not known.
-      relayRttMs: 2 * (this.#presences.preferred?.status().rttMs ?? 0),
-      quic: this.#quic,
-      config: this.#peerConfig,
-      socketTo: (address) => this.#socketTo(address),
-      knowsUs: (from, address) => this.#introductions.isKnownAt(from, address.ip),
-    });
-    this.#addSession(session);
-    if (!session.start(now)) session.close("the intermediate went out of reach");
+    const session = await this.#dialer.connect(options);
+    this.onSession?.(session);
     return session;
-  }
-
-  /** What reaches a relayed address: our own UDP socket, or where UDP is blocked an allocation of ours that may. */
-  #socketTo({ ip, family }: SocketAddress): SocketId | null {
-    if (this.#presences.udpReach !== "blocked") {
-      return this.#sockets.find((socket) => socket.address.family === family)?.id ?? null;
-    }
-    for (const { relay } of this.#presences) if (relay?.mayReach(ip)) return relay.id;
-    return null;
   }
 
   #addSession(session: Session): void {
@@ -366,30 +339,6 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
 
   // ---- DriverComponent
 
-  #receive(now: Millis, socket: SocketId, batch: readonly Datagram[]): void {
-    for (const { data, from } of batch) {
-      if (this.#sense.handleDatagram(socket, from, data)) continue;
-      // A relay over TLS has the address of signaling over QUIC, on a socket of its own.
-      const relay = this.#presences.relayAt(socket, from);
-      if (relay) {
-        const relayed = relay.handleDatagram(now, data);
-        if (relayed) this.#demux.handleDatagram(now, relay.id, relayed.peer, relayed.data);
-        continue;
-      }
-      const signaling = this.#presences.signalingAt(from);
-      if (signaling) this.#receiveSignaling(now, signaling, data);
-      else this.#demux.handleDatagram(now, socket, from, data);
-    }
-  }
-
-  /** Packets from the signaling address never reach the peers' connections. */
-  #receiveSignaling(now: Millis, { link }: Presence, data: Uint8Array): void {
-    const route = this.#quic.route(data);
-    if (route.kind === "connection" && link.owns(route.connection)) {
-      link.handleDatagram(now, route.connection, data);
-    } else if (route.kind === "drop" && route.reason === "unknown-connection") link.handleStray(now, data);
-  }
-
   handleTimeout(now: Millis): void {
     this.#presences.handleTimeout(now);
     this.#introductions.handleTimeout(now);
@@ -418,14 +367,11 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   pollTransmit(): Transmit | null {
-    return this.#presences.pollTransmit() ?? this.#sessions.pollTransmit(this.#clock.now(), this.#wrap);
+    return (
+      this.#presences.pollTransmit() ??
+      this.#sessions.pollTransmit(this.#clock.now(), (sent) => this.#switchboard.wrap(sent))
+    );
   }
-
-  /** What leaves from a relay is wrapped for it; null when the relay would not let it out, or is gone. */
-  readonly #wrap = (sent: Transmit): Transmit | null => {
-    if (sent.socket < FIRST_RELAY_ID) return sent;
-    return this.#presences.relay(sent.socket)?.wrap(sent.to, sent.data) ?? null;
-  };
 
   // ---- signaling
 

@@ -272,6 +272,12 @@ export class SignalingLink {
     this.#lastWay = way;
     if (former) this.#leave(former, "a better way was found");
     const refusal = checkIntermediate(peerId, host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
+    if (refusal !== null && way.kind === "tls" && way.port !== port) {
+      // Nobody named that port: what else stands there is no reason to give up.
+      this.#lastWay = null;
+      this.#hangUp("another intermediate was expected");
+      return this.client.handleDisconnected(now, `on port ${way.port} ${refusal}`);
+    }
     if (refusal !== null) {
       this.client.stop(now, "refused");
       this.#hangUp("this is not the intermediate that was expected");

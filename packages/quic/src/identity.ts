@@ -102,22 +102,36 @@ export function verifySignature(peerId: PeerId, data: Uint8Array, signature: Uin
   }
 }
 
+/** What is wrong with a certificate. */
+export type CertificateFault = "malformed" | "not-ed25519" | "not-self-signed" | "expired" | "not-yet-valid";
+
 /**
- * Whose certificate this is: null unless it is one well-formed, self-signed Ed25519 certificate whose signature holds and whose
- * validity includes `wallClockMs` (ms since 1970). Names in it mean nothing.
+ * Whose certificate this is, or why it is nobody's: it must be one well-formed, self-signed Ed25519 certificate whose signature holds and
+ * whose validity includes `wallClockMs` (ms since 1970). Names in it mean nothing.
  */
-export function peerIdFromCertificate(der: Uint8Array, wallClockMs: number = Date.now()): PeerId | null {
+export function readCertificate(
+  der: Uint8Array,
+  wallClockMs: number = Date.now(),
+): PeerId | { fault: CertificateFault } {
   try {
     const certificate = new X509Certificate(der);
-    if (certificate.raw.length !== der.length) return null; // something follows it
+    if (certificate.raw.length !== der.length) return { fault: "malformed" }; // something follows it
     const key = certificate.publicKey;
-    if (key.asymmetricKeyType !== "ed25519" || certificate.subject !== certificate.issuer) return null;
+    if (key.asymmetricKeyType !== "ed25519") return { fault: "not-ed25519" };
+    if (certificate.subject !== certificate.issuer || !certificate.verify(key)) return { fault: "not-self-signed" };
     const [from, to] = [Date.parse(certificate.validFrom), Date.parse(certificate.validTo)];
-    if (!(from <= wallClockMs && wallClockMs <= to)) return null;
-    return certificate.verify(key) ? peerIdFromPublicKey(rawPublicKey(key)) : null;
+    if (Number.isNaN(from) || Number.isNaN(to)) return { fault: "malformed" };
+    if (wallClockMs < from) return { fault: "not-yet-valid" };
+    return wallClockMs > to ? { fault: "expired" } : peerIdFromPublicKey(rawPublicKey(key));
   } catch {
-    return null;
+    return { fault: "malformed" };
   }
+}
+
+/** Like {@link readCertificate}, for who need not know why: null where it is nobody's. */
+export function peerIdFromCertificate(der: Uint8Array, wallClockMs: number = Date.now()): PeerId | null {
+  const read = readCertificate(der, wallClockMs);
+  return typeof read === "string" ? read : null;
 }
 
 function rawPublicKey(key: KeyObject): Uint8Array {

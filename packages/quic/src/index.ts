@@ -26,11 +26,13 @@ export {
   StreamStoppedError,
 } from "./errors.ts";
 export {
+  type CertificateFault,
   Identity,
   type PeerId,
   peerIdFromCertificate,
   peerIdFromPublicKey,
   publicKeyFromPeerId,
+  readCertificate,
   verifySignature,
 } from "./identity.ts";
 export type { PeerCheck } from "./peer-check.ts";

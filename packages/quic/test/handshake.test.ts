@@ -1,9 +1,6 @@
-import { sign as cryptoSign, generateKeyPairSync } from "node:crypto";
 import { seededRandom, utf8 } from "@adit/core";
 import { test } from "@adit/harness";
-import { selfSignedCertificate } from "../src/certificate.ts";
-import { Identity, type QuicConfig, QuicEndpoint } from "../src/index.ts";
-import { quiche } from "../src/native.ts";
+import { QuicEndpoint } from "../src/index.ts";
 import { alice, bob, clientSlot, closed, config, mallory, now, Pair, serverSlot, types } from "./pair.ts";
 
 test("both sides learn who the other is, and the protocol", (t) => {
@@ -69,35 +66,6 @@ test("a server admits whom it is told to, and never says established for others"
     t.equal(accepted.closeReason?.by, "local");
     t.equal(client.closeReason?.by, "peer");
   }
-});
-
-test("a client without a certificate is refused by the server, which never says established", (t) => {
-  const pair = new Pair({ clientConfig: foreign({}) });
-  pair.exchange();
-  t.same(types(pair.serverEvents), ["closed"]);
-  t.equal(pair.serverEvents[0]?.type === "closed" && pair.serverEvents[0].code, 0x174, "certificate_required");
-  t.equal(pair.client.closeReason?.code, 0x174);
-  t.equal(pair.client.closeReason?.by, "peer");
-});
-
-test("a client whose key is not Ed25519 is refused", (t) => {
-  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
-  const point = new Uint8Array(publicKey.export({ format: "der", type: "spki" }));
-  const certificate = ecdsaCertificate(point, (data) => new Uint8Array(cryptoSign("sha256", data, privateKey)));
-  const key = String(privateKey.export({ format: "pem", type: "pkcs8" }));
-  const pair = new Pair({ clientConfig: foreign({ key, certificate, sigalgs: "ecdsa_secp256r1_sha256:ed25519" }) });
-  pair.exchange();
-  t.notOk(types(pair.serverEvents).includes("established"));
-  t.notOk(types(pair.clientEvents).includes("established"));
-  t.equal(pair.peer.closeReason?.isApp, false);
-});
-
-test("a certificate that another key signed is refused although the handshake holds", (t) => {
-  const der = selfSignedCertificate(alice.publicKey, alice.peerId, (data) => mallory.sign(data));
-  const pair = new Pair({ clientConfig: foreign({ key: alice.keyPem, certificate: der, sigalgs: "ed25519" }) });
-  pair.exchange();
-  t.same(types(pair.serverEvents), ["closed"]);
-  t.match(t.must(closed(pair.serverEvents)).reason, /not a self-signed Ed25519 certificate/);
 });
 
 test("protocols that differ make no connection", (t) => {
@@ -203,37 +171,3 @@ test("sizes and roles that cannot work are refused", (t) => {
 });
 
 const server = (random: ReturnType<typeof seededRandom>) => new QuicEndpoint({ random, server: config("server") });
-
-/** A client's config with other TLS credentials than our own code would make. */
-function foreign(o: { key?: string; certificate?: Uint8Array; sigalgs?: string }): QuicConfig {
-  const base64 = Buffer.from(o.certificate ?? []).toString("base64");
-  const pem = `-----BEGIN CERTIFICATE-----\n${base64.match(/.{1,64}/g)?.join("\n")}\n-----END CERTIFICATE-----\n`;
-  const native = quiche.Config.withBoringSslCtx(
-    true,
-    true,
-    null,
-    o.key ? [utf8(o.key)] : null,
-    o.certificate ? [utf8(pem)] : null,
-    o.sigalgs ?? "ed25519",
-  );
-  native.setApplicationProtos(["test/1"]);
-  native.setMaxIdleTimeout(30_000);
-  native.setInitialMaxData(1_000_000);
-  native.setInitialMaxStreamsBidi(10);
-  return Object.assign(config("client", { identity: Identity.generate(seededRandom(5)) }), { native });
-}
-
-/** Like `selfSignedCertificate`, for a P-256 key: its algorithm identifiers put in place of Ed25519's. */
-function ecdsaCertificate(spki: Uint8Array, sign: (data: Uint8Array) => Uint8Array): Uint8Array {
-  const seq = (...parts: Uint8Array[]) => tlv(0x30, Buffer.concat(parts));
-  const tlv = (tag: number, value: Uint8Array): Buffer => {
-    const long = value.length < 256 ? [0x81, value.length] : [0x82, value.length >> 8, value.length & 0xff];
-    return Buffer.concat([Buffer.of(tag, ...(value.length < 128 ? [value.length] : long)), value]);
-  };
-  const algorithm = seq(tlv(0x06, Buffer.from("2a8648ce3d040302", "hex"))); // ecdsa-with-SHA256
-  const name = seq(tlv(0x31, seq(tlv(0x06, Buffer.of(0x55, 4, 3)), tlv(0x0c, Buffer.from("ec")))));
-  const validity = seq(tlv(0x17, Buffer.from("700101000000Z")), tlv(0x18, Buffer.from("99991231235959Z")));
-  const version = tlv(0xa0, tlv(0x02, Buffer.of(0)));
-  const tbs = seq(version, tlv(0x02, Buffer.of(1)), algorithm, name, validity, name, spki);
-  return seq(tbs, algorithm, tlv(0x03, Buffer.concat([Buffer.of(0), sign(tbs)])));
-}

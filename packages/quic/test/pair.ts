@@ -45,6 +45,9 @@ export interface PairOptions {
   readonly connect?: Partial<ConnectOptions>;
   readonly seed?: number;
   readonly clientConfig?: QuicConfig;
+  readonly serverConfig?: QuicConfig;
+  /** Whom the server lets in; anybody unless given. */
+  readonly check?: Pick<ConnectOptions, "expectedPeerId" | "admit">;
   readonly maxConnections?: number;
   readonly resetKey?: Uint8Array;
 }
@@ -67,13 +70,15 @@ export class Pair {
   beforeTurn: () => boolean = () => false;
   packets = 0;
   readonly #out = new Uint8Array(2048);
+  readonly #check: NonNullable<PairOptions["check"]>;
 
   constructor(options: PairOptions = {}) {
+    this.#check = options.check ?? {};
     this.random = seededRandom(options.seed ?? 7);
     this.clientEndpoint = new QuicEndpoint({ random: this.random });
     this.serverEndpoint = new QuicEndpoint({
       random: this.random,
-      server: config("server", options.server),
+      server: options.serverConfig ?? config("server", options.server),
       ...(options.maxConnections === undefined ? {} : { maxConnections: options.maxConnections }),
       ...(options.resetKey === undefined ? {} : { resetKey: options.resetKey }),
     });
@@ -116,7 +121,7 @@ export class Pair {
     const route = (up ? this.serverEndpoint : this.clientEndpoint).route(data);
     if (route.kind === "connection") route.connection.recv(now(), data, local, remote);
     if (route.kind !== "initial") return;
-    const connection = this.serverEndpoint.accept(now(), route.header, local, remote);
+    const connection = this.serverEndpoint.accept(now(), route.header, local, remote, this.#check);
     connection?.recv(now(), data, local, remote);
     if (this.server)
       while (connection?.pollEvent()) {} // a stranger's: nobody else drives it

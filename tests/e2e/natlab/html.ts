@@ -1,4 +1,5 @@
 import type { PairCell, Spread } from "./judge.ts";
+import { type Overview, overview } from "./table.ts";
 
 const quote = (text: string) =>
   text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
@@ -31,11 +32,25 @@ export function htmlPage(cells: readonly PairCell[], kinds: readonly string[], v
 address-and-port-dependent (APDM); filtering endpoint-independent (EIF), address-dependent (ADF) or address-and-port-dependent (APDF).
 All times in milliseconds, median / 95th percentile, counted from the moment when the agent's listener took the user's connection,
 with nothing connected before: they hold signaling, the relay, the handshake and the first request.</p>
+${summary(cells)}
 ${rtts.map((rttMs) => matrix(cells, kinds, rttMs)).join("\n")}
 ${rest.length > 0 ? others(rest) : ""}
 </body>
 </html>
 `;
+}
+
+function summary(cells: readonly PairCell[]): string {
+  const words = (value: Overview["direct"]) =>
+    value ? `${Math.round(value.median)} / ${Math.round(value.worst)}` : "–";
+  const rows = overview(cells).map(
+    ({ rttMs, pairs, sessions, firstByte, direct }) =>
+      `<tr><td>${rttMs} ms</td><td>${pairs}</td><td>${sessions}</td><td>${words(firstByte)}</td><td>${words(direct)}</td></tr>`,
+  );
+  return `<table>
+<tr><th>round trip</th><th>pairs</th><th>sessions</th><th>first byte: median of the medians / worst 95th percentile</th><th>direct</th></tr>
+${rows.join("\n")}
+</table>`;
 }
 
 function matrix(cells: readonly PairCell[], kinds: readonly string[], rttMs: number): string {

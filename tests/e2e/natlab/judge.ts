@@ -39,6 +39,9 @@ export function spread(values: readonly number[]): Spread | null {
 const DIRECT_MS = 1000;
 const DIRECT_ROUND_TRIPS = 4;
 
+/** Where UDP is blocked: found out, and a session up, within 3 s and so many round trips. */
+const FOUND_BLOCKED_MS = 3000;
+
 /** `patience` stretches the time bounds, for machines that others use too. */
 export function judgePair(
   job: PairJob,
@@ -66,12 +69,16 @@ export function judgePair(
   const boundMs = patience * (DIRECT_MS + DIRECT_ROUND_TRIPS * job.rttMs);
   if (direct && direct.p95 > boundMs)
     problems.push(`direct after ${Math.round(direct.p95)} ms at p95; ${boundMs} at most`);
+  const firstByte = spread(runs.map(({ firstByteMs }) => firstByteMs));
+  const foundMs = patience * (FOUND_BLOCKED_MS + DIRECT_ROUND_TRIPS * job.rttMs);
+  if (hasBlockedSide(job.pair) && firstByte && firstByte.p95 > foundMs)
+    problems.push(`first byte after ${Math.round(firstByte.p95)} ms at p95, where UDP is blocked; ${foundMs} at most`);
   return {
     expected,
     paths: counted(runs.map(({ path }) => path)),
     types: counted(runs.map(({ localType, remoteType }) => `${localType}-${remoteType}`)),
     relayFirst: relayFirst.length,
-    firstByte: spread(runs.map(({ firstByteMs }) => firstByteMs)),
+    firstByte,
     direct,
     reason: relayed[0]?.reason ?? null,
     problems,
@@ -96,12 +103,17 @@ export function expectation(pair: string): Expectation {
   return { path: "relay", share: 1 };
 }
 
+function hasBlockedSide(pair: string): boolean {
+  const { agent, connector } = parsePair(pair);
+  return !wayOut(agent).udp || !wayOut(connector).udp;
+}
+
 /** What the agent has to say of a relayed session: where the cause is. */
 function expectedReason(pair: string): RegExp {
   const { agent, connector, shared } = parsePair(pair);
   const unforeseeable = (side: SideKind) =>
     composeNats([...(shared ? [shared] : []), ...wayOut(side).nats])?.mapping === "APDM";
-  if (!wayOut(agent).udp || !wayOut(connector).udp) return /^no direct path: UDP is blocked/;
+  if (hasBlockedSide(pair)) return /^no direct path: UDP is blocked/;
   if (shared && !shared.hairpin) return /^no direct path: both sides are behind one NAT/;
   if (unforeseeable(agent) && unforeseeable(connector))
     return /^no direct path: both NATs give each destination another port/;

@@ -11,7 +11,7 @@ import { FAST, isPatient, KINDS, kindsOf, MATRIX, planJobs } from "./plan.ts";
 import type { NatFindings } from "./probe.ts";
 import { SCENARIOS } from "./scenarios/index.ts";
 import type { ScenarioRun } from "./scenarios/scenario.ts";
-import { pairTable, scenarioTable } from "./table.ts";
+import { overviewTable, pairTable, scenarioTable } from "./table.ts";
 
 const help = () => `Usage: npm run natlab -- [options]
 
@@ -130,6 +130,7 @@ async function main(): Promise<void> {
   const order = (cell: PairCell) => jobs.findIndex((job) => job.kind === "pair" && same(job, cell));
   cells.sort((a, b) => order(a) - order(b));
   if (cells.length > 0) console.log(`\n${pairTable(cells)}`);
+  if (cells.length > 1) console.log(`\n${overviewTable(cells)}`);
   if (scenarios.length > 0) console.log(`\n${scenarioTable(scenarios)}`);
   const complete = MATRIX.every((pair) => cells.some((cell) => cell.pair === pair));
   const page = given.html ?? (complete ? `${import.meta.dir}/../../../docs/nat-matrix.html` : null);

@@ -32,6 +32,48 @@ export function pairTable(cells: readonly PairCell[]): string {
   );
 }
 
+export interface Overview {
+  readonly rttMs: number;
+  readonly pairs: number;
+  readonly sessions: number;
+  /** Medians of the pairs' medians, and the worst of their 95th percentiles. */
+  readonly firstByte: { readonly median: number; readonly worst: number } | null;
+  readonly direct: { readonly median: number; readonly worst: number } | null;
+}
+
+/** All pairs of one round trip in a line, for each. */
+export function overview(cells: readonly PairCell[]): readonly Overview[] {
+  const over = (spreads: readonly (Spread | null)[]) => {
+    const known = spreads.filter((one): one is Spread => one !== null);
+    const median = spread(known.map(({ p50 }) => p50))?.p50;
+    return median === undefined ? null : { median, worst: Math.max(...known.map(({ p95 }) => p95)) };
+  };
+  return [...new Set(cells.map(({ rttMs }) => rttMs))].map((rttMs) => {
+    const some = cells.filter((cell) => cell.rttMs === rttMs);
+    return {
+      rttMs,
+      pairs: some.length,
+      sessions: some.reduce((sum, { runs }) => sum + runs, 0),
+      firstByte: over(some.map(({ firstByte }) => firstByte)),
+      direct: over(some.map(({ direct }) => direct)),
+    };
+  });
+}
+
+export function overviewTable(cells: readonly PairCell[]): string {
+  const words = (value: Overview["direct"]) => (value ? `${Math.round(value.median)}/${Math.round(value.worst)}` : "-");
+  return table(
+    ["rtt ms", "pairs", "sessions", "first byte median/worst p95 ms", "direct median/worst p95 ms"],
+    overview(cells).map(({ rttMs, pairs, sessions, firstByte, direct }) => [
+      String(rttMs),
+      String(pairs),
+      String(sessions),
+      words(firstByte),
+      words(direct),
+    ]),
+  );
+}
+
 export function scenarioTable(
   scenarios: readonly { readonly name: string; readonly rttMs: number; readonly runs: readonly ScenarioRun[] }[],
 ): string {

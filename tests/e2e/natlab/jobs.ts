@@ -27,12 +27,14 @@ async function pair(job: PairJob, say: Say): Promise<void> {
     for (let run = 0; run < job.runs; run++) {
       try {
         const result = await runPair(world);
-        expectNothingMapped(world);
+        expectNothingMapped(world.kind.agent, world.agentSide);
         say(result);
       } catch (error) {
         say({ error: (error as Error).message });
       }
     }
+    await world.connector?.stop();
+    expectNothingMapped(world.kind.connector, world.connectorSide);
   } finally {
     await world.end();
   }

@@ -3,6 +3,8 @@ import { epochMs } from "../tool/gaps.ts";
 import { EXTRAS } from "./extras/index.ts";
 import { mappedPorts } from "./extras/router.ts";
 import type { LogLine } from "./programs.ts";
+import type { SideKind } from "./kinds.ts";
+import type { Side } from "./side.ts";
 import { LOCAL, type World } from "./world.ts";
 
 export interface PairRun {
@@ -65,14 +67,9 @@ export async function runPair(world: World): Promise<PairRun> {
   }
 }
 
-/** What the programs had the routers open is closed again when they have ended. @throws when it is not. */
-export function expectNothingMapped({ kind, agentSide, connectorSide }: World): void {
-  for (const [{ extras }, side] of [
-    [kind.agent, agentSide],
-    [kind.connector, connectorSide],
-  ] as const) {
-    if (!extras.some((name) => "mapsPorts" in EXTRAS[name])) continue;
-    const left = mappedPorts(side);
-    if (left.length > 0) throw new Error(`left behind in the ${side.host}'s router: ${left.join("; ")}`);
-  }
+/** What a program had its router open is closed again when it has ended. @throws when it is not. */
+export function expectNothingMapped({ extras }: SideKind, side: Side): void {
+  if (!extras.some((name) => "mapsPorts" in EXTRAS[name])) return;
+  const left = mappedPorts(side);
+  if (left.length > 0) throw new Error(`left behind in the ${side.host}'s router: ${left.join("; ")}`);
 }

@@ -8,6 +8,7 @@ import {
   count,
   duration,
   filePath,
+  hostPort,
   intermediateAddress,
   list,
   localListener,
@@ -40,6 +41,8 @@ const options = {
   trace: value(filePath, { help: "write what becomes of each session to this file, as JSON lines" }),
   udpIdle: value(duration, { help: "a UDP flow without datagrams for so long is closed", default: "2m" }),
   count: value(count, { short: "c", help: "how many pings, 1 s apart", default: "10" }),
+  stun: list(hostPort, { help: "a STUN server to ask in place of the intermediate's" }),
+  bindingLifetime: toggle({ help: "measure how long the NAT keeps a mapping that is not used; takes minutes" }),
   untilDirect: toggle({ help: "end at the first answer over a direct path; exit status 1 if none comes" }),
   ...statusOptions,
   admin: adminOption("127.0.0.1:9435"),
@@ -93,6 +96,18 @@ export function makeProgram(start: StartEndpoint): Program<typeof options> {
         return await withState(context, (state) => ping(start, values, state, context));
       },
     });
+  program.command({
+    name: "netcheck",
+    summary: "Finds out what this network lets sessions be: UDP, NAT, port mapping, and what to expect.",
+    example: "adit-agent netcheck --intermediate relay.example.org:4433",
+    uses: ["intermediate", "stun", "portMapping", "bindingLifetime", "json"],
+    required: [],
+    logLevel: "error",
+    run: async (values, context) => {
+      const { netcheck } = await import("./netcheck/netcheck.ts");
+      return await netcheck(start, values, context);
+    },
+  });
   addStatusCommand(program);
   addIdCommand(program);
   addForgetCommand(program, "office");

@@ -65,6 +65,10 @@ function makeWorld(t: T) {
         portMapping: null,
         sessions: [],
       }),
+      surroundings: () => ({
+        network: { policy: "all", udp: "unknown", mapping: "unknown", ports: "unknown" },
+        stunServers: [],
+      }),
       onSession: null,
       onStopped: null,
       close: async (reason) => {

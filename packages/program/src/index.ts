@@ -53,6 +53,7 @@ export {
   type Exposure,
   exposure,
   filePath,
+  hostPort,
   type IntermediateAddress,
   type IpPrefix,
   intermediateAddress,

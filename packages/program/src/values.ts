@@ -145,6 +145,13 @@ export const peerIdOrAny: ValueType<string> = valueType(
   (value) => (value === "any" || isPeerId(value) ? value : null),
 );
 
+/** A server that has no key of its own. */
+export const hostPort: ValueType<{ readonly host: string; readonly port: number }> = valueType(
+  "HOST:PORT",
+  "HOST:PORT such as stun.example.org:3478",
+  (value) => readHostPort(value),
+);
+
 /** Where to find an intermediate, and the key it must have when that was said. */
 export interface IntermediateAddress {
   readonly peerId: string | null;

@@ -1,5 +1,6 @@
 import type { Clock, Logger, Random, SocketAddress } from "@adit/core";
 import type { Congestion, Identity, PeerId, QuicStream } from "@adit/quic";
+import type { NetworkView } from "./nat/network-view.ts";
 import type { DatagramFlow } from "./peer/flows.ts";
 import type { SessionSample } from "./sample.ts";
 import type { EndpointStatus, SessionPath, SessionStatus } from "./status.ts";
@@ -92,6 +93,13 @@ export interface PeerSession extends SessionHandle {
   openFlow(name: string): Promise<DatagramFlow>;
 }
 
+/** What an endpoint knows of the network around it. */
+export interface Surroundings {
+  readonly network: NetworkView;
+  /** Where the intermediates answer STUN requests, as far as they have said. */
+  readonly stunServers: readonly SocketAddress[];
+}
+
 export interface Endpoint {
   readonly peerId: PeerId;
   readonly localAddresses: readonly SocketAddress[];
@@ -101,6 +109,8 @@ export interface Endpoint {
   /** @throws SessionError */
   connect(options: ConnectOptions): Promise<PeerSession>;
   status(): EndpointStatus;
+  /** For diagnosis. */
+  surroundings(): Surroundings;
   /** Of the sessions that are up, the `limit` that have been so longest; for traces. */
   samples(limit: number): readonly SessionSample[];
   onSession: ((session: PeerSession) => void) | null;

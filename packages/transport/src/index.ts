@@ -14,6 +14,7 @@ export type {
   PeerSession,
   Place,
   SessionHandle,
+  Surroundings,
 } from "./endpoint.ts";
 export { ServiceRefusedError, SessionError, type SessionErrorCode } from "./errors.ts";
 export { type LocalAddress, localAddresses } from "./interfaces.ts";

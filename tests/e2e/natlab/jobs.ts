@@ -1,4 +1,5 @@
 import { PROBE_IPS } from "./lab.ts";
+import { type NetcheckJob, runNetcheck } from "./netcheck.ts";
 import { expectNothingMapped, runPair } from "./pair-run.ts";
 import { runScenarios, type ScenarioJob } from "./run-scenario.ts";
 import { World } from "./world.ts";
@@ -18,7 +19,7 @@ export interface VerifyJob {
   readonly rttMs: number;
 }
 
-export type Job = PairJob | VerifyJob | ScenarioJob;
+export type Job = PairJob | VerifyJob | ScenarioJob | NetcheckJob;
 export type Say = (result: object) => void;
 
 async function pair(job: PairJob, say: Say): Promise<void> {
@@ -50,4 +51,4 @@ async function verify(job: VerifyJob, say: Say): Promise<void> {
   }
 }
 
-export const jobs = { pair, verify, scenario: runScenarios };
+export const jobs = { pair, verify, scenario: runScenarios, netcheck: runNetcheck };

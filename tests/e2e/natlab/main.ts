@@ -6,8 +6,9 @@ import { htmlPage } from "./html.ts";
 import type { Job } from "./jobs.ts";
 import { judgeNat, judgePair, judgeScenario, type PairCell } from "./judge.ts";
 import { LabProcess } from "./lab-process.ts";
+import { judgeNetcheck, type NetcheckSaid } from "./netcheck.ts";
 import type { PairRun } from "./pair-run.ts";
-import { FAST, isPatient, KINDS, kindsOf, MATRIX, planJobs } from "./plan.ts";
+import { FAST, isPatient, KINDS, kindsOf, MATRIX, NETCHECKS, planJobs } from "./plan.ts";
 import type { NatFindings } from "./probe.ts";
 import { SCENARIOS } from "./scenarios/index.ts";
 import type { ScenarioRun } from "./scenarios/scenario.ts";
@@ -27,6 +28,7 @@ oracle of packages/sim. Exit status 1 when something is not as it has to be.
   --rtt MS                 round trip between any two, may be repeated (default 0 and 40)
   --fast                   what CI runs: ${FAST.kinds.length} kinds probed, ${FAST.pairs.length} pairs, 1 run, ${FAST.scenarios.length} scenarios; less than a minute
   --scenario NAME|all      change under load instead of the matrix: ${Object.keys(SCENARIOS).join(", ")}
+  --netcheck SIDE|all      what adit-agent netcheck says behind such a network, against what was built
   --size BYTES             of the transfer in a scenario (default 200000000)
   --labs N                 labs beside each other (default 2), and three times as many of those in which most is waiting
   --html FILE              where the page is written (docs/nat-matrix.html for a complete matrix; else nowhere)
@@ -45,6 +47,7 @@ const { values: given } = parseArgs({
     rtt: { type: "string", multiple: true },
     fast: { type: "boolean", default: false },
     scenario: { type: "string", multiple: true },
+    netcheck: { type: "string", multiple: true },
     size: { type: "string" },
     labs: { type: "string", default: "2" },
     html: { type: "string" },
@@ -64,11 +67,13 @@ const PATIENT_LABS = 3;
 
 function plan(): readonly Job[] {
   const { fast } = given;
+  const netchecks = given.netcheck?.flatMap((side) => (side === "all" ? NETCHECKS : side));
   const scenarios = given.scenario?.flatMap((name) => (name === "all" ? Object.keys(SCENARIOS) : name));
-  const pairs = given.pair ?? (scenarios ? [] : fast ? FAST.pairs : MATRIX);
+  const pairs = given.pair ?? (scenarios || netchecks ? [] : fast ? FAST.pairs : MATRIX);
   return planJobs({
     pairs,
     kinds: fast ? FAST.kinds : kindsOf(pairs),
+    netchecks: netchecks ?? (fast ? FAST.netchecks : []),
     scenarios: scenarios ?? (fast ? FAST.scenarios : []),
     rtts: (given.rtt ?? (fast ? ["0"] : ["0", "40"])).map((rtt) => whole("rtt", rtt, 0)),
     runs: whole("runs", given.runs, fast || scenarios ? 1 : 10),
@@ -95,6 +100,9 @@ function finished(job: Job, results: readonly unknown[], failure: string | null)
     words = `${job.pair} at ${job.rttMs} ms: ${cell.paths}, ${cell.types}`;
     found.push(...cell.problems);
     cells.push(cell);
+  } else if (job.kind === "netcheck") {
+    words = `netcheck behind ${job.side}`;
+    if (!failure) found.push(...judgeNetcheck(job.side, results[0] as NetcheckSaid, given.fast ? FAST_PATIENCE : 1));
   } else {
     const runs = results as (ScenarioRun | { error: string })[];
     const good = runs.filter((run): run is ScenarioRun => !("error" in run));

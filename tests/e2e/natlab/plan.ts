@@ -1,7 +1,7 @@
 /** What is run: which pairs, which probes, which scenarios. */
 import type { Job } from "./jobs.ts";
 import { expectation } from "./judge.ts";
-import { parsePair } from "./kinds.ts";
+import { parsePair, parseSide } from "./kinds.ts";
 import { SCENARIOS } from "./scenarios/index.ts";
 
 export const KINDS = ["eim-eif", "eim-adf", "eim-apdf", "apdm-eif", "apdm-adf", "apdm-apdf"];
@@ -41,6 +41,27 @@ export const MATRIX = [
   "open+firewall6:open+firewall6",
   "apdm-apdf+firewall6:apdm-apdf+firewall6",
   "apdm-apdf+firewall6:apdm-apdf",
+  // routers that open ports
+  "apdm-apdf+pcp:apdm-apdf",
+  "apdm-apdf:apdm-apdf+nat-pmp",
+  "apdm-apdf+upnp:apdm-apdf",
+  "apdm-apdf/eim-apdf+igd:apdm-apdf",
+];
+
+/** Where netcheck is tried. */
+export const NETCHECKS = [
+  "open",
+  ...KINDS,
+  "eim-adf-hairpin",
+  "eim-apdf-hashed",
+  "apdm-adf-sequential",
+  "eim-eif/apdm-apdf",
+  "apdm-apdf+pcp",
+  "apdm-apdf+nat-pmp",
+  "apdm-apdf+upnp",
+  "apdm-apdf/eim-apdf+igd",
+  "eim-apdf+no-udp",
+  "eim-apdf+only-443",
 ];
 
 /** What CI runs. */
@@ -56,6 +77,7 @@ export const FAST = {
     "apdm-apdf+firewall6:apdm-apdf+firewall6",
   ],
   scenarios: ["direct-blocked", "idle-short"],
+  netchecks: ["eim-adf-hairpin", "apdm-apdf", "eim-apdf+no-udp"],
   scenarioBytes: 20_000_000,
 };
 
@@ -63,18 +85,21 @@ export interface Wanted {
   readonly pairs: readonly string[];
   readonly kinds: readonly string[];
   readonly scenarios: readonly string[];
+  readonly netchecks: readonly string[];
   readonly rtts: readonly number[];
   readonly runs: number;
   readonly sizeBytes: number;
 }
 
 /** @throws RangeError with what was expected. */
-export function planJobs({ pairs, kinds, scenarios, rtts, runs, sizeBytes }: Wanted): readonly Job[] {
+export function planJobs({ pairs, kinds, scenarios, netchecks, rtts, runs, sizeBytes }: Wanted): readonly Job[] {
   for (const pair of pairs) parsePair(pair);
+  for (const side of netchecks) parseSide(side);
   const unknown = scenarios.find((name) => !(name in SCENARIOS));
   if (unknown) throw new RangeError(`--scenario ${unknown}: ${Object.keys(SCENARIOS).join(", ")} or all was expected`);
   return [
     ...kinds.map((nat) => ({ kind: "verify" as const, nat, rttMs: 0 })),
+    ...netchecks.map((side) => ({ kind: "netcheck" as const, side })),
     ...rtts.flatMap((rttMs) => pairs.map((pair) => ({ kind: "pair" as const, pair, rttMs, runs }))),
     ...scenarios.flatMap((name) => rtts.map((rttMs) => ({ kind: "scenario" as const, name, rttMs, runs, sizeBytes }))),
   ];
@@ -92,5 +117,6 @@ export function kindsOf(pairs: readonly string[]): readonly string[] {
 
 /** Most of the time nothing happens in them: sessions that end up relayed take 5 s to say so. Several fit beside each other. */
 export const isPatient = (job: Job): boolean =>
+  job.kind === "netcheck" ||
   (job.kind === "pair" && expectation(job.pair).path === "relay") ||
   (job.kind === "scenario" && SCENARIOS[job.name]?.instead !== undefined);

@@ -15,7 +15,7 @@ import type { LocalCandidateInit, PairId } from "@adit/ice";
 import { type PeerId, QuicConfig, type QuicConnection, QuicEndpoint } from "@adit/quic";
 import { type IntermediateMessage, PEER_ALPN, SIGNALING_ALPN } from "@adit/signaling";
 import { Driver, type DriverComponent } from "../driver.ts";
-import type { ConnectOptions, Endpoint, EndpointOptions, PeerSession } from "../endpoint.ts";
+import type { ConnectOptions, Endpoint, EndpointOptions, PeerSession, Surroundings } from "../endpoint.ts";
 import { localAddresses } from "../interfaces.ts";
 import type { NetworkSense, PredictionListener, Seen } from "../nat/network-sense.ts";
 import type { NetworkView } from "../nat/network-view.ts";
@@ -269,6 +269,11 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       if (session.isUp) samples.push(session.sample());
     }
     return samples;
+  }
+
+  surroundings(): Surroundings {
+    const stunServers = [...this.#presences].flatMap(({ stunServer }) => stunServer ?? []);
+    return { network: this.#sense.view, stunServers };
   }
 
   // ---- sessions of an agent

@@ -79,6 +79,11 @@ export class Presence {
     return this.#link.carrier?.kind === "tls" ? null : this.#observed;
   }
 
+  /** Where the intermediate answers STUN requests; null until it has said so. */
+  get stunServer(): SocketAddress | null {
+    return this.#stunServer;
+  }
+
   get isUp(): boolean {
     return this.#link.client.isUp;
   }

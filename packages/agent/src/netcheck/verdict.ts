@@ -1,0 +1,43 @@
+import { type Outlook, outlookOf } from "@adit/ice";
+import type { NetcheckReport } from "./report.ts";
+
+type Known = Pick<NetcheckReport, "udp" | "tcp" | "nat" | "portMapping" | "intermediates">;
+
+/** What sessions will be like from here. */
+export function expectation(known: Known): NetcheckReport["expect"] {
+  const direct = directOutlook(known);
+  const { intermediates, tcp } = known;
+  const relay = intermediates.length > 0 ? intermediates.some(({ connected }) => connected) : known.udp || tcp || null;
+  return { direct, relay, sentence: sentenceOf(direct, relay, known) };
+}
+
+/** Null: not known. */
+function directOutlook({ udp, nat, portMapping }: Known): Outlook | null {
+  if (udp === false) return "none";
+  if (portMapping?.public) return "all";
+  if (nat === null) return null;
+  const { mapping, filtering, present } = nat;
+  if (!present) return outlookOf("EIM", filtering);
+  return mapping === null ? null : outlookOf(mapping, filtering);
+}
+
+function sentenceOf(direct: Outlook | null, relay: boolean | null, { portMapping, intermediates }: Known): string {
+  const relayed = relay === false ? "and no intermediate answers that could relay" : "relayed";
+  switch (direct) {
+    case "all":
+      return portMapping?.public
+        ? "Direct with every peer whose network lets UDP out: the router opens a port."
+        : "Direct with every peer whose network lets UDP out.";
+    case "most":
+      return `Direct with most peers; ${relayed} with those whose NAT gives each destination another port (APDM).`;
+    case "few":
+      return `Direct with peers that have a public address, a mapped port, or a NAT that lets in all ports of a host (EIM with EIF or ADF); ${relayed} with others.`;
+    case "none":
+      if (relay) return "Never direct, as UDP is blocked; sessions are relayed over TCP.";
+      return `No sessions: neither UDP nor TCP gets to ${intermediates.length > 0 ? "an intermediate" : "the server"} from here.`;
+    default:
+      return relay === false
+        ? "No intermediate answers, so no session begins from here."
+        : "Relayed at least; with whom it is direct cannot be said, as the kind of NAT is not known.";
+  }
+}

@@ -1,0 +1,109 @@
+/** What `adit-agent netcheck` says behind each kind of network, against what was built. */
+import { canConnectDirectly, composeNats, type NatKind } from "@adit/sim";
+import { EXTRAS } from "./extras/index.ts";
+import { parseSide } from "./kinds.ts";
+import { PROBE_IPS } from "./lab.ts";
+import { adit } from "./programs.ts";
+import { World } from "./world.ts";
+
+export interface NetcheckJob {
+  readonly kind: "netcheck";
+  /** As parseSide reads it. */
+  readonly side: string;
+}
+
+/** As far as it is judged; docs/operations.md has all of it. */
+export interface NetcheckSaid {
+  readonly udp: boolean | null;
+  readonly tcp: boolean | null;
+  readonly ipv4: { readonly address: string; readonly nat: boolean } | null;
+  readonly nat: {
+    readonly present: boolean;
+    readonly mapping: string | null;
+    readonly filtering: string | null;
+    readonly portsPreserved: boolean | null;
+    readonly portDelta: number | null;
+    readonly hairpin: boolean | null;
+  } | null;
+  readonly portMapping: { readonly external: string | null; readonly public: boolean | null } | null;
+  readonly intermediates: readonly { readonly connected: boolean; readonly transport: string | null }[];
+  readonly expect: { readonly direct: string | null; readonly relay: boolean | null };
+  readonly tookMs: number;
+}
+
+/** A few seconds: signaling over TLS is found out within 3, silence costs 1.5 a question. */
+const MAX_MS = 10_000;
+const UP_MS = 15_000;
+
+export async function runNetcheck({ side }: NetcheckJob, say: (result: object) => void): Promise<void> {
+  const world = await World.begin({ pair: `${side}:open`, rttMs: 0 });
+  try {
+    const intermediate = `${PROBE_IPS[0]}:${side.includes("+only-443") ? 443 : 4433}`;
+    const server = world.start(
+      "probe",
+      "intermediate-2",
+      adit(
+        "intermediate",
+        ...["--listen", intermediate, "--stun", `${PROBE_IPS[0]}:3478`, "--alternate-address", PROBE_IPS[1]],
+        ...["--state-dir", `${world.directory}/intermediate-2`, "--log", "json"],
+      ),
+    );
+    await server.expect("listening", UP_MS);
+    const checker = world.start(
+      "agent",
+      "netcheck",
+      adit("agent", "netcheck", "--intermediate", intermediate, "--json", "--state-dir", `${world.directory}/netcheck`),
+    );
+    await checker.line(() => false, 2 * MAX_MS); // its end
+    const report = checker.lines.find(({ tookMs }) => tookMs !== undefined);
+    if (!report) throw new Error(`netcheck printed no report:\n${checker.tail}`);
+    say(report);
+  } finally {
+    await world.end();
+  }
+}
+
+/** What is wrong with what it said. `patience` stretches the time. */
+export function judgeNetcheck(side: string, said: NetcheckSaid, patience: number): string[] {
+  const problems: string[] = [];
+  const expect = (words: string, found: unknown, wanted: unknown): void => {
+    if (found !== wanted) problems.push(`${words}: ${String(found)}, not ${String(wanted)}`);
+  };
+  const { layers, extras } = parseSide(side);
+  const has = (trait: "blocksUdp" | "mapsPorts") => extras.some((name) => trait in EXTRAS[name]);
+  if (said.tookMs > patience * MAX_MS) problems.push(`took ${said.tookMs} ms`);
+  expect("udp", said.udp, !has("blocksUdp"));
+  expect("an intermediate is connected", said.intermediates[0]?.connected, true);
+  expect("over", said.intermediates[0]?.transport, has("blocksUdp") ? "tls" : "quic");
+  expect("relay", said.expect.relay, true);
+  if (has("blocksUdp")) {
+    expect("tcp", said.tcp, true);
+    expect("direct", said.expect.direct, "none");
+    return problems;
+  }
+  const kind = composeNats([...layers].reverse()) ?? { mapping: "EIM", filtering: "EIF" };
+  const [only, ...more] = layers;
+  expect("behind a NAT", said.ipv4?.nat, layers.length > 0);
+  expect("filtering", said.nat?.filtering, kind.filtering);
+  const mapped = has("mapsPorts") && layers.length === 1;
+  expect("a public port is mapped", said.portMapping?.public ?? false, mapped);
+  expect("direct", said.expect.direct, mapped ? "all" : outlookByOracle(kind));
+  if (only && more.length === 0) {
+    expect("mapping", said.nat?.mapping, kind.mapping);
+    expect("ports kept", said.nat?.portsPreserved, only.ports === "preserving");
+    if (only.ports === "sequential") expect("step of ports", said.nat?.portDelta, 1);
+    // Where each destination gets another port, filters hide it; netcheck says that it does not know.
+    if (kind.mapping === "EIM" || only.hairpin) expect("hairpin", said.nat?.hairpin ?? false, only.hairpin);
+  }
+  return problems;
+}
+
+/** With which kinds of NAT the oracle says direct, in netcheck's words. */
+function outlookByOracle(mine: NatKind): string {
+  const others = (["EIM", "APDM"] as const).flatMap((mapping) =>
+    (["EIF", "ADF", "APDF"] as const).map((filtering) => ({ mapping, filtering })),
+  );
+  const direct = others.filter((other) => canConnectDirectly(mine, other));
+  if (direct.length === others.length) return "all";
+  return direct.length === others.filter(({ mapping }) => mapping === "EIM").length ? "most" : "few";
+}

@@ -2,8 +2,8 @@
 import { epochMs } from "../tool/gaps.ts";
 import { EXTRAS } from "./extras/index.ts";
 import { mappedPorts } from "./extras/router.ts";
-import type { LogLine } from "./programs.ts";
 import type { SideKind } from "./kinds.ts";
+import type { LogLine } from "./programs.ts";
 import type { Side } from "./side.ts";
 import { LOCAL, type World } from "./world.ts";
 

@@ -109,13 +109,17 @@ async function meeting({ ours, theirs, data, consentMs, turn = null }) {
     if (theirs === "controlled") peer.tell({ remote: offer });
     const description = await within(LIMIT_MS, peer.says("description"), "the peer's description");
     if (theirs !== "controlled") peer.tell({ remote: offer });
+    /** For each mDNS name whether it was resolved. */
+    const hidden = [];
     for (const text of description.candidates) {
       const attribute = parseCandidateAttribute(text);
       if (!attribute) throw new Error(`cannot read ${text}`);
       const again = formatCandidateAttribute(attribute);
       if (again !== text.replace(/^a=/, "")) throw new Error(`${text} is written again as ${again}`);
       const candidate = candidateOf(attribute);
-      if (candidate && isHeard(candidate)) connection.addRemoteCandidate(candidate);
+      if (attribute.address.endsWith(".local")) {
+        if (isHeard(attribute)) hidden.push(await connection.addRemoteCandidateText(text));
+      } else if (candidate && isHeard(candidate)) connection.addRemoteCandidate(candidate);
     }
     connection.addRemoteCandidate(null);
     const begun = performance.now();
@@ -128,6 +132,9 @@ async function meeting({ ours, theirs, data, consentMs, turn = null }) {
     await until(() => connection.path?.nominated, LIMIT_MS, "nomination");
     const tookMs = performance.now() - begun;
     const { local, remote } = connection.path;
+    if (process.env.ICE_MDNS && !(hidden.length > 0 && hidden.every(Boolean) && remote.mdnsName)) {
+      throw new Error(`mDNS names were not resolved: ${JSON.stringify(hidden)}, ${remote.type} ${remote.mdnsName}`);
+    }
     if (tcp && `ours-${local.tcpType}` !== tcp)
       throw new Error(`the path is ${local.transport} ${local.tcpType ?? ""}`);
     if (turn && remote.address.ip !== turn.host)

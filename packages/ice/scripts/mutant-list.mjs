@@ -361,6 +361,39 @@ export const MUTANTS = [
     test: "turn-allocation.test.ts",
     title: "a second address that was not asked for",
   },
+  // mDNS candidates
+  {
+    rule: "mDNS: no other names than those that agents make are resolved",
+    file: "src/mdns/resolver.ts",
+    find: "if (this.#closed || !isMdnsName(key))",
+    replace: "if (this.#closed)",
+    test: "mdns.test.ts",
+    title: "a name is resolved, in any case",
+  },
+  {
+    rule: "mDNS: a name with two addresses is none",
+    file: "src/mdns/resolver.ts",
+    find: "another === undefined ? ip : null",
+    replace: "ip",
+    test: "mdns.test.ts",
+    title: "more than one address is none",
+  },
+  {
+    rule: "mDNS: no relay learns an address that a name hid",
+    file: "src/candidate.ts",
+    find: "  if (remote.mdnsName !== undefined && isRelayedLocal(local)) return false;\n",
+    replace: "",
+    test: "mdns.test.ts",
+    title: "an address that a name hid",
+  },
+  {
+    rule: "mDNS: an answer bears the query's ID, and comes from the port of mDNS",
+    file: "src/mdns/resolver.ts",
+    find: "fromPort === group.port ? decodeResponse(data) : null",
+    replace: "fromPort > 0 ? decodeResponse(data) : null",
+    test: "mdns.test.ts",
+    title: "answers to another query",
+  },
   // RFC 8445 §8: nomination
   {
     rule: "a nomination before our own check was answered is kept (§7.3.1.5)",

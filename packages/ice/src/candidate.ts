@@ -18,6 +18,8 @@ export interface Candidate {
   readonly priority: number;
   readonly address: SocketAddress;
   readonly type: CandidateType;
+  /** It was signalled under this name in place of its address, which then no relay is to learn. */
+  readonly mdnsName?: string;
   /** The base of a reflexive candidate, or the mapped address of a relayed one; for diagnosis only. */
   readonly related: SocketAddress | null;
 }
@@ -123,6 +125,9 @@ function isTcpMatch(local: Candidate, remote: Candidate): boolean {
 export function canPair(local: LocalCandidate, remote: Candidate): boolean {
   if (local.component !== remote.component || local.transport !== remote.transport) return false;
   if (local.transport === "tcp" && !isTcpMatch(local, remote)) return false;
+  // draft-ietf-mmusic-mdns-ice-candidates §3.3.2: "the ICE agent MUST NOT form candidate pairs between its own relay candidates and
+  // remote mDNS candidates", as the TURN server would learn the address.
+  if (remote.mdnsName !== undefined && isRelayedLocal(local)) return false;
   if (local.base.family !== remote.address.family) return false;
   if (isLinkLocal6(local.base) !== isLinkLocal6(remote.address)) return false;
   return !isLoopback(remote.address) || isLoopback(local.base);

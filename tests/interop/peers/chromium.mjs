@@ -90,8 +90,8 @@ async function launch() {
       "--disable-gpu",
       "--disable-dev-shm-usage",
       "--disable-background-networking",
-      // Without it host candidates carry names of mDNS.
-      "--disable-features=WebRtcHideLocalIpsWithMdns",
+      // By default host candidates carry names of mDNS in place of addresses.
+      ...(process.env.CHROMIUM_MDNS ? [] : ["--disable-features=WebRtcHideLocalIpsWithMdns"]),
       "--remote-debugging-port=0",
       `--user-data-dir=${profile}`,
       `http://127.0.0.1:${server.address().port}/`,

@@ -9,10 +9,13 @@ import {
   systemRandom,
 } from "@adit/core";
 import type { Candidate } from "../candidate.ts";
+import { isMdnsName } from "../mdns/message.ts";
+import { MdnsResolver } from "../mdns/resolver.ts";
 import type { PairInfo } from "../pair.ts";
 import type { IceParameters } from "../parameters.ts";
 import { PortMapping } from "../portmap/driver.ts";
 import { Rules } from "../rules.ts";
+import { candidateOf, parseCandidateAttribute } from "../sdp.ts";
 import { DatagramQueue } from "./datagram-queue.ts";
 import { IceConnectionError } from "./errors.ts";
 import type { TurnServer } from "./gatherer.ts";
@@ -69,6 +72,7 @@ const MAX_UNHEARD_CANDIDATES = 128;
 export class IceConnection implements AsyncIterable<Uint8Array> {
   readonly #machine: GatheringAgent;
   readonly #turnStreams: TurnStreams;
+  readonly #mdns: MdnsResolver;
   readonly #sockets: LocalSockets;
   readonly #clock: Clock;
   readonly #log: Logger;
@@ -109,6 +113,8 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
       ...(taMs === undefined ? {} : { taMs }),
     });
     this.#turnStreams = this.#openStreams(turnServers);
+    const localIps = () => sockets.all.filter(({ tcpType }) => !tcpType).map(({ address }) => address.ip);
+    this.#mdns = new MdnsResolver({ localIps, random, log });
     this.#signal = options.signal ?? null;
     this.#signal?.addEventListener("abort", this.#onAbort, { once: true });
     this.#mapsPorts = options.portMapping === true && policy !== "relay";
@@ -169,6 +175,23 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
     const accepted = this.#machine.addRemoteCandidate(this.#clock.now(), candidate);
     this.#turn();
     return accepted;
+  }
+
+  /**
+   * The same from its text (RFC 8839), whose address may be an mDNS name as browsers have: it is resolved, and taken when that succeeds.
+   * @returns whether it was taken; false also when it is malformed or of no use.
+   */
+  async addRemoteCandidateText(text: string): Promise<boolean> {
+    const attribute = parseCandidateAttribute(text);
+    if (!attribute) return false;
+    if (!isMdnsName(attribute.address)) return this.#addRemote(candidateOf(attribute));
+    const ip = await this.#mdns.resolve(attribute.address);
+    const candidate = ip === null ? null : candidateOf({ ...attribute, address: ip });
+    return this.#addRemote(candidate && { ...candidate, mdnsName: attribute.address });
+  }
+
+  #addRemote(candidate: Candidate | null): boolean {
+    return candidate !== null && this.addRemoteCandidate(candidate);
   }
 
   /** Every pair: its state, round trip and requests, why it failed or was nominated, and what it carried. */
@@ -378,6 +401,7 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
     this.#watchTimer = null;
     this.#signal?.removeEventListener("abort", this.#onAbort);
     this.#turnStreams.close();
+    this.#mdns.close();
     this.#machine.close(this.#clock.now());
     const leaving: Promise<void>[] = [];
     for (let out = this.#machine.pollTransmit(); out; out = this.#machine.pollTransmit()) {

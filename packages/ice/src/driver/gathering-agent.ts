@@ -82,7 +82,7 @@ export class GatheringAgent {
   addRemoteCandidate(now: Millis, candidate: Candidate | null): boolean {
     const accepted = candidate === null || this.agent.addRemoteCandidate(now, candidate);
     if (candidate === null) this.agent.endOfRemoteCandidates(now);
-    else if (accepted) this.#gatherer.permit(now, candidate.address);
+    else if (accepted && candidate.mdnsName === undefined) this.#gatherer.permit(now, candidate.address);
     return accepted;
   }
 

@@ -101,3 +101,11 @@ function eui64Bytes({ ip, family }: LocalAddress): Uint8Array | null {
   const { bytes } = SocketAddress.of(ip, 0);
   return bytes[11] === 0xff && bytes[12] === 0xfe ? bytes : null;
 }
+
+/** The machine's addresses as text: the same text for the same addresses. */
+export function describeAddresses(): string {
+  return localAddresses()
+    .map(({ interface: name, ip }) => `${name} ${ip}`)
+    .sort()
+    .join(", ");
+}

@@ -162,6 +162,13 @@ export class FollowerPolicy implements PolicyView {
     if (this.#state.name === "steady") this.#state.watch.liveness.demandProof(now);
   }
 
+  /** The machine slept, or has other addresses. */
+  handleWake(now: Millis): void {
+    const state = this.#state;
+    if (state.name === "steady") state.watch.liveness.demandProof(now);
+    if (state.name === "complaining") state.reportAt = now;
+  }
+
   handleTimeout(now: Millis): void {
     const state = this.#state;
     if (state.name === "steady") this.#handleSteadyTimeout(now, state);

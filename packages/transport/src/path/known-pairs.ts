@@ -144,6 +144,10 @@ export class KnownPairs {
     this.#pairs.delete(id);
   }
 
+  get size(): number {
+    return this.#pairs.size;
+  }
+
   all(): IterableIterator<KnownPair> {
     return this.#pairs.values();
   }

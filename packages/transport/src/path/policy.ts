@@ -15,33 +15,12 @@ import { type Choice, Chooser } from "./chooser.ts";
 import { Journal } from "./journal.ts";
 import { type KnownPair, KnownPairs, type PathPair } from "./known-pairs.ts";
 import { DEAD_AFTER_MIN_MS } from "./liveness.ts";
+import type { PolicyState } from "./policy-state.ts";
 import { PunchClock } from "./punch-clock.ts";
 import { Search } from "./search.ts";
 import type { SlotIndex, SlotTable } from "./slots.ts";
 import type { PolicyView } from "./view.ts";
 import { Watch } from "./watch.ts";
-
-/** A path that QUIC is validating. */
-interface Trial {
-  readonly pair: PairId;
-  readonly slot: SlotIndex;
-  readonly choice: Choice;
-  readonly giveUpAt: Millis;
-}
-
-type State =
-  | { readonly name: "connecting" }
-  | {
-      readonly name: "steady";
-      readonly active: KnownPair;
-      readonly watch: Watch;
-      readonly chooser: Chooser;
-      trial: Trial | null;
-    }
-  /** Nothing stands: pairs are checked, then ICE restarts. */
-  | { readonly name: "stranded"; readonly since: Millis; readonly was: SessionPath }
-  | { readonly name: "suspended"; readonly since: Millis }
-  | { readonly name: "ended" };
 
 export interface PathPolicyOptions {
   readonly slots: SlotTable;
@@ -71,7 +50,7 @@ export interface PathPolicyOptions {
  * Sans-IO: `now` is an argument; call {@link pollAction} after every input until it returns null.
  */
 export class PathPolicy implements PolicyView {
-  #state: State = { name: "connecting" };
+  #state: PolicyState = { name: "connecting" };
   #activeAt: Millis = Number.NEGATIVE_INFINITY;
   #pingAt: Millis = Number.POSITIVE_INFINITY;
   readonly #punch: PunchClock;
@@ -181,6 +160,7 @@ export class PathPolicy implements PolicyView {
   /** ICE gave the pair up: consent expired, its socket or allocation is gone. */
   handlePairLost(now: Millis, pair: PairId, reason: string): void {
     this.#pairs.delete(pair);
+    if (this.#state.name === "stranded" && this.#pairs.size === 0) this.#search.hasten(now);
     if (this.#state.name !== "steady") return;
     if (this.#state.trial?.pair === pair) this.#state.trial = null;
     if (this.#state.active.pair.id === pair) this.#leave(now, reason, now - STRANDED_CHECK_MS);
@@ -242,6 +222,18 @@ export class PathPolicy implements PolicyView {
     this.#demandProof(now);
   }
 
+  /** The machine slept, or has other addresses: each path has to prove itself, and those that failed may try again. */
+  handleWake(now: Millis): void {
+    this.#demandProof(now);
+    this.#search.hasten(now);
+    this.#actions.push({ type: "probe-infrastructure" }, { type: "retry" });
+  }
+
+  /** Signaling reaches the peer again: where no path carries the session, the peer is asked for new ones. */
+  handleReachable(now: Millis): void {
+    if (this.#state.name === "stranded" || this.#state.name === "suspended") this.#search.hasten(now);
+  }
+
   handleTimeout(now: Millis): void {
     this.#handleKeepalive(now);
     this.#handlePunchTimeout(now);
@@ -288,7 +280,7 @@ export class PathPolicy implements PolicyView {
 
   // ---- steady
 
-  #handleSteadyTimeout(now: Millis, state: Extract<State, { name: "steady" }>): void {
+  #handleSteadyTimeout(now: Millis, state: Extract<PolicyState, { name: "steady" }>): void {
     const suspectSince = state.watch.liveness.suspectSince(now);
     const verdict = state.watch.handleTimeout(now, state.active);
     if (verdict.state === "dead") {
@@ -355,7 +347,7 @@ export class PathPolicy implements PolicyView {
       return;
     }
     this.#journal.explain(`${reason}, and no other path answers`);
-    this.#search.start(now);
+    this.#search.start(now, this.#pairs.size > 0);
     this.#state = { name: "stranded", since: now, was: active.pair.kind };
     this.#actions.push({ type: "retry" });
     this.#handleStrandedTimeout(now, this.#state);
@@ -374,7 +366,7 @@ export class PathPolicy implements PolicyView {
     if (from !== "relay" && to.pair.kind === "relay") this.#punch.handleRelay(now);
   }
 
-  #steady(now: Millis, active: KnownPair): Extract<State, { name: "steady" }> {
+  #steady(now: Millis, active: KnownPair): Extract<PolicyState, { name: "steady" }> {
     const watch = new Watch(now, active, this.#activeAt, this.#pairs);
     const chooser = new Chooser(this.#pairs, this.#options.slots);
     return { name: "steady", active, watch, chooser, trial: null };
@@ -393,7 +385,7 @@ export class PathPolicy implements PolicyView {
 
   // ---- nothing stands
 
-  #handleStrandedTimeout(now: Millis, state: Extract<State, { name: "stranded" }>): void {
+  #handleStrandedTimeout(now: Millis, state: Extract<PolicyState, { name: "stranded" }>): void {
     if (this.#goneSince !== null && now >= this.#goneSince + GONE_AFTER_MS) {
       return this.#end("peer-gone", "the peer was restarted or has gone");
     }
@@ -406,7 +398,7 @@ export class PathPolicy implements PolicyView {
     this.#searchPath(now);
   }
 
-  #handleSuspendedTimeout(now: Millis, state: Extract<State, { name: "suspended" }>): void {
+  #handleSuspendedTimeout(now: Millis, state: Extract<PolicyState, { name: "suspended" }>): void {
     if (this.#goneSince !== null && now >= this.#goneSince + GONE_AFTER_MS) {
       return this.#end("peer-gone", "the peer was restarted or has gone");
     }

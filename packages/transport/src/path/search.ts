@@ -16,12 +16,19 @@ export class Search {
     this.#random = random;
   }
 
-  /** Nothing stands from now on. */
-  start(now: Millis): void {
+  /** Nothing stands from now on; `hasPairs`: there are pairs to check, which get some time before new ones are looked for. */
+  start(now: Millis, hasPairs: boolean): void {
     this.#backoff.reset();
     this.#checkEveryMs = STRANDED_CHECK_MS;
     this.#checkAt = now;
-    this.#restartAt = now + RESTART_AFTER_MS;
+    this.#restartAt = hasPairs ? now + RESTART_AFTER_MS : now;
+  }
+
+  /** There is reason for hope: nothing waits any more. */
+  hasten(now: Millis): void {
+    this.#backoff.reset();
+    this.#checkAt = now;
+    this.#restartAt = now;
   }
 
   /** It will take longer. */

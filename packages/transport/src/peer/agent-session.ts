@@ -302,6 +302,19 @@ export class AgentSession extends Session {
     this.#policy.handleActivity(now, received);
   }
 
+  handleWake(now: Millis): void {
+    if (!this.isUp) return;
+    this.#policy.handleWake(now);
+    this.host.touch(this);
+  }
+
+  /** An intermediate forwards for this session, perhaps again: what could not be said before can be now. */
+  handleReachable(now: Millis): void {
+    if (!this.isUp) return;
+    this.#policy.handleReachable(now);
+    this.host.touch(this);
+  }
+
   protected handlePathReport(now: Millis, alive: boolean): void {
     if (!alive) this.#policy.handlePeerReport(now);
   }

@@ -255,6 +255,12 @@ export class ConnectorSession extends Session {
     this.#policy.handleActivity(now);
   }
 
+  handleWake(now: Millis): void {
+    if (!this.isUp) return;
+    this.#policy.handleWake(now);
+    this.host.touch(this);
+  }
+
   /** The agent decides; a report from it changes nothing here. */
   protected handlePathReport(): void {}
 

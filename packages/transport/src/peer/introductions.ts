@@ -200,6 +200,7 @@ export class Introductions {
     }
     introduction.backoff.reset();
     this.#know(now, introduction, peerObserved);
+    if (session instanceof AgentSession) session.handleReachable(now);
     return true;
   }
 

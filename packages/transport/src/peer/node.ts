@@ -16,7 +16,7 @@ import { type PeerId, QuicConfig, type QuicConnection, QuicEndpoint } from "@adi
 import { type IntermediateMessage, PEER_ALPN, SIGNALING_ALPN } from "@adit/signaling";
 import { Driver, type DriverComponent } from "../driver.ts";
 import type { ConnectOptions, Endpoint, EndpointOptions, PeerSession, Surroundings } from "../endpoint.ts";
-import { localAddresses } from "../interfaces.ts";
+import { describeAddresses, localAddresses } from "../interfaces.ts";
 import type { NetworkSense, PredictionListener, Seen } from "../nat/network-sense.ts";
 import type { NetworkView } from "../nat/network-view.ts";
 import { senseOnDriver } from "../nat/sense-on-driver.ts";
@@ -26,6 +26,7 @@ import { Demux } from "./demux.ts";
 import { Dialer } from "./dialer.ts";
 import { Introductions } from "./introductions.ts";
 import { MappedPort } from "./mapped-port.ts";
+import { type NetworkNews, NetworkWatch } from "./network-watch.ts";
 import type { BoundSocket } from "./own-candidates.ts";
 import type { Presence } from "./presence.ts";
 import { Presences, type PresencesOptions } from "./presences.ts";
@@ -65,6 +66,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   readonly #presences: Presences;
   readonly #introductions: Introductions;
   readonly #sense: NetworkSense;
+  readonly #watch: NetworkWatch;
   readonly #demux: Demux;
   readonly #switchboard: Switchboard;
   readonly #dialer: Dialer;
@@ -121,6 +123,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       quic: this.#quic,
     });
     this.#dialer = this.#openDialer();
+    this.#watch = new NetworkWatch(this.#clock.now(), { addresses: describeAddresses, wallNow: Date.now });
     this.#reception = role === "connector" ? this.#openReception() : null;
   }
 
@@ -345,6 +348,8 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   // ---- DriverComponent
 
   handleTimeout(now: Millis): void {
+    const news = this.#watch.handleTimeout(now);
+    if (news) this.#handleNews(now, news);
     this.#presences.handleTimeout(now);
     this.#introductions.handleTimeout(now);
     this.#sessions.handleTimeout(now);
@@ -352,7 +357,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
 
   pollTimeout(): Deadline | null {
     const signaling = earliest(this.#presences.pollTimeout(this.#clock.now()), this.#introductions.pollTimeout());
-    return earliest(signaling, this.#sessions.pollTimeout());
+    return earliest(earliest(signaling, this.#watch.pollTimeout()), this.#sessions.pollTimeout());
   }
 
   drain(now: Millis): void {
@@ -397,8 +402,20 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     if (seen.observed || this.#presences.udpReach === "blocked") this.#sense.handleSeen(now, seen);
   }
 
+  /** Everything is asked at once, before anybody waits for it. */
+  #handleNews(now: Millis, news: NetworkNews): void {
+    this.log.info("network-news", { ...news });
+    this.#presences.probe(now);
+    this.#tellCandidates(now);
+    for (const session of this.#sessions) session.handleWake(now);
+  }
+
   #handleCandidates(now: Millis, from: Presence): void {
     this.#introductions.handleRelay(now, from);
+    this.#tellCandidates(now);
+  }
+
+  #tellCandidates(now: Millis): void {
     const candidates = this.localCandidates();
     for (const session of this.#sessions) {
       if (session.isOver) continue;

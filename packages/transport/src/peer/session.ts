@@ -21,11 +21,12 @@ import { Control } from "./control.ts";
 import { DataPath } from "./data-path.ts";
 import { Flows } from "./flows.ts";
 import { Lifecycle } from "./lifecycle.ts";
-import { describePair, pathPair, round } from "./pair-words.ts";
+import { describePair, pathPair } from "./pair-words.ts";
 import { Pings } from "./pings.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
 import { SessionNetwork } from "./session-network.ts";
 import { SessionRecord } from "./session-record.ts";
+import { describeSession } from "./session-status.ts";
 import { Traffic } from "./traffic.ts";
 
 export type RestartMessage = Extract<ControlMessage, { type: "restart" }>;
@@ -97,6 +98,8 @@ export abstract class Session {
   protected abstract handlePathReport(now: Millis, alive: boolean): void;
   /** Signaling says that the other side is gone or new: a hint. */
   protected abstract handlePeerGone(now: Millis, reason: string): void;
+  /** The machine slept, or has other addresses: each path has to prove itself. */
+  abstract handleWake(now: Millis): void;
   protected abstract handlePolicyTimeout(now: Millis): void;
   protected abstract pollPolicyTimeout(): Deadline | null;
   /** Carries out what the policy wants; true when it did anything. */
@@ -360,24 +363,9 @@ export abstract class Session {
   }
 
   status(): SessionStatus {
+    const { id, peer, handshakes, policyView } = this;
     const pair = this.activePair === null ? null : this.ice.pair(this.activePair);
-    const { sent, received } = this.traffic.count(this.carrier);
-    return {
-      id: this.id,
-      peer: { id: this.peer.id, name: this.peer.name },
-      path: this.path,
-      local: pair?.local.address ?? null,
-      remote: pair?.remote.address ?? null,
-      localType: pair?.local.type ?? null,
-      remoteType: pair?.remote.type ?? null,
-      rttMs: round(this.policyView.rttMs),
-      relayRttMs: round(this.policyView.relayRttMs),
-      sentBytes: sent,
-      receivedBytes: received,
-      handshakes: this.handshakes,
-      migrations: this.policyView.migrations,
-      reason: this.policyView.reason,
-    };
+    return describeSession({ id, peer, handshakes, policyView, pair, bytes: this.traffic.count(this.carrier) });
   }
 
   sample(): SessionSample {

@@ -389,3 +389,48 @@ test("20 % loss each way: told wrongly that the peer is gone, no session ends, a
   }
   t.ok(moves <= 30, `${moves} moves in half an hour`);
 });
+
+test("awake again, each path is checked at once, on both sides, and a dead one is left without any traffic", (t) => {
+  const { world, direct } = settled();
+  world.runUntil(60_000);
+  direct.up = direct.down = false;
+  world.agent.handleWake(world.now);
+  world.connector.handleWake(world.now);
+  world.runUntil(60_001);
+  for (const who of ["agent", "connector"] as const) {
+    for (const path of ["direct", "relay"])
+      t.ok(world.log.some((e) => e.at >= 60_000 && e.who === who && e.action === `check ${path}`));
+  }
+  world.runUntil(60_400);
+  t.equal(world.agent.path, "relay");
+  t.equal(world.connector.path, "relay");
+});
+
+test("awake with all pairs expired, an ICE restart leaves at once, and again when signaling is back", (t) => {
+  const { world, relay, direct } = settled();
+  world.runUntil(60_000);
+  for (const wire of [relay, direct]) wire.up = wire.down = false;
+  world.agent.handleWake(world.now);
+  world.agent.handlePairLost(world.now, "direct", "the peer's consent to the path expired");
+  world.agent.handlePairLost(world.now, "relay", "the peer's consent to the path expired");
+  world.runUntil(60_001);
+  t.ok(world.count("agent", "restart") >= 1);
+  world.runUntil(60_300);
+  const before = world.count("agent", "restart");
+  world.agent.handleReachable(world.now);
+  world.runUntil(60_301);
+  t.equal(world.count("agent", "restart"), before + 1);
+});
+
+test("a suspended session looks round at once when the machine wakes", (t) => {
+  const { world, relay, direct } = settled();
+  world.download(60_000, 50);
+  world.runUntil(4_000);
+  for (const wire of [relay, direct]) wire.up = wire.down = false;
+  world.runUntil(120_000);
+  t.equal(world.agent.path, "suspended");
+  relay.up = relay.down = true;
+  world.agent.handleWake(world.now);
+  world.runUntil(120_100);
+  t.equal(world.agent.path, "relay");
+});

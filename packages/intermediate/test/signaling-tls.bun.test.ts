@@ -99,6 +99,21 @@ test("nonsense behind the handshake is answered with an Error and a close", asyn
   await until(() => intermediate.signaling.clientCount === 0);
 });
 
+test("who says nothing behind the handshake is told so after 5 s, and disconnected", async (t) => {
+  let skewMs = 0;
+  const intermediate = await start(t, { clock: { now: () => performance.now() + skewMs } });
+  const { certificatePem: cert, keyPem: key } = Identity.generate();
+  const open = () => dial(t, tlsOf(intermediate), { ALPNProtocols: [SIGNALING_ALPN], cert, key });
+  const silent = await open();
+  const answers: Uint8Array[] = [];
+  silent.on("data", (chunk: Uint8Array) => answers.push(chunk));
+  await until(() => intermediate.signaling.clientCount === 1);
+  skewMs = 6_000;
+  await open(); // gives the server a turn
+  await new Promise<void>((resolve) => silent.on("close", () => resolve()));
+  t.match(new TextDecoder().decode(Buffer.concat(answers)), /no Hello within 5000 ms/);
+});
+
 test("clients of one address are bounded over TLS as over QUIC, and handshakes are charged to it", async (t) => {
   const limits = { ...OPEN_POLICY.limits, clientsPerIp: 2, handshakesPerIpPerSecond: 1 };
   const policy = Object.assign(Object.create(OPEN_POLICY), { limits });

@@ -34,7 +34,7 @@ export class Presence {
   readonly relays: RelayKeeper;
   readonly #options: PresenceOptions;
   readonly #link: SignalingLink;
-  /** The intermediate's key, and its last word about TURN. */
+  /** Its key. */
   #intermediateId = "";
   #observed: SocketAddress | null = null;
   #stunServer: SocketAddress | null = null;

@@ -3,7 +3,7 @@ import type { AgentState } from "./agent-state.ts";
 import { checkPriority } from "./candidate.ts";
 import { checkRtoMs, nominationRtoMs } from "./checklist.ts";
 import { encodeCheck, type Nominate } from "./checks.ts";
-import { nextConsentCheck } from "./consent.ts";
+import { awaitingAnswer, nextConsentCheck } from "./consent.ts";
 import type { Generation } from "./generation.ts";
 import type { CandidatePair } from "./pair.ts";
 import { agreedTaMs, DEFAULT_TA_MS, MIN_TA_MS } from "./parameters.ts";
@@ -128,7 +128,11 @@ export class CheckRunner {
     const nextAt = transactions.nextAt;
     if (nextAt !== null) deadline = earliest(deadline, { at: nextAt, reason: "ice-transaction" });
     for (const { consent, state } of checklist) {
-      if (consent) deadline = earliest(deadline, { at: consent.nextCheckAt, reason: "ice-consent" });
+      if (consent)
+        deadline = earliest(deadline, {
+          at: Math.min(consent.nextCheckAt, consent.missedAt),
+          reason: "ice-consent",
+        });
       if (state.kind === "in-progress" && state.againAt !== null) {
         deadline = earliest(deadline, { at: state.againAt, reason: "ice-second-check" });
       }
@@ -171,15 +175,15 @@ export class CheckRunner {
     const { checklist, generations, outbox, random } = this.#state;
     for (const pair of checklist) {
       const { consent } = pair;
-      if (!consent || consent.nextCheckAt > now) continue;
-      if (consent.unanswered === 1) outbox.event({ type: "pair-degraded", pair: pair.info });
-      const { unanswered } = consent;
+      if (!consent) continue;
+      if (consent.missedAt <= now) {
+        pair.setConsent({ ...consent, missedAt: Number.POSITIVE_INFINITY, isDegraded: true });
+        outbox.event({ type: "pair-degraded", pair: pair.info });
+      }
+      if (consent.nextCheckAt > now) continue;
       const renewable = generations.isRenewable(consent.generation);
-      pair.setConsent({
-        ...consent,
-        nextCheckAt: nextConsentCheck(now, random),
-        unanswered: renewable ? unanswered + 1 : unanswered,
-      });
+      const next = { ...(pair.consent ?? consent), nextCheckAt: nextConsentCheck(now, random) };
+      pair.setConsent(renewable ? awaitingAnswer(next, now, pair.rttMs) : next);
       if (renewable) this.send(now, pair, "consent", consent.generation, null);
     }
   }

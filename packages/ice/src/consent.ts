@@ -13,8 +13,10 @@ export interface Consent {
   readonly since: Millis;
   readonly expiresAt: Millis;
   readonly nextCheckAt: Millis;
-  /** Consent checks since the last answer. */
-  readonly unanswered: number;
+  /** When the check that is out counts as missed: that is told once, and never while there is none. */
+  readonly missedAt: Millis;
+  /** It was told, and no answer has come since. */
+  readonly isDegraded: boolean;
 }
 
 /** Consent as an authenticated answer at `now` gives or renews it. */
@@ -29,8 +31,18 @@ export const freshConsent = (
   expiresAt: now + CONSENT_TIMEOUT_MS,
   // Any answer renews it, but the schedule stays: a pair that is probed often is not checked less at random times.
   nextCheckAt: renewed?.nextCheckAt ?? nextConsentCheck(now, random),
-  unanswered: 0,
+  missedAt: Number.POSITIVE_INFINITY,
+  isDegraded: false,
 });
+
+/** A check that is not answered for so long, or for three round trips, was lost or the path is gone. */
+const MISSED_MS = 500;
+
+/** What a check that leaves at `now` makes of it. */
+export function awaitingAnswer(consent: Consent, now: Millis, rttMs: Millis | null): Consent {
+  if (consent.isDegraded) return consent;
+  return { ...consent, missedAt: Math.min(consent.missedAt, now + Math.max(MISSED_MS, 3 * (rttMs ?? 0))) };
+}
 
 /** RFC 7675 §5.1: "each interval MUST be randomized from between 0.8 and 1.2 times the basic period", so that checks do not synchronize. */
 export const nextConsentCheck = (now: Millis, random: Random): Millis =>

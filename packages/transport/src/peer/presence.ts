@@ -186,7 +186,13 @@ export class Presence {
   }
 
   #observe(now: Millis, observed: SocketAddress): void {
+    const former = this.#observed;
     this.#observed = observed;
+    if (former && !former.equals(observed)) {
+      this.#options.log.debug("observed-changed", { from: former, to: observed });
+      // An allocation belongs to the address that it was made from.
+      for (const relay of this.relays.all()) relay.probe(now);
+    }
     const server = this.#stunServer;
     const socket = server && this.#socketOf(server.family);
     if (server && socket) this.#options.onSeen(now, { observed: this.reflexive, server, socket: socket.id });

@@ -304,8 +304,9 @@ export abstract class Session {
   protected sendControl(message: Extract<ControlMessage, { type: "candidate" | "restart" | "path-report" }>): void {
     const sent = this.control.send(message);
     const active = this.activePair === null ? null : this.ice.pair(this.activePair);
-    // A new relay is news where the old one, and with it the active path, may be gone.
-    const urgent = message.type !== "candidate" || message.candidate?.type === "relay" || !active?.valid;
+    // A new relay or a new address is news where the old one, and with it the active path, may be gone.
+    const type = message.type === "candidate" ? (message.candidate?.type ?? "host") : null;
+    const urgent = type !== "host" || !active?.valid;
     if (!sent || urgent) this.host.signal({ ...message, sessionId: this.sessionId });
   }
 
@@ -426,6 +427,11 @@ export abstract class Session {
         this.host.log.debug("pair-failed", { ...describePair(event.pair), reason: event.reason });
         if (!event.pair.valid)
           this.handlePairLost(now, event.pair.id, `the checks of the path failed: ${event.reason}`);
+        return;
+      case "pair-degraded":
+        // Nothing else may tell an idle side that a NAT has forgotten it, or that its network is another one.
+        this.ice.probe(now, event.pair.id);
+        this.host.probeInfrastructure(now);
         return;
       case "pair-expired":
         this.data.gates.close(event.pair.id);

@@ -6,7 +6,14 @@ import { directBlocked } from "./direct-blocked.ts";
 import { idle, idleShort } from "./idle.ts";
 import { intermediateRestart } from "./intermediate-restart.ts";
 import { linkOut } from "./link-out.ts";
-import { agentNatReboot, bothNatsReboot, connectorNatReboot } from "./nat-reboots.ts";
+import {
+  agentNatReboot,
+  bothNatsReboot,
+  connectorNatReboot,
+  idleAgentNatReboot,
+  idleBothNatsReboot,
+  idleConnectorNatReboot,
+} from "./nat-reboots.ts";
 import { mappingRenewed, routerRestart } from "./port-mapping.ts";
 import { relayDies } from "./relay-dies.ts";
 import type { Scenario } from "./scenario.ts";
@@ -18,6 +25,9 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "agent-nat-reboot": agentNatReboot,
   "connector-nat-reboot": connectorNatReboot,
   "both-nats-reboot": bothNatsReboot,
+  "idle-agent-nat-reboot": idleAgentNatReboot,
+  "idle-connector-nat-reboot": idleConnectorNatReboot,
+  "idle-both-nats-reboot": idleBothNatsReboot,
   "link-out": linkOut,
   "direct-blocked": directBlocked,
   "intermediate-restart": intermediateRestart,

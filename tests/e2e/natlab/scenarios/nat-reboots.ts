@@ -1,3 +1,4 @@
+import { LOCAL, type World } from "../world.ts";
 import { ROAMED_AIM_MS, type Scenario } from "./scenario.ts";
 
 /** All mappings are lost, and the new ones have other ports. */
@@ -10,3 +11,35 @@ export const connectorNatReboot: Scenario = {
   aimMs: ROAMED_AIM_MS,
 };
 export const bothNatsReboot: Scenario = { change: (world) => world.rebootNats(), aimMs: ROAMED_AIM_MS };
+
+/** Longer than the five seconds for which a session counts as busy. */
+const IDLE_MS = 7_000;
+/** A connector whose NAT forgot it is out of reach until it sends: its next consent check does, 6 s later at most (RFC 7675 §5.1). */
+const CONNECTOR_SENDS_MS = 6_000;
+
+/** The same while nothing moves, so that nobody notices before the next request. */
+export const idleAgentNatReboot = idleReboot(({ agentSide }) => agentSide.nats[0]?.reboot());
+export const idleConnectorNatReboot = idleReboot(
+  ({ connectorSide }) => connectorSide.nats[0]?.reboot(),
+  CONNECTOR_SENDS_MS,
+);
+export const idleBothNatsReboot = idleReboot((world) => world.rebootNats(), CONNECTOR_SENDS_MS);
+
+function idleReboot(reboot: (world: World) => void, unreachableMs = 0): Scenario {
+  return {
+    aimMs: unreachableMs + ROAMED_AIM_MS,
+    maxBytes: 1,
+    change: () => {},
+    instead: async (world) => {
+      await Bun.sleep(IDLE_MS);
+      reboot(world);
+      const { connectedMs, firstByteMs } = await world.lab
+        .station("agent")
+        .ask("firstByte", LOCAL.host, LOCAL.port, "/hello", 20_000);
+      const session = await world.session();
+      if (!session) throw new Error("the session is gone");
+      const { handshakes, path } = session;
+      return { gapMs: firstByteMs - connectedMs, leftMs: null, directAgainMs: null, handshakes, path };
+    },
+  };
+}

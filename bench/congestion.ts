@@ -1,5 +1,5 @@
 /**
- * bun bench/congestion.ts [--seconds N] [--queue MS] [--algorithms cubic,bbr,reno] [--seed N]: how much of a bad network each congestion control of the
+ * bun bench/congestion.ts [--seconds N] [--talk S] [--queue MS] [--algorithms cubic,bbr,reno] [--seed N]: how much of a bad network each congestion control of the
  * binding makes use of. Two connections of ours and a wire between them, in one process and in real time, all runs side by side: a
  * bottleneck with a queue, a round trip, and loss in both directions. Printed: megabits per second of application bytes from the first one on,
  * seconds for the first megabyte, and how long packets waited in the queue on average, ms. Then each beside cubic on one bottleneck.
@@ -14,6 +14,8 @@ const { values } = parseArgs({
     algorithms: { type: "string", default: "cubic,bbr,reno" },
     seed: { type: "string", default: "1" },
     queue: { type: "string", default: "100" },
+    /** How long the sender has little to say before it sends as much as it can, s: as a session does. */
+    talk: { type: "string", default: "0" },
   },
 });
 
@@ -136,7 +138,7 @@ class Run {
     const deadline = connection.pollTimeout(now);
     if (deadline && deadline.at <= now) connection.handleTimeout(now);
     for (let event = connection.pollEvent(); event; event = connection.pollEvent()) {
-      if (event.type === "established" && connection === this.#client) pour(connection.openStream());
+      if (event.type === "established" && connection === this.#client) talk(connection.openStream());
       if (event.type === "stream") this.#drain(event.stream);
       if (event.type === "closed") this.failure = event.reason;
     }
@@ -151,6 +153,7 @@ class Run {
     stream.onReadable = () => {
       for (let got = stream.read(buffer); typeof got === "number"; got = stream.read(buffer)) {
         const now = performance.now();
+        if (got < 1000 && this.received === 0) continue; // only talk
         this.firstAt ??= now;
         this.received += got;
         if (this.received >= MEGABYTE) this.megabyteMs ??= now - this.firstAt;
@@ -162,6 +165,16 @@ class Run {
   rate(now: number): number {
     return this.firstAt === null ? 0 : (this.received * 8) / (now - this.firstAt) / 1000;
   }
+}
+
+/** A hundred bytes twenty times a second, then {@link pour}. */
+function talk(stream: QuicStream): void {
+  const until = performance.now() + Number(values.talk) * 1000;
+  const timer = setInterval(() => {
+    if (performance.now() < until) return void stream.write(new Uint8Array(100));
+    clearInterval(timer);
+    pour(stream);
+  }, 50);
 }
 
 function pour(stream: QuicStream): void {

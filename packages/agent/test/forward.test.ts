@@ -82,7 +82,7 @@ function makeWorld(t: T) {
     to: t.must(target.parse("office")),
     bind: undefined,
     icePolicy: "all",
-    congestionControl: "bbr",
+    congestionControl: "cubic",
     portMapping: "off",
     wait: 2000,
     trace: undefined,

@@ -75,6 +75,8 @@ export type IceEvent =
   | { readonly type: "pair-expired"; readonly pair: PairInfo }
   /** Each success response, those to probes and consent checks too. */
   | { readonly type: "check-answered"; readonly pair: PairInfo; readonly rttMs: Millis }
+  /** A success response to a check that was padded: datagrams of so many bytes get there. */
+  | { readonly type: "size-answered"; readonly pair: PairInfo; readonly bytes: number }
   | { readonly type: "nominated"; readonly pair: PairInfo }
   | { readonly type: "role-changed"; readonly role: IceRole }
   /** No pair is valid, every check failed, and both sides have ended their candidates. A new candidate, `retry` or `restart` goes on. */

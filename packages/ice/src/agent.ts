@@ -236,11 +236,14 @@ export class IceAgent {
     return id.length === 12 && this.#state.transactions.get(id) !== null;
   }
 
-  /** One check on a pair now, not repeated; an answer comes as `check-answered`. False: no such pair, or checks of it are out of the question. */
-  probe(now: Millis, id: PairId): boolean {
+  /**
+   * One check on a pair now, not repeated; an answer comes as `check-answered`, or `size-answered` for one that was padded to `padTo` bytes
+   * (a multiple of 4). False: no such pair, or checks of it are out of the question.
+   */
+  probe(now: Millis, id: PairId, padTo: number | null = null): boolean {
     const pair = this.#state.checklist.get(id);
     if (!pair || this.#phase.kind === "closed") return false;
-    const sent = this.#checks.probe(now, pair);
+    const sent = this.#checks.probe(now, pair, padTo);
     this.#deadline = undefined;
     return sent;
   }

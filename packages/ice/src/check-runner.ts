@@ -78,11 +78,12 @@ export class CheckRunner {
     this.#nextCheckAt = now + (now < this.#boostUntil ? MIN_TA_MS : this.#taMs);
   }
 
-  probe(now: Millis, pair: CandidatePair): boolean {
+  probe(now: Millis, pair: CandidatePair, padTo: number | null): boolean {
     const generation = pair.consent?.generation ?? this.#state.generations.current;
     if (this.#state.isBarred(pair)) return false;
-    this.#state.transactions.limit(MAX_PROBES_PER_PAIR - 1, (one) => one.pair === pair && one.kind === "probe");
-    return this.send(now, pair, "probe", generation, null) !== null;
+    const kind = padTo === null ? "probe" : "padded-probe";
+    this.#state.transactions.limit(MAX_PROBES_PER_PAIR - 1, (one) => one.pair === pair && one.kind === kind);
+    return this.send(now, pair, kind, generation, null, padTo) !== null;
   }
 
   /** Sends one request. Null: the peer's parameters are not there, or too many requests are out. */
@@ -92,6 +93,7 @@ export class CheckRunner {
     kind: TransactionKind,
     generation: Generation,
     nominate: Nominate | null,
+    padTo: number | null = null,
   ): Transaction | null {
     const { random, role, tieBreaker, transactions } = this.#state;
     const { remote } = generation;
@@ -99,7 +101,7 @@ export class CheckRunner {
     const transactionId = random.bytes(12);
     const priority = checkPriority(pair.local);
     const { key, username } = remote;
-    const data = encodeCheck({ transactionId, username, key, priority, role, tieBreaker, nominate });
+    const data = encodeCheck({ transactionId, username, key, priority, role, tieBreaker, nominate, padTo });
     const repetition = this.#repetition(kind, pair);
     const init = { transactionId, kind, pair, generation, role, nominate, data, answerKey: key, repetition };
     const transaction = transactions.start(now, init);
@@ -155,6 +157,7 @@ export class CheckRunner {
         return { rtoMs: nominationRtoMs(pair.rttMs), ...NOMINATION_SENDS };
       case "consent":
       case "probe":
+      case "padded-probe":
         return null;
     }
   }

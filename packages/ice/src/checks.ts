@@ -28,7 +28,13 @@ export interface Check {
   readonly role: IceRole;
   readonly tieBreaker: bigint;
   readonly nominate: Nominate | null;
+  /** The length to pad it to, bytes, a multiple of 4; null for none. What is longer by itself stays as it is. */
+  readonly padTo: number | null;
 }
+
+/** MESSAGE-INTEGRITY and FINGERPRINT with their headers (RFC 8489 §14.5, §14.7), and the padding's own header. */
+const BEHIND_PADDING_BYTES = 24 + 8;
+const PADDING_HEADER_BYTES = 4;
 
 /** A Binding request as a connectivity check (RFC 8445 §7.1). */
 export function encodeCheck(check: Check): Uint8Array {
@@ -41,6 +47,10 @@ export function encodeCheck(check: Check): Uint8Array {
     );
   if (check.nominate) builder.empty(STUN_ATTRIBUTE.USE_CANDIDATE);
   if (check.nominate && check.nominate.value !== null) builder.u32(STUN_ATTRIBUTE.NOMINATION, check.nominate.value);
+  if (check.padTo !== null) {
+    const bytes = check.padTo - builder.length - PADDING_HEADER_BYTES - BEHIND_PADDING_BYTES;
+    if (bytes > 0) builder.add(STUN_ATTRIBUTE.CHECK_PADDING, new Uint8Array(bytes));
+  }
   return builder.build({ key: check.key, fingerprint: true });
 }
 

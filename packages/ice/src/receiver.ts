@@ -146,7 +146,7 @@ export class Receiver {
 
   #handleSuccess(now: Millis, transaction: Transaction, mapped: SocketAddress): IceReceipt {
     const { generations, candidates, outbox, random, role } = this.#state;
-    const { pair, generation, nominate } = transaction;
+    const { pair, generation, nominate, kind, data } = transaction;
     const rttMs = now - transaction.firstSentAt;
     pair.noteResponse(wasRepeated(transaction) && pair.rttMs !== null ? pair.rttMs : rttMs);
     const local = candidates.mapped(pair.local, mapped);
@@ -156,7 +156,8 @@ export class Receiver {
     if (isCurrent || (wasValid && generations.isRenewable(generation))) {
       pair.setConsent(freshConsent(now, generation, random, wasValid ? pair.consent : null));
     }
-    outbox.event({ type: "check-answered", pair: pair.info, rttMs });
+    if (kind === "padded-probe") outbox.event({ type: "size-answered", pair: pair.info, bytes: data.length });
+    else outbox.event({ type: "check-answered", pair: pair.info, rttMs });
     if (isCurrent && !wasValid) this.#becomeValid(now, pair);
     if (isCurrent && nominate && role === "controlling") this.#nominator.succeeded(pair, nominate);
     return { kind: "response", pair: pair.id, rttMs };

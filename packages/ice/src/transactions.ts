@@ -31,9 +31,9 @@ export const MAX_PROBES_PER_PAIR = 32;
 /**
  * A request that awaits its answer.
  * - `check`: its outcome is the pair's state. `nomination`: the same with USE-CANDIDATE on a pair that succeeded already.
- * - `consent`, `probe`: sent once; no answer means nothing by itself.
+ * - `consent`, `probe`, `padded-probe`: sent once; no answer means nothing by itself.
  */
-export type TransactionKind = "check" | "nomination" | "consent" | "probe";
+export type TransactionKind = "check" | "nomination" | "consent" | "probe" | "padded-probe";
 
 export interface Transaction {
   readonly key: string;

@@ -297,6 +297,25 @@ test("probe sends one check now, which is answered once or not at all", (t) => {
   t.equal(a.agent.probe(a.now, "0|192.0.2.1:1"), false);
 });
 
+test("a probe can be padded to a length; its answer says that datagrams of that length arrive, and nothing of liveness", (t) => {
+  const { network, a, b } = makePair();
+  signal(a, b);
+  network.clock.runUntilDone(() => agreed(a, b), 1_000);
+  const pair = t.must(a.agent.nominated);
+  const answersBefore = a.is("check-answered").length;
+  for (const bytes of [1200, 1472]) {
+    t.ok(a.agent.probe(a.now, pair.id, bytes));
+    const sent = t.must(a.agent.pollTransmit());
+    t.equal(sent.data.length, bytes);
+    const receipt = b.agent.handleDatagram(b.now, t.must(b.agent.nominated).socket, pair.local.address, sent.data);
+    t.equal(receipt.kind, "request", "a peer that does not know the padding answers too");
+    b.running.wake();
+    network.clock.advance(50);
+    t.equal(a.is("size-answered").at(-1)?.bytes, bytes);
+  }
+  t.equal(a.is("check-answered").length, answersBefore);
+});
+
 test("restart: the old pair stays valid and answers, the new generation takes over, the old one ends", (t) => {
   const { network, a, b } = makePair();
   signal(a, b);

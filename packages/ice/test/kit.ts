@@ -189,5 +189,6 @@ export const makeCheck = (agent: IceAgent, random: Random, change: Partial<Check
     role: agent.role === "controlling" ? "controlled" : "controlling",
     tieBreaker: 1n,
     nominate: null,
+    padTo: null,
     ...change,
   });

@@ -27,9 +27,9 @@ export const portMappingOption = value(oneOf(["on", "off"]), {
 });
 
 /** `--congestion-control`. The first one is the default; a test compares them with the library's, which is not loaded for `--help`. */
-export const congestionControls = ["bbr", "cubic", "reno"] as const;
+export const congestionControls = ["cubic", "bbr", "reno"] as const;
 export const congestionControlOption = value(oneOf(congestionControls), {
-  help: "how fast this side sends to its peers: bbr by measured bandwidth, cubic and reno by losses",
+  help: "how fast this side sends to its peers: cubic and reno by losses, bbr by measured bandwidth (for lossy lines)",
   default: congestionControls[0],
 });
 

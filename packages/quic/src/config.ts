@@ -5,10 +5,10 @@ import { type NativeConfig, quiche } from "./native.ts";
 import type { OverheadLimit } from "./peer-limits.ts";
 
 /** How a sender finds out what a path takes. */
-export const CONGESTION_CONTROLS = ["bbr", "cubic", "reno"] as const;
+export const CONGESTION_CONTROLS = ["cubic", "bbr", "reno"] as const;
 export type Congestion = (typeof CONGESTION_CONTROLS)[number];
 /** Measured: docs/adr/0011-congestion-control.md. */
-export const DEFAULT_CONGESTION: Congestion = "bbr";
+export const DEFAULT_CONGESTION: Congestion = "cubic";
 
 export interface QuicConfigOptions {
   readonly role: "client" | "server";
@@ -20,7 +20,10 @@ export interface QuicConfigOptions {
   readonly handshakeTimeoutMs?: number;
   /** What this side sends by; {@link DEFAULT_CONGESTION} by default. The other side's may be another one. */
   readonly congestion?: Congestion;
-  /** The largest UDP payload sent, 1200..16383; 1350 by default, which leaves room for ChannelData and tunnels. There is no path-MTU discovery. */
+  /**
+   * The largest UDP payload sent, 1200..16383; 1200 by default, which every path carries. The native library has no path-MTU discovery: who finds
+   * out more gives more, and says less where that does not get through ({@link QuicConnection.limitPackets}).
+   */
   readonly maxDatagramSizeBytes?: number;
   /** Streams that this side may have open at once; 512 by default. */
   readonly maxOpenStreams?: number;
@@ -90,7 +93,7 @@ export class QuicConfig {
     this.alpn = options.alpn;
     this.identity = options.identity;
     this.handshakeTimeoutMs = options.handshakeTimeoutMs ?? 10_000;
-    this.maxDatagramSizeBytes = options.maxDatagramSizeBytes ?? 1350;
+    this.maxDatagramSizeBytes = options.maxDatagramSizeBytes ?? 1200;
     this.maxOpenStreams = options.maxOpenStreams ?? 512;
     this.maxPeerStreams = options.maxPeerStreams ?? 1024;
     this.overheadLimit = options.overheadLimit ?? null;

@@ -74,7 +74,7 @@ export class QuicConnection {
     this.#now = options.now;
     this.#state = { is: "handshaking", deadline: options.now + config.handshakeTimeoutMs };
     this.#timer = new NativeTimer(native);
-    this.#datagrams = new Datagrams(native);
+    this.#datagrams = new Datagrams(native, config.maxDatagramSizeBytes);
     this.#limits = new PeerLimits(native, config.overheadLimit, options.now);
     this.#ids = {
       issue: () => options.owner.issueId(this),
@@ -162,6 +162,16 @@ export class QuicConnection {
     return this.#state.is === "established" ? this.#datagrams.maxBytes : 0;
   }
 
+  /** No packet is longer, bytes; {@link QuicConfig.maxDatagramSizeBytes} unless {@link limitPackets} was called. */
+  get maxPacketBytes(): number {
+    return this.#datagrams.maxPacketBytes;
+  }
+
+  /** What the active path is known to carry, at least 1200 bytes. Datagrams (RFC 9221) that wait and do not fit any more are dropped. */
+  limitPackets(bytes: number): void {
+    this.#datagrams.limitPackets(bytes);
+  }
+
   /**
    * Sends an unreliable datagram (RFC 9221). "full": the queue is, it was dropped.
    * @throws QuicError `not-established`, `closed`.
@@ -193,6 +203,11 @@ export class QuicConnection {
     this.#mustBeEstablished();
     this.#paths.migrate(this.#now, { local, remote });
     this.#work();
+  }
+
+  /** Where packets go that are no probes. */
+  get activePath(): { readonly local: VirtualAddress; readonly remote: VirtualAddress } {
+    return this.#paths.active;
   }
 
   /** Makes the next packet on the active path one that the peer must acknowledge (a PING if need be). Nothing happens once it is over. */
@@ -264,20 +279,21 @@ export class QuicConnection {
   }
 
   /**
-   * Writes the next packet into `out` (as large as {@link QuicConfig.maxDatagramSizeBytes} at least), and says where it goes; null when
+   * Writes the next packet into `out` (as large as {@link maxPacketBytes} at least), and says where it goes; null when
    * there is none. A driver that cannot send now simply does not call: nothing is lost.
    */
   send(out: Uint8Array): SentPacket | null {
     if (this.#state.is === "closed") return null;
     this.#timer.touched();
-    const packet = this.#sendNative(out);
+    const room = out.length > this.maxPacketBytes ? out.subarray(0, this.maxPacketBytes) : out;
+    const packet = this.#sendNative(room);
     if (packet) return packet;
     if (this.#state.is === "closing" && this.#state.flushing) {
       const { close } = this.#state;
       this.#state = { is: "closing", close, flushing: false };
       this.#closeNative(close.isApp, close.code, close.isApp ? close.reason : "");
       this.#pumpNeeded = true;
-      return this.#sendNative(out);
+      return this.#sendNative(room);
     }
     this.#workTold = false;
     return null;

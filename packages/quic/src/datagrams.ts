@@ -1,13 +1,21 @@
 import { fromNative } from "./errors.ts";
 import type { NativeConnection } from "./native.ts";
 
+/** RFC 9000 §14: "QUIC MUST NOT be used if the network path cannot support a maximum datagram size of at least 1200 bytes." */
+const MIN_PACKET_BYTES = 1200;
+
 /** The unreliable datagrams of one connection (RFC 9221). Both queues are the native library's, and bounded. */
 export class Datagrams {
   readonly #native: NativeConnection;
+  readonly #configuredBytes: number;
+  #maxPacketBytes: number;
   #receivedBytes = 0;
 
-  constructor(native: NativeConnection) {
+  /** `maxPacketBytes`: the longest packet that the connection is configured for. */
+  constructor(native: NativeConnection, maxPacketBytes: number) {
     this.#native = native;
+    this.#configuredBytes = maxPacketBytes;
+    this.#maxPacketBytes = maxPacketBytes;
   }
 
   get receivedBytes(): number {
@@ -16,7 +24,22 @@ export class Datagrams {
 
   /** The longest that fits a packet of the active path, bytes; 0 when the peer takes none. */
   get maxBytes(): number {
-    return this.#native.dgramMaxWritableLen() ?? 0;
+    // The native library goes by the configuration, whatever the path carries.
+    return Math.max(0, (this.#native.dgramMaxWritableLen() ?? 0) - (this.#configuredBytes - this.#maxPacketBytes));
+  }
+
+  get maxPacketBytes(): number {
+    return this.#maxPacketBytes;
+  }
+
+  /** No packet is longer from now on. What waits and does not fit any more is dropped. */
+  limitPackets(bytes: number): void {
+    const fewer = bytes < this.#maxPacketBytes;
+    this.#maxPacketBytes = Math.max(MIN_PACKET_BYTES, Math.min(bytes, this.#configuredBytes));
+    if (!fewer || this.#native.dgramSendQueueLen() === 0) return;
+    // One that is too long would stay at the head of the native queue, and hold up those behind it.
+    const longest = this.maxBytes;
+    this.#native.dgramPurgeOutgoing((data) => data.length > longest);
   }
 
   /** "full": the queue is, it was dropped. */

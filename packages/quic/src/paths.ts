@@ -19,6 +19,10 @@ export class Paths {
     return samePath(this.#stranded.active, path);
   }
 
+  get active(): Path {
+    return this.#stranded.active;
+  }
+
   /** @throws QuicError `out-of-identifiers`, `invalid-state`. */
   probe(path: Path): void {
     if (samePath(this.#stranded.active, path)) {

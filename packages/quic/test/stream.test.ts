@@ -404,7 +404,7 @@ test("an urgent stream goes first", async (t) => {
     pair.deliver({ up: true, slot: 0, data: out.slice(0, sent.length) });
   }
   while (pair.peer.pollEvent()) {}
-  t.ok(sinks[1].length >= 5000, `urgent ${sinks[1].length}`);
+  t.ok(sinks[1].length >= 4500, `all four are the urgent stream's: ${sinks[1].length} bytes`);
   t.equal(sinks[0].length, 0, "bulk waits");
   await pair.until(() => sinks[0].length === 6000, "bulk too");
 });
@@ -412,7 +412,7 @@ test("an urgent stream goes first", async (t) => {
 test("datagrams arrive, too large ones are refused, and those that do not fit the queue are dropped", (t) => {
   const pair = new Pair().handshake();
   const max = pair.client.maxDatagramBytes;
-  t.ok(max > 1200 && max < 1350, `${max}`);
+  t.ok(max > 1150 && max < 1200, `${max}`);
   t.equal(pair.client.sendDatagram(pattern(max)), "queued");
   t.equal(pair.client.sendDatagram(new Uint8Array(max + 1)), "too-large");
   pair.exchange();

@@ -142,6 +142,7 @@ export class Driver {
     address: SocketAddress;
     receive: Receive;
     receiveError?: ReceiveError;
+    dontFragment?: boolean;
     runtime?: UdpRuntime;
   }): Promise<SocketId> {
     const id = this.#nextSocket++;

@@ -27,6 +27,10 @@ export interface WireQuality {
   readonly lossBurst?: number;
   /** What does not fit waits for up to {@link MAX_QUEUE_MS}, then the queue's tail is dropped. */
   readonly rateBitsPerS?: number;
+  /** IP packets that are longer vanish without a word, */
+  readonly maxIpBytes?: number;
+  /** from so long after the first one of them on; from the start if not given. */
+  readonly shrinksAfterMs?: number;
 }
 
 const MAX_FRAME_BYTES = 2048;
@@ -34,6 +38,7 @@ const MAX_FRAME_BYTES = 2048;
 const MAX_QUEUED = 4000;
 /** Of a wire with a rate limit. */
 const MAX_QUEUE_MS = 250;
+const ETHERNET_HEADER_BYTES = 14;
 const MAX_READS_A_TURN = 64;
 
 const { i32, u64, i64 } = FFIType;
@@ -90,6 +95,7 @@ class Direction {
   #stillToLose = 0;
   #sentUntilMs = 0;
   #lastDueMs = 0;
+  #firstLongMs: number | null = null;
   readonly #quality: WireQuality;
 
   constructor(from: number, to: number, quality: WireQuality) {
@@ -105,12 +111,20 @@ class Direction {
 
   accept(nowMs: number, frame: Uint8Array): void {
     const { delayMs, jitterMs = 0, rateBitsPerS = Number.POSITIVE_INFINITY } = this.#quality;
+    if (this.#swallows(nowMs, frame.length - ETHERNET_HEADER_BYTES)) return;
     if (this.#loses() || this.#queue.length - this.#head >= MAX_QUEUED) return;
     if (this.#sentUntilMs - nowMs > MAX_QUEUE_MS) return;
     this.#sentUntilMs = Math.max(this.#sentUntilMs, nowMs) + (frame.length * 8000) / rateBitsPerS;
     const arrivesMs = this.#sentUntilMs + delayMs + Math.random() * jitterMs;
     this.#lastDueMs = Math.max(this.#lastDueMs, arrivesMs);
     this.#queue.push({ dueMs: this.#lastDueMs, data: frame.slice() });
+  }
+
+  #swallows(nowMs: number, ipBytes: number): boolean {
+    const { maxIpBytes = Number.POSITIVE_INFINITY, shrinksAfterMs = 0 } = this.#quality;
+    if (ipBytes <= maxIpBytes) return false;
+    this.#firstLongMs ??= nowMs;
+    return nowMs - this.#firstLongMs >= shrinksAfterMs;
   }
 
   #loses(): boolean {

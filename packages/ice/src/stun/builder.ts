@@ -41,6 +41,11 @@ export class StunBuilder {
     out.set(transactionId, 8);
   }
 
+  /** Bytes so far, without what {@link build} adds. */
+  get length(): number {
+    return this.#length;
+  }
+
   /** Any attribute. @throws StunError when the message would not fit into 65,535 bytes. */
   add(type: number, value: Uint8Array): this {
     const start = this.#open(type, value.length);

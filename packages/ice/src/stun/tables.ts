@@ -55,6 +55,8 @@ export const STUN_ATTRIBUTE = {
   ICE_CONTROLLING: 0x802a,
   /** draft-thatcher-ice-renomination §4; the value that libwebrtc and pion use. */
   NOMINATION: 0xc001,
+  /** Our own, comprehension-optional: zeros that make a check as long as a datagram whose way it tries out (docs/protocol.md). */
+  CHECK_PADDING: 0xc0ad,
   // RFC 5780 §9.1 (NAT behaviour discovery)
   CHANGE_REQUEST: 0x0003,
   PADDING: 0x0026,

@@ -1,6 +1,7 @@
 import { Counters, type Millis, type SocketAddress, type SocketId, type Transmit } from "@adit/core";
 import type { PairId } from "@adit/ice";
 import type { QuicConnection } from "@adit/quic";
+import { BASE_DATAGRAM_BYTES, DatagramSizes, MAX_DATAGRAM_BYTES } from "../path/datagram-size.ts";
 import { Gates, gateKey } from "../path/gates.ts";
 import { type SlotIndex, SlotTable } from "../path/slots.ts";
 import { PacketBuffers } from "./packet-buffers.ts";
@@ -18,8 +19,6 @@ interface Learned {
 
 export type DataPathDrop = "gate-closed" | "unproven-pair" | "no-slot" | "send-limit" | "unbound-slot";
 
-/** Room for one QUIC packet; quiche is configured for less. */
-const PACKET_BYTES = 1500;
 /** Of routes; the one used longest ago goes first, but none that has a slot. */
 const MAX_ROUTES = 200;
 
@@ -30,11 +29,12 @@ const MAX_ROUTES = 200;
 export class DataPath {
   readonly gates = new Gates();
   readonly slots = new SlotTable();
+  readonly sizes = new DatagramSizes();
   readonly drops = new Counters<DataPathDrop>();
   readonly #routes = new Map<PairId, Route>();
   /** Datagrams come in runs from one source: what {@link learn} said last is right for most of them. */
   #learned: { readonly socket: SocketId; readonly remote: SocketAddress; readonly known: Learned } | null = null;
-  readonly #buffers = new PacketBuffers(PACKET_BYTES);
+  readonly #buffers = new PacketBuffers(MAX_DATAGRAM_BYTES);
 
   /** The pair that `remote` on `socket` is, remembered as the way there; `evicted`: the pair that was forgotten for it. */
   learn(socket: SocketId, remote: SocketAddress): Learned {
@@ -90,8 +90,10 @@ export class DataPath {
 
   /** The connection's next packet as a datagram; null when it has none. Those that may not leave are dropped: QUIC repeats them. */
   transmit(now: Millis, connection: QuicConnection): Transmit | null {
+    const sizeBytes = this.#sizeFor(connection);
+    if (sizeBytes !== connection.maxPacketBytes) connection.limitPackets(sizeBytes);
     for (;;) {
-      const sent = connection.send(this.#buffers.next());
+      const sent = connection.send(this.#buffers.next(connection.maxPacketBytes));
       if (!sent) return null;
       const slot = this.slots.slotAt(sent.remote);
       const pair = slot === null ? null : this.slots.pairOf(slot);
@@ -104,12 +106,20 @@ export class DataPath {
         this.drops.add("send-limit");
         continue;
       }
+      this.sizes.handleSent(pair, sent.length);
       return { data: this.#buffers.commit(sent.length), socket: route.socket, to: route.remote };
     }
   }
 
   addresses(slot: SlotIndex): { local: { host: string; port: number }; remote: { host: string; port: number } } {
     return { local: this.slots.local(slot), remote: this.slots.remote(slot) };
+  }
+
+  /** What the pair carries over which the connection sends. */
+  #sizeFor(connection: QuicConnection): number {
+    const slot = this.slots.slotAt(connection.activePath.remote);
+    const pair = slot === null ? null : this.slots.pairOf(slot);
+    return pair === null ? BASE_DATAGRAM_BYTES : this.sizes.bytes(pair);
   }
 
   #drop(reason: DataPathDrop): false {

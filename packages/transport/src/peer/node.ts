@@ -20,8 +20,10 @@ import { describeAddresses, localAddresses } from "../interfaces.ts";
 import type { NetworkSense, PredictionListener, Seen } from "../nat/network-sense.ts";
 import type { NetworkView } from "../nat/network-view.ts";
 import { senseOnDriver } from "../nat/sense-on-driver.ts";
+import { MAX_DATAGRAM_BYTES } from "../path/datagram-size.ts";
 import type { SessionSample } from "../sample.ts";
 import type { EndpointStatus } from "../status.ts";
+import { canSendUnfragmented } from "../udp/socket-calls.ts";
 import { Demux } from "./demux.ts";
 import { Dialer } from "./dialer.ts";
 import { Introductions } from "./introductions.ts";
@@ -56,6 +58,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   readonly log: Logger;
   readonly random: Random;
   readonly icePolicy: "all" | "relay";
+  sendsWhole = false;
   onSession: ((session: PeerSession) => void) | null = null;
   onStopped: ((code: string, message: string) => void) | null = null;
   readonly #options: EndpointOptions;
@@ -91,6 +94,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       identity,
       alpn: PEER_ALPN,
       maxIdleTimeoutMs: PEER_IDLE_TIMEOUT_MS,
+      maxDatagramSizeBytes: MAX_DATAGRAM_BYTES,
       ...(options.congestion && { congestion: options.congestion }),
     });
     const server = role === "connector" ? { server: this.#peerConfig } : {};
@@ -207,9 +211,11 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     const wanted = bind ? [bind] : [{ ip: "0.0.0.0", port: 0 }];
     // An IPv6 socket only where there is an IPv6 address that could lead anywhere.
     if (!bind && localAddresses({ family: 6 }).length > 0) wanted.push({ ip: "::", port: 0 });
+    this.sendsWhole = await canSendUnfragmented();
     for (const { ip, port } of wanted) {
       const id = await this.#driver.bind({
         address: SocketAddress.of(ip, port),
+        dontFragment: true,
         receive: (now, socket, batch) => this.#switchboard.receive(now, socket, batch),
       });
       const socket = this.#driver.sockets.get(id);

@@ -2,6 +2,8 @@ import { SEND_BATCH } from "../driver.ts";
 
 interface Slot {
   readonly room: Uint8Array;
+  /** The part of it that was handed out, which is mostly as long as the last time. */
+  handed: Uint8Array;
   /** The packet in it. A bulk transfer's packets are all as long, so it is mostly the same view again. */
   packet: Uint8Array;
 }
@@ -19,9 +21,11 @@ export class PacketBuffers {
     this.#sizeBytes = sizeBytes;
   }
 
-  /** Room to write a packet into; call {@link commit} with how many bytes were used, or nothing if none were. */
-  next(): Uint8Array {
-    return this.#slot().room;
+  /** Room for a packet of `sizeBytes` at most, all there is by default; call {@link commit} with how many bytes were used, or nothing if none were. */
+  next(sizeBytes: number = this.#sizeBytes): Uint8Array {
+    const slot = this.#slot();
+    if (slot.handed.length !== sizeBytes) slot.handed = slot.room.subarray(0, sizeBytes);
+    return slot.handed;
   }
 
   /** The packet itself: the first `length` bytes of the last {@link next}. */
@@ -36,7 +40,7 @@ export class PacketBuffers {
     const known = this.#slots[this.#next];
     if (known) return known;
     const room = new Uint8Array(this.#sizeBytes);
-    const slot = { room, packet: room };
+    const slot = { room, handed: room, packet: room };
     this.#slots.push(slot);
     return slot;
   }

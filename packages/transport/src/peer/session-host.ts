@@ -17,6 +17,8 @@ export interface SessionHost {
   readonly log: Logger;
   readonly random: Random;
   readonly icePolicy: "all" | "relay";
+  /** Whether our datagrams are never fragmented. */
+  readonly sendsWhole: boolean;
   /** What is known of our own network. */
   readonly network: NetworkView;
   now(): Millis;

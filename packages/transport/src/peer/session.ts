@@ -27,6 +27,7 @@ import type { SessionHost, SessionPeer } from "./session-host.ts";
 import { SessionNetwork } from "./session-network.ts";
 import { SessionRecord } from "./session-record.ts";
 import { describeSession } from "./session-status.ts";
+import { SizeProber } from "./size-prober.ts";
 import { Traffic } from "./traffic.ts";
 
 export type RestartMessage = Extract<ControlMessage, { type: "restart" }>;
@@ -57,6 +58,7 @@ export abstract class Session {
   #boostAt: Millis | null = null;
   readonly #life = new Lifecycle();
   readonly #pings: Pings;
+  readonly #sizes: SizeProber;
   readonly #localCandidates: SignaledCandidate[] = [];
 
   protected constructor(host: SessionHost, id: bigint, role: "controlling" | "controlled") {
@@ -69,6 +71,13 @@ export abstract class Session {
       (reason) => this.handleControlEnd(reason),
       () => this.network.tell(),
     );
+    this.#sizes = new SizeProber({
+      session: this.id,
+      ice: this.ice,
+      sizes: this.data.sizes,
+      sendsWhole: host.sendsWhole,
+      log: host.log,
+    });
     this.record = new SessionRecord(host, id, this.id);
     this.traffic = new Traffic(this.control, this.flows);
     this.network = new SessionNetwork({
@@ -201,6 +210,7 @@ export abstract class Session {
     if (this.isOver) return next;
     if (this.#boostAt !== null) next = earliest(next, { at: this.#boostAt, reason: "start punching" });
     next = earliest(next, this.#pings.pollTimeout());
+    next = earliest(next, this.#sizes.pollTimeout());
     return earliest(earliest(next, this.ice.pollTimeout()), this.pollPolicyTimeout());
   }
 
@@ -215,6 +225,7 @@ export abstract class Session {
       for (const connection of [...this.connections]) this.handleConnectionEvents(now, connection);
       this.#tellFinished();
       if (this.isOver) return;
+      this.#sizes.pump(now, this.isUp ? this.activePair : null, this.carrier);
       const moved = this.traffic.takeMoved(this.carrier);
       if (moved) this.handleActivity(now, moved.received);
       if (this.pumpPolicy(now)) busy = true;
@@ -421,6 +432,8 @@ export abstract class Session {
       case "pair-valid":
         this.host.log.debug("pair-valid", { session: this.id, ...describePair(event.pair) });
         return;
+      case "size-answered":
+        return this.#sizes.handleAnswer(now, event.pair.id, event.bytes);
       case "check-answered":
         return this.handleAnswer(now, pathPair(event.pair), event.rttMs);
       case "pair-failed":

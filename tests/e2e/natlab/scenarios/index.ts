@@ -1,7 +1,7 @@
 /** All that may happen to a network, by name. */
 import { agentAddress, connectorAddress } from "./addresses.ts";
 import { agentRoams } from "./agent-roams.ts";
-import { lossy20, satellite450, slow5mbit } from "./bad-networks.ts";
+import { lossy20, satellite450, shrinkingMtu, slow5mbit, smallMtu } from "./bad-networks.ts";
 import { directBlocked } from "./direct-blocked.ts";
 import { idle, idleShort } from "./idle.ts";
 import { intermediateRestart } from "./intermediate-restart.ts";
@@ -34,6 +34,8 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "relay-dies": relayDies,
   "lossy-20": lossy20,
   "satellite-450": satellite450,
+  "small-mtu": smallMtu,
+  "shrinking-mtu": shrinkingMtu,
   "slow-5mbit": slow5mbit,
   idle,
   "idle-short": idleShort,

@@ -73,10 +73,10 @@ mend_path
 equal "handshakes: 1" "$(wait_agent 2000 sessions.0.handshakes)" 1
 
 before=$(dropped "$agent_admin" too-large)
-udp say "$local_echo" "$(head -c 1400 /dev/zero | tr '\0' x)" 100
+udp say "$local_echo" "$(head -c 1460 /dev/zero | tr '\0' x)" 100
 equal "a datagram too large for the path gets no answer" "$status" 1
 at_least "and is counted by the agent" "$(dropped "$agent_admin" too-large)" $((before + 1))
-udp say "$local_echo" "big 1400" 100
+udp say "$local_echo" "big 1460" 100
 equal "neither does an answer that is too large" "$status" 1
 at_least "which is counted by the connector" "$(dropped "$connector_admin" too-large)" 1
 "$bin/adit-agent" status --admin "$agent_admin" >"$dir/words"

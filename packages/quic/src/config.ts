@@ -7,7 +7,7 @@ import type { OverheadLimit } from "./peer-limits.ts";
 /** How a sender finds out what a path takes. */
 export const CONGESTION_CONTROLS = ["cubic", "bbr", "reno"] as const;
 export type Congestion = (typeof CONGESTION_CONTROLS)[number];
-/** Measured: docs/adr/0011-congestion-control.md. */
+/** Measured: docs/adr/0015-congestion-control.md. */
 export const DEFAULT_CONGESTION: Congestion = "cubic";
 
 export interface QuicConfigOptions {

@@ -53,6 +53,8 @@ export class Relay {
       server: options.server,
       transport: options.transport,
       followAlternate: true,
+      // As whom we reach it: a relay on IPv6 alone has no IPv4 addresses to give, which would be its default.
+      ...(options.server.family === 6 ? { family: 6 } : {}),
       socket: options.socket,
       relaySocket: options.id,
       username,

@@ -13,6 +13,7 @@ import type { WireEnds, WireQuality } from "./wire.ts";
 
 /** Public as far as `classifyIp` goes: the relay refuses what is reserved for documentation. Nothing leaves the lab. */
 export const PUBLIC_NET = "11.0.0";
+export const RELAY_IP6 = "2a0b:11:0:0::1";
 export const RELAY_IP = `${PUBLIC_NET}.1`;
 /** Of a second intermediate, where a world has one. */
 export const SECOND_RELAY_IP = `${PUBLIC_NET}.2`;
@@ -175,10 +176,10 @@ export class Lab {
     });
   }
 
-  readonly #ipv6: { readonly namespace: string; readonly address: string; readonly prefix: string }[] = [];
+  readonly #ipv6: { readonly namespace: string; readonly address: string; readonly prefix: string | null }[] = [];
 
   /** IPv6 for a side with one NAT at most, whose stateful firewall is on the NAT, or on the host where there is none. */
-  addIpv6(side: Side): void {
+  addIpv6(side: Side, { alone = false } = {}): void {
     if (side.nats.length > 1)
       throw new RangeError(`${side.host}: IPv6 behind several NATs is not among what the lab can do`);
     const index = Number(side.publicIp.split(".").at(-1));
@@ -192,10 +193,26 @@ export class Lab {
     }
     run("nft", ["-f", "-"], { namespace: side.edge, input: firewall6Rules(hasNat) });
     for (const other of this.#ipv6) {
-      ip(side.edge, [`route add ${other.prefix}::/64 via ${other.address}`]);
+      if (other.prefix !== null) ip(side.edge, [`route add ${other.prefix}::/64 via ${other.address}`]);
       ip(other.namespace, [`route add ${prefix}::/64 via ${address}`]);
+      this.#introduce6(side.edge, other);
+      this.#introduce6(other.namespace, { namespace: side.edge, address });
     }
     this.#ipv6.push({ namespace: side.edge, address, prefix });
+    const device = hasNat ? "eth0" : WAN;
+    if (alone) ip(side.host, [`addr delete ${side.hostIp}/24 dev ${device}`]);
+  }
+
+  /** As with IPv4, neighbours are known from the start. */
+  #introduce6(to: string, { namespace, address }: { readonly namespace: string; readonly address: string }): void {
+    const mac = macOf(this.#publicParties.get(namespace) as string);
+    ip(to, [`neigh replace ${address} lladdr ${mac} dev ${WAN} nud permanent`]);
+  }
+
+  /** IPv6 for a public host, before any side has it. */
+  addPublicIpv6(namespace: string, address: string): void {
+    ip(namespace, [`addr add ${address}/64 dev ${WAN} nodad`]);
+    this.#ipv6.push({ namespace, address, prefix: null });
   }
 
   /** A side that is on the internet itself comes from another address there: to all others it is somebody new. */

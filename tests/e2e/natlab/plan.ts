@@ -41,6 +41,7 @@ export const MATRIX = [
   "open+firewall6:open+firewall6",
   "apdm-apdf+firewall6:apdm-apdf+firewall6",
   "apdm-apdf+firewall6:apdm-apdf",
+  "eim-apdf+only6:eim-apdf+only6",
   // routers that open ports
   "apdm-apdf+pcp:apdm-apdf",
   "apdm-apdf:apdm-apdf+nat-pmp",
@@ -75,6 +76,7 @@ export const FAST = {
     "open:open@eim-apdf-hairpin-isolated",
     "eim-apdf+only-443:eim-apdf+no-udp",
     "apdm-apdf+firewall6:apdm-apdf+firewall6",
+    "eim-apdf+only6:eim-apdf+only6",
   ],
   scenarios: ["direct-blocked", "idle-short"],
   netchecks: ["eim-adf-hairpin", "apdm-apdf", "eim-apdf+no-udp"],

@@ -4,7 +4,7 @@ import { mkdtempSync, openSync, rmSync } from "node:fs";
 import { epochMs } from "../tool/gaps.ts";
 import { EXTRAS } from "./extras/index.ts";
 import { type PairKind, parsePair, parseSide, type SideKind } from "./kinds.ts";
-import { Lab, PROBE_IPS, PUBLIC_NET, RELAY_IP, SECOND_RELAY_IP, type SharedNat } from "./lab.ts";
+import { Lab, PROBE_IPS, PUBLIC_NET, RELAY_IP, RELAY_IP6, SECOND_RELAY_IP, type SharedNat } from "./lab.ts";
 import { adit, Program, tool } from "./programs.ts";
 import type { Side } from "./side.ts";
 import type { WireQuality } from "./wire.ts";
@@ -114,6 +114,7 @@ export class World {
   }
 
   async #applyExtras(): Promise<void> {
+    if (this.#isIpv6) this.lab.addPublicIpv6("relay", RELAY_IP6);
     for (const name of this.kind.agent.extras) await EXTRAS[name].apply(this.lab, this.agentSide);
     for (const name of this.kind.connector.extras) await EXTRAS[name].apply(this.lab, this.connectorSide);
   }
@@ -131,7 +132,7 @@ export class World {
   }
 
   async startIntermediate(): Promise<void> {
-    this.intermediate = await this.#intermediateAt("relay", "intermediate", RELAY_IP);
+    this.intermediate = await this.#intermediateAt("relay", "intermediate", this.#intermediateIps[0] as string);
     if (this.options.secondIntermediate && !this.secondIntermediate)
       this.secondIntermediate = await this.#intermediateAt("relay2", "intermediate2", SECOND_RELAY_IP);
   }
@@ -151,10 +152,20 @@ export class World {
     return program;
   }
 
+  get #intermediateIps(): readonly string[] {
+    if (this.#isIpv6) return [`[${RELAY_IP6}]`];
+    return this.options.secondIntermediate ? [RELAY_IP, SECOND_RELAY_IP] : [RELAY_IP];
+  }
+
+  /** Agent and connector have no IPv4. */
+  get #isIpv6(): boolean {
+    const { agent, connector } = this.kind;
+    return [agent, connector].some(({ extras }) => extras.some((name) => "onlyIpv6" in EXTRAS[name]));
+  }
+
   /** What agent and connector are told. */
   get #intermediates(): readonly string[] {
-    const ips = this.options.secondIntermediate ? [RELAY_IP, SECOND_RELAY_IP] : [RELAY_IP];
-    return ips.flatMap((ip) => ["--intermediate", `${ip}:4433`]);
+    return this.#intermediateIps.flatMap((ip) => ["--intermediate", `${ip}:4433`]);
   }
 
   /** Up and registered, with its allocation. */
@@ -238,7 +249,7 @@ export class World {
   get #connectorStays(): boolean {
     const { agent, connector } = this.kind;
     const hasRouter = [...agent.extras, ...connector.extras].some((name) => "mapsPorts" in EXTRAS[name]);
-    return !this.#shared && !hasRouter && this.#runs < MAX_RENUMBERED;
+    return !this.#shared && !this.#isIpv6 && !hasRouter && this.#runs < MAX_RENUMBERED;
   }
 
   /** All NATs forget everything: what one run mapped does not help the next. */

@@ -6,3 +6,11 @@ export const firewall6: Extra = {
   ipv6: true,
   apply: (lab, side) => lab.addIpv6(side),
 };
+
+/** The same without IPv4. */
+export const only6: Extra = {
+  words: "IPv6 alone, behind a stateful firewall",
+  ipv6: true,
+  onlyIpv6: true,
+  apply: (lab, side) => lab.addIpv6(side, { alone: true }),
+};

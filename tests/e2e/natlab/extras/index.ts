@@ -1,7 +1,7 @@
 /** What a side may have beside its NATs, one a file: `eim-apdf+no-udp`. */
 import type { Lab } from "../lab.ts";
 import type { Side } from "../side.ts";
-import { firewall6 } from "./firewall6.ts";
+import { firewall6, only6 } from "./firewall6.ts";
 import { noUdp } from "./no-udp.ts";
 import { only443 } from "./only-443.ts";
 import { router } from "./router.ts";
@@ -14,12 +14,15 @@ export interface Extra {
   readonly blocksUdp?: boolean;
   /** There is IPv6 too. */
   readonly ipv6?: boolean;
+  /** There is no IPv4: for both sides or for none. */
+  readonly onlyIpv6?: boolean;
   /** The innermost NAT opens ports for those who ask. */
   readonly mapsPorts?: boolean;
 }
 
 export const EXTRAS = {
   firewall6,
+  only6,
   "no-udp": noUdp,
   "only-443": only443,
   pcp: router("pcp"),

@@ -48,11 +48,11 @@ test("what to expect, for each kind of network", (t) => {
     ["UDP blocked", { udp: false, nat: null }, "none", true],
     [
       "nothing",
-      { udp: false, tcp: false, nat: null, intermediates: [{ ...intermediate, connected: false }] },
-      "none",
+      { udp: null, tcp: false, nat: null, intermediates: [{ ...intermediate, connected: false }] },
+      null,
       false,
     ],
-    ["only a foreign server", { intermediates: [] }, "most", true],
+    ["only a foreign server", { intermediates: [] }, "most", null],
   ];
   for (const [words, change, direct, relay] of cases) {
     const found = expectation({ ...known, ...change });
@@ -60,6 +60,9 @@ test("what to expect, for each kind of network", (t) => {
     t.equal(found.relay, relay, words);
     t.match(found.sentence, /^[A-Z].*\.$/, words);
   }
+  const counting = { ...nat, mapping: "APDM" } as const;
+  t.match(expectation({ ...known, nat: counting }).sentence, /count up/);
+  t.notOk(/count up/.test(expectation({ ...known, nat: { ...counting, portDelta: null } }).sentence));
   t.match(expectation({ ...known, udp: false, nat: null }).sentence, /relayed over TCP/);
 });
 
@@ -67,7 +70,7 @@ test("the report for a person: a line each, and what it comes to", (t) => {
   const report: NetcheckReport = {
     ...known,
     intercepted: false,
-    ipv4: { address: SocketAddress.of("198.51.100.7", 40_001), nat: true },
+    ipv4: { address: "198.51.100.7", nat: true },
     ipv6: null,
     portMapping: mapped,
     expect: expectation(known),
@@ -79,7 +82,7 @@ test("the report for a person: a line each, and what it comes to", (t) => {
     [
       "UDP           gets out and back",
       "TCP           works",
-      "IPv4          198.51.100.7:40001 (behind a NAT)",
+      "IPv4          198.51.100.7 (behind a NAT)",
       "IPv6          not seen",
       "mapping       EIM (one external address for all destinations)",
       "filtering     APDF (lets in only the hosts and ports that were sent to)",

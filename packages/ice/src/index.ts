@@ -24,6 +24,7 @@ export { type DiscoverNatOptions, discoverNat } from "./nat/discover.ts";
 export { type LocalSocket, NatDiscovery, type NatDiscoveryOptions } from "./nat/discovery.ts";
 export { type Outlook, outlookOf } from "./nat/outlook.ts";
 export type { FilteringBehavior, MappingBehavior, NatReport } from "./nat/report.ts";
+export { explain as explainNat } from "./nat/report.ts";
 export type { IceRole, NominationReason, PairFailure, PairId, PairInfo, PairStateName } from "./pair.ts";
 export { pairId } from "./pair.ts";
 export { generateParameters, type IceParameters, isValidParameters } from "./parameters.ts";

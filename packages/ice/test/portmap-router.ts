@@ -5,7 +5,7 @@ import type { HttpAnswer, HttpRequest, PortMapOutput } from "../src/portmap/type
 
 export const GATEWAY = "192.168.1.1";
 export const HOST = "192.168.1.2";
-const PMP = SocketAddress.of(GATEWAY, 5351);
+const SSDP_GROUP = "239.255.255.250";
 
 export interface RouterSetting {
   pcp: boolean;
@@ -53,8 +53,10 @@ export class FakeRouter {
   /** What it was asked, in words. */
   readonly log: string[] = [];
   #startedAt: Millis = -100_000;
+  readonly #pmpServer: SocketAddress;
 
-  constructor(setting: Partial<RouterSetting> = {}) {
+  constructor(setting: Partial<RouterSetting> = {}, gateway = GATEWAY) {
+    this.#pmpServer = SocketAddress.of(gateway, 5351);
     Object.assign(this.setting, setting);
   }
 
@@ -69,14 +71,14 @@ export class FakeRouter {
 
   datagram(now: Millis, to: SocketAddress, data: Uint8Array): { from: SocketAddress; data: Uint8Array } | null {
     if (!this.setting.up) return null;
-    if (to.equals(PMP)) {
+    if (to.equals(this.#pmpServer)) {
       const answer = data[0] === 2 ? this.#pcp(now, data) : this.#natPmp(now, data);
-      return answer && { from: PMP, data: answer };
+      return answer && { from: to, data: answer };
     }
     if (!this.setting.upnp || to.port !== 1900) return null;
     this.log.push("search");
     const text = `HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=120\r\nST: upnp:rootdevice\r\nLocation: ${this.setting.location}\r\n\r\n`;
-    return { from: SocketAddress.of(GATEWAY, 1900), data: utf8(text) };
+    return { from: to.ip === SSDP_GROUP ? SocketAddress.of(GATEWAY, 1900) : to, data: utf8(text) };
   }
 
   http(now: Millis, { method, url, headers, body }: HttpRequest): HttpAnswer | null {

@@ -1,5 +1,5 @@
 import type { SocketAddress } from "@adit/core";
-import type { MappingBehavior, NatReport } from "@adit/ice";
+import { explainNat, type MappingBehavior, type NatReport } from "@adit/ice";
 import {
   type Context,
   ExitError,
@@ -52,7 +52,10 @@ export async function netcheck(start: StartEndpoint, values: NetcheckValues, con
   const { intermediates } = meeting;
   const found = digest(natReports, meeting);
   const tcp = tcpFindings(streams, intermediates);
-  const known = { ...found, ...tcp, portMapping, intermediates };
+  // Where TCP does not get there either, it may as well be the server that is down.
+  const udp = found.udp === false && !tcp.tcp ? null : found.udp;
+  const { ipv4, ipv6, nat } = found;
+  const known = { udp, ...tcp, ipv4, ipv6, nat, portMapping, intermediates };
   const report: NetcheckReport = {
     ...known,
     expect: expectation(known),
@@ -144,7 +147,7 @@ function digest(
   );
   const byFamily = (family: 4 | 6): PublicAddress | null => {
     const report = answered.find(({ mapped }) => mapped?.family === family);
-    return report?.mapped ? { address: report.mapped, nat: report.nat === true } : null;
+    return report?.mapped ? { address: report.mapped.ip, nat: report.nat === true } : null;
   };
   // The one that could find out most; of IPv4 where there is one.
   const knows = ({ mapping, filtering, mapped }: NatReport) =>
@@ -160,15 +163,16 @@ function digest(
 
 function natFindings(report: NatReport, seenByPorts: Meeting["mapping"]): NatFindings {
   const fallback: MappingBehavior | null = seenByPorts === "unknown" ? null : seenByPorts === "eim" ? "EIM" : "APDM";
+  const mapping = report.mapping ?? fallback;
   return {
     present: report.nat === true,
-    mapping: report.mapping ?? fallback,
+    mapping,
     filtering: report.filtering,
     portsPreserved: report.portsPreserved,
     portDelta: report.portDelta,
     hairpin: report.hairpin,
     bindingLifetime: report.lifetime,
-    sentence: report.reason,
+    sentence: explainNat({ ...report, mapping }),
   };
 }
 

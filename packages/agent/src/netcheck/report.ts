@@ -3,7 +3,7 @@ import type { FilteringBehavior, MappingBehavior, Outlook, PortMapProtocol } fro
 
 /** What `adit-agent netcheck --json` prints. Null is what could not be found out, never "no". */
 export interface NetcheckReport {
-  /** Whether UDP gets out and answers come back. */
+  /** Whether UDP gets out and answers come back. Null: nothing answers, over TCP neither, so it may be the server. */
   readonly udp: boolean | null;
   /** Whether a STUN server answers over TCP; asked because a network without UDP may have it. */
   readonly tcp: boolean | null;
@@ -24,7 +24,7 @@ export interface NetcheckReport {
 }
 
 export interface PublicAddress {
-  readonly address: SocketAddress;
+  readonly address: string;
   /** Whether it is another than ours. */
   readonly nat: boolean;
 }

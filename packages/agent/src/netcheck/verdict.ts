@@ -6,14 +6,23 @@ type Known = Pick<NetcheckReport, "udp" | "tcp" | "nat" | "portMapping" | "inter
 /** What sessions will be like from here. */
 export function expectation(known: Known): NetcheckReport["expect"] {
   const direct = directOutlook(known);
-  const { intermediates, tcp } = known;
-  const relay = intermediates.length > 0 ? intermediates.some(({ connected }) => connected) : known.udp || tcp || null;
-  return { direct, relay, sentence: sentenceOf(direct, relay, known) };
+  const { intermediates, udp, tcp } = known;
+  const answers = udp === true || tcp === true;
+  const relay = intermediates.length > 0 ? intermediates.some(({ connected }) => connected) : answers ? null : false;
+  const counts = direct === "few" && known.nat?.portDelta != null;
+  const sentence = answers ? `${sentenceOf(direct, relay, known)}${counts ? COUNTS : ""}` : NOTHING;
+  return { direct, relay, sentence };
 }
+
+const NOTHING =
+  "Nothing answers, so no session begins from here: this network lets neither UDP nor TCP out to the server, or the server is not there.";
+
+const COUNTS =
+  " The NAT's ports count up, so that they can often be foretold: then also with those whose NAT is EIM with APDF.";
 
 /** Null: not known. */
 function directOutlook({ udp, nat, portMapping }: Known): Outlook | null {
-  if (udp === false) return "none";
+  if (udp !== true) return udp === false ? "none" : null;
   if (portMapping?.public) return "all";
   if (nat === null) return null;
   const { mapping, filtering, present } = nat;
@@ -21,7 +30,7 @@ function directOutlook({ udp, nat, portMapping }: Known): Outlook | null {
   return mapping === null ? null : outlookOf(mapping, filtering);
 }
 
-function sentenceOf(direct: Outlook | null, relay: boolean | null, { portMapping, intermediates }: Known): string {
+function sentenceOf(direct: Outlook | null, relay: boolean | null, { portMapping }: Known): string {
   const relayed = relay === false ? "and no intermediate answers that could relay" : "relayed";
   switch (direct) {
     case "all":
@@ -33,8 +42,9 @@ function sentenceOf(direct: Outlook | null, relay: boolean | null, { portMapping
     case "few":
       return `Direct with peers that have a public address, a mapped port, or a NAT that lets in all ports of a host (EIM with EIF or ADF); ${relayed} with others.`;
     case "none":
-      if (relay) return "Never direct, as UDP is blocked; sessions are relayed over TCP.";
-      return `No sessions: neither UDP nor TCP gets to ${intermediates.length > 0 ? "an intermediate" : "the server"} from here.`;
+      return relay === false
+        ? "Never direct, as UDP is blocked; and no intermediate answers that could relay."
+        : "Never direct, as UDP is blocked; sessions are relayed over TCP.";
     default:
       return relay === false
         ? "No intermediate answers, so no session begins from here."

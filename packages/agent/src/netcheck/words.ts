@@ -15,7 +15,7 @@ const FILTERING: Readonly<Record<string, string>> = {
 export function inWords(report: NetcheckReport): string {
   const { udp, tcp, intercepted, ipv4, ipv6, nat, portMapping, intermediates, expect, unknown } = report;
   const lines: [string, string][] = [
-    ["UDP", yesNo(udp, "gets out and back", "is blocked")],
+    ["UDP", udp === null ? "no answer" : yesNo(udp, "gets out and back", "is blocked")],
     [
       "TCP",
       intercepted ? "is answered by something else: a captive portal or a proxy" : yesNo(tcp, "works", "does not work"),

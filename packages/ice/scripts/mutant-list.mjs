@@ -242,7 +242,7 @@ export const MUTANTS = [
   {
     rule: "role conflict: the lesser tie-breaker switches (§7.3.1.1)",
     file: "src/receiver.ts",
-    find: 'if (roles === "switch") this.#switchRole(otherRole(this.#state.role));',
+    find: 'if (roles === "switch") this.switchRole(otherRole(this.#state.role));',
     replace: "",
     test: "agent-steps.test.ts",
     title: "a check that claims our role",
@@ -262,6 +262,30 @@ export const MUTANTS = [
     replace: 'return ours === "controlling" && weWin ? "refuse" : "agree";',
     test: "agent.test.ts",
     title: "both controlled: one takes control",
+  },
+  {
+    rule: "a full agent controls a lite one (§6.1.1)",
+    file: "src/agent.ts",
+    find: 'if (parameters.lite) this.#receiver.switchRole("controlling");',
+    replace: "",
+    test: "agent-steps.test.ts",
+    title: "who meets an ICE-lite peer",
+  },
+  {
+    rule: "ice-pacing counts (RFC 8839 §5.5)",
+    file: "src/parameters.ts",
+    find: "let remoteMs = pacingMs ?? DEFAULT_TA_MS;",
+    replace: "let remoteMs = DEFAULT_TA_MS;",
+    test: "agent-steps.test.ts",
+    title: "the greater Ta of both sides",
+  },
+  {
+    rule: "servers are asked at the pace of Ta (§5.1.1.2)",
+    file: "src/driver/gatherer.ts",
+    find: "this.#nextStartAt = now + GATHERING_TA_MS;",
+    replace: "this.#nextStartAt = now;",
+    test: "gathering-agent.test.ts",
+    title: "servers are asked one after the other",
   },
   // RFC 6544: TCP
   {

@@ -191,7 +191,9 @@ export class IceAgent {
     if (!isValidParameters(parameters) || this.#phase.kind === "closed") return false;
     current.setRemote(parameters);
     this.#phase = { kind: "checking", patientUntil: now + PATIENCE_MS };
-    this.#checks.begin(parameters.options);
+    this.#checks.begin(parameters);
+    // RFC 8445 §6.1.1: "The full agent MUST take the controlling role, and the lite agent MUST take the controlled role."
+    if (parameters.lite) this.#receiver.switchRole("controlling");
     this.#receiver.begin(now);
     this.#progress(now);
     return true;

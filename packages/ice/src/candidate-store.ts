@@ -62,6 +62,10 @@ export class CandidateStore {
   addLocal(init: LocalCandidateInit): LocalCandidate | null {
     const known = this.#locals.findIndex((one) => one.socket === init.socket && one.address.equals(init.address));
     if (known >= 0 && this.#locals[known]?.type !== "prflx") return null;
+    // §5.1.1.2: "If a relayed candidate is identical to a host candidate ..., the relayed candidate MUST be discarded."
+    const isHost = (one: LocalCandidate) => one.type === "host" && one.transport === "udp";
+    if (init.type === "relay" && this.#locals.some((one) => isHost(one) && one.address.equals(init.address)))
+      return null;
     const own = this.#locals.filter(({ type }) => type !== "prflx");
     if (own.length >= MAX_LOCAL_CANDIDATES) return null;
     const base = init.base ?? (init.type === "srflx" ? this.#baseOf(init) : init.address);

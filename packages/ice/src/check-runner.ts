@@ -6,7 +6,7 @@ import { encodeCheck, type Nominate } from "./checks.ts";
 import { awaitingAnswer, nextConsentCheck } from "./consent.ts";
 import type { Generation } from "./generation.ts";
 import type { CandidatePair } from "./pair.ts";
-import { agreedTaMs, DEFAULT_TA_MS, MIN_TA_MS } from "./parameters.ts";
+import { agreedTaMs, DEFAULT_TA_MS, type IceParameters, MIN_TA_MS } from "./parameters.ts";
 import {
   CHECK_SENDS,
   MAX_PROBES_PER_PAIR,
@@ -42,8 +42,8 @@ export class CheckRunner {
   }
 
   /** The peer's parameters are there: checks may begin. */
-  begin(remoteOptions: readonly string[]): void {
-    this.#taMs = agreedTaMs(this.#state.ownTaMs, remoteOptions);
+  begin(remote: IceParameters): void {
+    this.#taMs = agreedTaMs(this.#state.ownTaMs, remote);
   }
 
   boost(now: Millis): void {

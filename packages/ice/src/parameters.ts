@@ -8,6 +8,10 @@ export interface IceParameters {
   readonly pwd: string;
   /** ice-options: `ice2`, `trickle`, `renomination`, `ta/5`, ... */
   readonly options: readonly string[];
+  /** `ice-lite`: the peer only answers checks (RFC 8445 §2.5), so we control. Of the peer's only. */
+  readonly lite?: boolean;
+  /** `ice-pacing`: the Ta that the peer proposes (RFC 8839 §5.5), ms. Of the peer's only; ours is told by an option. */
+  readonly pacingMs?: number;
 }
 
 /** RFC 8839 §5.1: ice-char = ALPHA / DIGIT / "+" / "/". */
@@ -34,14 +38,17 @@ export function isValidParameters(p: IceParameters): boolean {
 /** How a Ta other than the default is announced: the role of RFC 8839's ice-pacing attribute, as an ice-option. */
 export const taOption = (taMs: number): string => `ta/${taMs}`;
 
+/** A peer that would check more slowly than this is taken to mean this: else it could put us off for good. */
+export const MAX_TA_MS = 10_000;
+
 /** The Ta in force: the greater of the two proposals; a peer that says nothing proposes the default. */
-export function agreedTaMs(ownMs: number, remoteOptions: readonly string[]): number {
-  let remoteMs = DEFAULT_TA_MS;
-  for (const option of remoteOptions) {
+export function agreedTaMs(ownMs: number, { options, pacingMs }: Pick<IceParameters, "options" | "pacingMs">): number {
+  let remoteMs = pacingMs ?? DEFAULT_TA_MS;
+  for (const option of options) {
     const match = TA_OPTION.exec(option);
     if (match) remoteMs = Number(match[1]);
   }
-  return Math.max(MIN_TA_MS, ownMs, remoteMs);
+  return Math.max(MIN_TA_MS, ownMs, Math.min(MAX_TA_MS, remoteMs));
 }
 
 /** `length` random ice-chars, 6 bits each. */

@@ -63,6 +63,16 @@ export class Receiver {
     this.#early.take();
   }
 
+  /** To the role that a conflict, or what the peer is, leaves to us. */
+  switchRole(role: IceRole): void {
+    if (role === this.#state.role) return;
+    this.#state.role = role;
+    this.#state.checklist.setRole(role);
+    this.#nominator.roleChanged();
+    this.#state.log.debug("ice-role-changed", { role });
+    this.#state.outbox.event({ type: "role-changed", role });
+  }
+
   #handleRequest(now: Millis, socket: SocketId, from: SocketAddress, message: StunMessage): IceReceipt {
     const { generations, checklist, outbox } = this.#state;
     const ufrag = receiverUfrag(message);
@@ -91,7 +101,7 @@ export class Receiver {
       answer(encodeError(message, { code: STUN_ERROR.ROLE_CONFLICT }, key));
       return dropped("role-conflict");
     }
-    if (roles === "switch") this.#switchRole(otherRole(this.#state.role));
+    if (roles === "switch") this.switchRole(otherRole(this.#state.role));
     answer(encodeSuccess(message, from, key));
     if (generation.remote === null) {
       this.#early.add({ socket, from, content });
@@ -183,7 +193,7 @@ export class Receiver {
     const isCheck = pair.state.kind === "in-progress" && pair.state.transactionId === transaction.key;
     if (code === STUN_ERROR.ROLE_CONFLICT) {
       // §7.2.5.1: what counts is the role that the request claimed, as we may have switched since.
-      this.#switchRole(otherRole(transaction.role));
+      this.switchRole(otherRole(transaction.role));
       if (isCheck) this.#checks.trigger(now, pair);
       return;
     }
@@ -191,15 +201,6 @@ export class Receiver {
     this.#state.log.debug("ice-error-response", { pair: pair.id, code });
     if (isCheck) this.#state.fail(now, pair, "error-response");
     if (kind === "nomination") this.#nominator.failed(pair);
-  }
-
-  #switchRole(role: IceRole): void {
-    if (role === this.#state.role) return;
-    this.#state.role = role;
-    this.#state.checklist.setRole(role);
-    this.#nominator.roleChanged();
-    this.#state.log.debug("ice-role-changed", { role });
-    this.#state.outbox.event({ type: "role-changed", role });
   }
 }
 

@@ -103,7 +103,7 @@ export function parseCandidate(text: string): Candidate | null {
 
 /** What one side of a session says about ICE in its session description (RFC 8839 §5). */
 export interface IceDescription {
-  /** `ice-ufrag`, `ice-pwd`, `ice-options`; null unless both of the first are there and well-formed. */
+  /** `ice-ufrag`, `ice-pwd`, `ice-options`, and of what was read `lite` and `pacingMs`; null unless the first two are well-formed. */
   readonly parameters: IceParameters | null;
   readonly candidates: readonly CandidateAttribute[];
   /** `end-of-candidates` (RFC 8840 §8.2). */
@@ -136,14 +136,22 @@ export function parseIceDescription(sdp: string): IceDescription {
     if (candidate) candidates.push(candidate);
   }
   const options = (values.get("ice-options") ?? "").split(" ").filter((option) => option !== "");
-  const parameters = { ufrag: values.get("ice-ufrag") ?? "", pwd: values.get("ice-pwd") ?? "", options };
+  const lite = values.has("ice-lite");
   const pacing = values.get("ice-pacing");
+  const pacingMs = pacing !== undefined && /^\d{1,10}$/.test(pacing) ? Number(pacing) : null;
+  const parameters: IceParameters = {
+    ufrag: values.get("ice-ufrag") ?? "",
+    pwd: values.get("ice-pwd") ?? "",
+    options,
+    ...(lite ? { lite } : {}),
+    ...(pacingMs === null ? {} : { pacingMs }),
+  };
   return {
     parameters: isValidParameters(parameters) ? parameters : null,
     candidates,
     ended: values.has("end-of-candidates"),
-    lite: values.has("ice-lite"),
-    pacingMs: pacing !== undefined && /^\d{1,10}$/.test(pacing) ? Number(pacing) : null,
+    lite,
+    pacingMs,
   };
 }
 

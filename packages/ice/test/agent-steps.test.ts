@@ -217,10 +217,10 @@ test("probes are bounded: the oldest are forgotten, and an address that never an
 });
 
 test("the greater Ta of both sides is in force, and 5 ms at the least", (t) => {
-  const gap = (taMs: number | undefined, options: readonly string[]) => {
+  const gap = (taMs: number | undefined, options: readonly string[], pacingMs?: number) => {
     const agent = new IceAgent({ role: "controlled", random: seededRandom(5), ...(taMs ? { taMs } : {}) });
     agent.addLocalCandidate(0, { type: "host", address: OURS, socket: 0 });
-    agent.setRemoteParameters(0, { ...PEER_PARAMETERS, options });
+    agent.setRemoteParameters(0, { ...PEER_PARAMETERS, options, ...(pacingMs === undefined ? {} : { pacingMs }) });
     for (let i = 1; i <= 4; i++) agent.addRemoteCandidate(0, remoteHost(address("198.51.100.9", i), 1000 - i, `${i}`));
     drainTransmits(agent);
     const times = runAlone(agent, 450).map(({ at }) => at);
@@ -233,6 +233,25 @@ test("the greater Ta of both sides is in force, and 5 ms at the least", (t) => {
   t.equal(gap(20, ["ta/5"]), 20);
   t.equal(gap(5, ["ta/100"]), 100);
   t.equal(gap(1, ["ta/1"]), 5);
+  t.equal(gap(undefined, [], 100), 100, "ice-pacing (RFC 8839 §5.5)");
+  t.equal(gap(5, [], 20), 20);
+  t.equal(gap(5, [], 0), 5);
+  t.equal(gap(5, ["ta/5"], 100), 5, "the option is ours and more exact");
+});
+
+test("who meets an ICE-lite peer controls, whatever role it was given (§6.1.1)", (t) => {
+  const agent = new IceAgent({ role: "controlled", random: seededRandom(1) });
+  agent.addLocalCandidate(0, { type: "host", address: OURS, socket: 0 });
+  agent.setRemoteParameters(0, { ...PEER_PARAMETERS, lite: true });
+  t.equal(agent.role, "controlling");
+  agent.addRemoteCandidate(0, remoteHost(PEER));
+  const [check] = drainRequests(agent);
+  t.ok(hasAttribute(t.must(check), STUN_ATTRIBUTE.ICE_CONTROLLING));
+  agent.handleDatagram(10, 0, PEER, encodeSuccess(t.must(check), OURS, PEER_KEY));
+  t.ok(
+    drainRequests(agent).some((request) => hasAttribute(request, STUN_ATTRIBUTE.USE_CANDIDATE)),
+    "and nominates",
+  );
 });
 
 test("an ICE-lite peer, which only answers: its pair becomes valid and is nominated", (t) => {

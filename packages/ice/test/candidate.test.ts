@@ -96,6 +96,13 @@ test("a candidate that is redundant is refused (§5.1.3), and earlier ones are p
   t.equal(reflexive.related, host.address);
 });
 
+test("a relayed candidate that is one of our host candidates is none (§5.1.1.2)", (t) => {
+  const store = new CandidateStore();
+  const host = local("10.0.0.1", store);
+  t.equal(store.addLocal({ type: "relay", address: host.address, socket: 1000 }), null);
+  t.ok(store.addLocal({ type: "relay", address: address("10.0.0.1", 7), socket: 1000 }));
+});
+
 test("the number of candidates is bounded on both sides", (t) => {
   const store = new CandidateStore();
   for (let i = 0; i < 500; i++) store.addLocal({ type: "host", address: address("10.0.0.1", 1 + i), socket: 0 });

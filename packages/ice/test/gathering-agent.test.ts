@@ -40,7 +40,7 @@ function make(...stunServers: SocketAddress[]) {
 
 test("a dead server costs the others nothing, and ends gathering 5 s later", (t) => {
   const { machine, sent, run, answer, times } = make(DEAD, SERVER);
-  run(0);
+  run(5);
   answer(20, t.must(sent.find(({ to }) => to.equals(SERVER))).data);
   t.same(
     machine.agent.localCandidates.map(({ type }) => type),
@@ -53,6 +53,25 @@ test("a dead server costs the others nothing, and ends gathering 5 s later", (t)
     [0, 500, 1_500, 3_500, 7_500, 15_500, 31_500],
   );
   t.equal(machine.pollTimeout(), null, "nothing goes on for ever");
+});
+
+test("servers are asked one after the other, 5 ms apart, and a socket that goes takes its turns with it (§5.1.1.2)", (t) => {
+  const servers = [1, 2, 3].map((i) => address("192.0.2.9", i));
+  const { machine, sent, run } = make(...servers);
+  run(0);
+  machine.addSocket(1, 1, address("198.51.100.9", 9));
+  run(10);
+  machine.removeSocket(11, 1);
+  run(40);
+  t.same(
+    sent.map(({ at, to }) => [at, to.port]),
+    [
+      [0, 1],
+      [5, 2],
+      [10, 3],
+    ],
+  );
+  t.equal(sent.length, 3);
 });
 
 test("a server that answers after gathering was over still counts, and nobody waits for more", (t) => {

@@ -104,10 +104,12 @@ test("the ICE attributes of a session description (RFC 8839 §5)", (t) => {
     "",
   ].join("\r\n");
   const read = parseIceDescription(sdp);
-  t.same(read.parameters, { ufrag: "8xKL", pwd: "zVxmlTuaL9E6vbd7t/7x7kXJ", options: ["ice2", "trickle"] });
+  const pwd = "zVxmlTuaL9E6vbd7t/7x7kXJ";
+  t.same(read.parameters, { ufrag: "8xKL", pwd, options: ["ice2", "trickle"], pacingMs: 20 });
   t.equal(read.candidates.length, 2);
   t.same([read.ended, read.lite, read.pacingMs], [true, false, 20]);
   t.same(parseIceDescription(formatIceDescription(read)), read);
+  t.equal(parseIceDescription(`a=ice-lite\na=ice-ufrag:abcd\na=ice-pwd:${pwd}\n`).parameters?.lite, true);
   const lite = parseIceDescription("a=ice-lite\na=ice-ufrag:abcd\na=ice-pwd:short\n");
   t.same([lite.parameters, lite.lite, lite.ended, lite.pacingMs], [null, true, false, null]);
 });

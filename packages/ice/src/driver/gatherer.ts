@@ -10,6 +10,7 @@ import {
   type Transmit,
 } from "@adit/core";
 import type { LocalCandidateInit } from "../agent-types.ts";
+import { MIN_TA_MS } from "../parameters.ts";
 import { getAddress, getXorAddress } from "../stun/attributes.ts";
 import { StunBuilder } from "../stun/builder.ts";
 import { decodeStun } from "../stun/message.ts";
@@ -31,6 +32,12 @@ export interface TurnServer {
  * its own clock (RFC 8489 §6.2.1), and what it says later is still announced, as the peer's checks go on for as long.
  */
 export const GATHERING_LIMIT_MS = 5_000;
+
+/**
+ * RFC 8445 §5.1.1.2: "Every time Ta expires, the agent can generate another new STUN or TURN transaction." It is the least that §14.2
+ * lets be: the servers are few, and the peer waits for what they say.
+ */
+export const GATHERING_TA_MS = MIN_TA_MS;
 
 export type GathererEvent =
   | { readonly type: "candidate"; readonly candidate: LocalCandidateInit }
@@ -81,6 +88,9 @@ export class Gatherer {
   /** IP addresses that every allocation lets in, those to come too. */
   readonly #permitted = new Set<string>();
   #awaitedStreams: number;
+  /** Transactions that wait for their turn: as many as sockets and servers make. */
+  readonly #starts: { readonly socket: SocketId; readonly start: (now: Millis) => void }[] = [];
+  #nextStartAt: Millis = Number.NEGATIVE_INFINITY;
   #endsAt: Millis | null = null;
 
   constructor(o: GathererServers & { readonly sockets: ReadonlyMap<SocketId, SocketAddress>; readonly now: Millis }) {
@@ -89,6 +99,7 @@ export class Gatherer {
     this.#awaitedStreams = o.awaitedStreams;
     for (const [socket, base] of o.sockets) this.#gather(o.now, socket, base);
     this.#endsAt = o.now + GATHERING_LIMIT_MS;
+    this.#startNext(o.now);
     this.#settle(o.now);
   }
 
@@ -97,6 +108,7 @@ export class Gatherer {
     this.#gone.delete(socket);
     this.#gather(now, socket, base);
     this.#endsAt ??= now + GATHERING_LIMIT_MS;
+    this.#startNext(now);
     this.#settle(now);
   }
 
@@ -104,6 +116,7 @@ export class Gatherer {
   addStream(now: Millis, socket: SocketId, base: SocketAddress, server: TurnServer): void {
     this.#awaitedStreams--;
     this.#allocate(now, socket, base, server);
+    this.#startNext(now);
     this.#settle(now);
   }
 
@@ -116,6 +129,8 @@ export class Gatherer {
   /** A network is gone, with what was got through it; the relays find out by themselves. */
   removeSocket(now: Millis, socket: SocketId): void {
     if (this.#queries.size > 0) this.#gone.add(socket);
+    const waiting = this.#starts.filter((one) => one.socket !== socket);
+    this.#starts.splice(0, this.#starts.length, ...waiting);
     for (const [relaySocket, { client }] of this.#turns) {
       if (client.socket !== socket) continue;
       this.#turns.delete(relaySocket);
@@ -176,6 +191,7 @@ export class Gatherer {
   }
 
   handleTimeout(now: Millis): void {
+    this.#startNext(now);
     this.#queries.handleTimeout(now);
     for (const { client } of this.#turns.values()) client.handleTimeout(now);
     this.#drainTurns();
@@ -184,6 +200,7 @@ export class Gatherer {
 
   pollTimeout(): Deadline | null {
     let deadline = this.#queries.pollTimeout();
+    if (this.#starts.length > 0) deadline = earliest(deadline, { at: this.#nextStartAt, reason: "gathering-pace" });
     for (const { client } of this.#turns.values()) deadline = earliest(deadline, client.pollTimeout());
     return this.#endsAt === null ? deadline : earliest(deadline, { at: this.#endsAt, reason: "gathering-limit" });
   }
@@ -207,6 +224,7 @@ export class Gatherer {
   /** Gives the allocations back; what `pollTransmit` has then is the last. */
   close(now: Millis): void {
     this.#queries.clear();
+    this.#starts.length = 0;
     this.#events.length = 0;
     this.#endsAt = null;
     for (const { client } of this.#turns.values()) client.close(now);
@@ -215,7 +233,8 @@ export class Gatherer {
   #gather(now: Millis, socket: SocketId, base: SocketAddress): void {
     const { stunServers, turnServers } = this.#servers;
     for (const server of stunServers) {
-      if (server.family === base.family) this.#ask(now, { socket, base, server });
+      if (server.family !== base.family) continue;
+      this.#starts.push({ socket, start: (at) => this.#ask(at, { socket, base, server }) });
     }
     for (const server of turnServers) {
       if (server.address.family === base.family) this.#allocate(now, socket, base, server);
@@ -238,9 +257,18 @@ export class Gatherer {
       random,
       log,
     });
-    client.start(now);
+    this.#starts.push({ socket, start: (at) => client.start(at) });
     for (const ip of this.#permitted) client.addPermission(now, ip);
     this.#turns.set(relaySocket, { client, base, isUdp: transport === "udp", settled: false });
+  }
+
+  /** The next transaction, when its time has come. */
+  #startNext(now: Millis): void {
+    if (now < this.#nextStartAt) return;
+    const next = this.#starts.shift();
+    if (!next) return;
+    this.#nextStartAt = now + GATHERING_TA_MS;
+    next.start(now);
   }
 
   #ask(now: Millis, query: Query): void {
@@ -295,6 +323,7 @@ export class Gatherer {
     if (this.#queries.size === 0) this.#gone.clear();
     if (this.#endsAt === null) return;
     const all =
+      this.#starts.length === 0 &&
       this.#queries.size === 0 &&
       this.#awaitedStreams <= 0 &&
       [...this.#turns.values()].every(({ settled }) => settled);

@@ -4,6 +4,7 @@ import {
   Datagrams,
   ExitError,
   type Exposure,
+  type ExposureStatus,
   type IntermediateAddress,
   intermediateOptions,
   type OpenState,
@@ -84,7 +85,12 @@ export async function connector(
     const stopped = stopOf(endpoint, signal);
     const admin = await startAdmin(values.admin, {
       health: () => ({ ready: endpoint.registered, registered: endpoint.registered }),
-      status: () => peerStatus(endpoint.status(), [], datagrams.status()),
+      status: () => ({
+        ...peerStatus(endpoint.status(), [], datagrams.status()),
+        name,
+        exposed: values.expose.map(exposureStatus),
+        allowed: [...allowed],
+      }),
       metrics: () => [...peerMetrics(endpoint.status()), ...streams.metrics(), ...datagrams.metrics()],
     });
     endings.push(() => admin.close());
@@ -94,6 +100,12 @@ export async function connector(
     for (const end of endings.reverse()) await end();
   }
 }
+
+const exposureStatus = ({ service, protocol, host, port }: Exposure): ExposureStatus => ({
+  service,
+  protocol,
+  address: `${host.includes(":") ? `[${host}]` : host}:${port}`,
+});
 
 /** Resolves when the program is told to end; rejects when the intermediate refuses for good. */
 function stopOf(endpoint: Endpoint, signal: AbortSignal): Promise<void> {

@@ -11,6 +11,13 @@ export interface ListenerStatus {
   readonly address: string;
 }
 
+/** A service in `GET /status` of a connector, and the server behind it. */
+export interface ExposureStatus {
+  readonly service: string;
+  readonly protocol: "tcp" | "udp";
+  readonly address: string;
+}
+
 /** `GET /status` of an agent or a connector: what is unknown is null, never absent. */
 export function peerStatus(
   endpoint: EndpointStatus,
@@ -99,6 +106,10 @@ const statusSchema = z.object({
   udpReach: z.string(),
   observedAddress: nullableText,
   portMapping: z.object({ reason: z.string() }).nullish(),
+  // A connector's own.
+  name: z.string().optional(),
+  exposed: z.array(z.object({ service: z.string(), protocol: z.string(), address: z.string() })).default([]),
+  allowed: z.array(z.string()).optional(),
   listeners: z.array(z.object({ protocol: z.string(), service: z.string(), address: z.string() })),
   udp: z.object({
     flows: z.number(),
@@ -133,6 +144,9 @@ export function peerStatusInWords(status: unknown): string {
     ...intermediates.map((one) => `intermediate     ${one.address}, ${connectionInWords(one)}`),
     ...(udpReach === "blocked" ? ["udp              blocked here: no intermediate is reached over it"] : []),
     `seen from there  ${observedAddress ?? "unknown"}`,
+    ...(parsed.name === undefined ? [] : [`name             ${parsed.name}`]),
+    ...parsed.exposed.map(({ service, protocol, address }) => `exposes          ${service}: ${protocol}://${address}`),
+    ...(parsed.allowed ? [`lets in          ${parsed.allowed.join(", ") || "nobody but who has a ticket"}`] : []),
     ...(portMapping ? [`port mapping     ${portMapping.reason}`] : []),
     ...listeners.map(({ protocol, service, address }) => `listening        ${protocol} ${address} for ${service}`),
     ...udpInWords(udp),

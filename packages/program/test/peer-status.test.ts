@@ -122,3 +122,19 @@ test("metrics count sessions by path", (t) => {
   t.match(renderMetrics(peerMetrics(behind)), /^adit_port_mapping\{protocol="pcp"\} 0$/m);
   t.match(text, /^adit_info\{version="\d+\.\d+\.\d+"\} 1$/m);
 });
+
+test("of a connector it says the name, what is exposed and who is let in", (t) => {
+  const own = {
+    name: "office",
+    exposed: [{ service: "web", protocol: "tcp", address: "127.0.0.1:8080" }],
+    allowed: [],
+  };
+  const words = peerStatusInWords(over(JSON.stringify({ ...peerStatus(status, [], udp), ...own })));
+  t.match(words, /^name {13}office$/m);
+  t.match(words, /^exposes {10}web: tcp:\/\/127\.0\.0\.1:8080$/m);
+  t.match(words, /^lets in {10}nobody but who has a ticket$/m);
+  t.notOk(
+    /^name /m.test(peerStatusInWords(over(JSON.stringify(peerStatus(status, [listener], udp))))),
+    "not of an agent",
+  );
+});

@@ -1,7 +1,7 @@
 import { type Millis, SocketAddress } from "@adit/core";
 import { test } from "@adit/harness";
 import type { Carrier, CarrierEvent } from "../src/carrier/carrier.ts";
-import { CarrierRace, HEAD_START_MS, type Way, waysTo } from "../src/carrier/race.ts";
+import { CarrierRace, HEAD_START_MS, REFUSED_AGAIN_MS, type Way, waysTo } from "../src/carrier/race.ts";
 
 /** Says what the test lets it say. */
 class FakeCarrier implements Carrier {
@@ -82,6 +82,23 @@ test("a way that is refused lets the next one start at once", (t) => {
     type: "lost",
     reason: "QUIC: no; TLS on port 4433: connection refused; TLS on port 443: what answers there is no intermediate",
   });
+});
+
+test("where UDP is blocked QUIC stays silent: a refused TLS is tried again meanwhile, for the intermediate may be back", (t) => {
+  const { at, say, started } = world({ kind: "tls", port: 443 });
+  say("tls 443", { type: "closed", reason: "connection refused" });
+  at(10);
+  say("tls 4433", { type: "closed", reason: "connection refused" });
+  t.equal(at(20), null);
+  at(10 + REFUSED_AGAIN_MS);
+  at(20 + REFUSED_AGAIN_MS);
+  t.same(started(), [
+    "quic at 0",
+    "tls 443 at 0",
+    "tls 4433 at 10",
+    `tls 443 at ${10 + REFUSED_AGAIN_MS}`,
+    `tls 4433 at ${20 + REFUSED_AGAIN_MS}`,
+  ]);
 });
 
 test("what worked last is not waited for, and QUIC is tried all the same", (t) => {

@@ -1,4 +1,4 @@
-import type { Deadline, Millis } from "@adit/core";
+import { type Deadline, earliest, type Millis } from "@adit/core";
 import type { PeerId } from "@adit/quic";
 import type { Carrier } from "./carrier.ts";
 
@@ -7,6 +7,9 @@ export type Way = { readonly kind: "quic" } | { readonly kind: "tls"; readonly p
 
 /** QUIC has the field to itself for this long; then TLS starts beside it, and after as long again the next one, ms. */
 export const HEAD_START_MS = 300;
+
+/** A way that was refused is tried again after this while another one still runs: UDP is not refused where it is blocked, it is silent, ms. */
+export const REFUSED_AGAIN_MS = 1_000;
 
 /**
  * The ways in the order of trying, those of one array at once. What worked last is not waited for; QUIC is always tried, because
@@ -28,7 +31,9 @@ export class CarrierRace {
   readonly #open: (way: Way) => Carrier;
   readonly #waiting: (readonly Way[])[];
   readonly #running = new Map<Carrier, Way>();
-  readonly #reasons: string[] = [];
+  /** Refused ones; as many as there are ways, at most. */
+  readonly #again: { readonly way: Way; readonly at: Millis }[] = [];
+  readonly #reasons = new Set<string>();
   #nextAt: Millis;
 
   /** `open` throws when a way cannot even be tried. */
@@ -45,6 +50,10 @@ export class CarrierRace {
   }
 
   handleTimeout(now: Millis): void {
+    for (let next = this.#again[0]; next && now >= next.at; next = this.#again[0]) {
+      this.#again.shift();
+      this.#start(next.way);
+    }
     while (this.#waiting.length > 0 && now >= this.#nextAt) {
       this.#nextAt = now + HEAD_START_MS;
       for (const way of this.#waiting.shift() ?? []) this.#start(way);
@@ -54,7 +63,9 @@ export class CarrierRace {
   }
 
   pollTimeout(): Deadline | null {
-    return this.#waiting.length > 0 ? { at: this.#nextAt, reason: "the next way to the intermediate" } : null;
+    const next = this.#waiting.length > 0 ? { at: this.#nextAt, reason: "the next way to the intermediate" } : null;
+    const [again] = this.#again;
+    return earliest(next, again ? { at: again.at, reason: "a refused way to the intermediate" } : null);
   }
 
   /** To be called whenever a carrier may have something to say. Null while it goes on. */
@@ -67,20 +78,21 @@ export class CarrierRace {
         }
         if (event.type !== "closed") continue;
         this.#running.delete(carrier);
-        this.#reasons.push(`${way.kind === "quic" ? "QUIC" : `TLS on port ${way.port}`}: ${event.reason}`);
+        this.#reasons.add(`${way.kind === "quic" ? "QUIC" : `TLS on port ${way.port}`}: ${event.reason}`);
         this.#nextAt = now;
+        this.#again.push({ way, at: now + REFUSED_AGAIN_MS });
       }
     }
     this.handleTimeout(now);
     if (this.#running.size > 0 || this.#waiting.length > 0) return null;
-    return { type: "lost", reason: this.#reasons.join("; ") };
+    return { type: "lost", reason: [...this.#reasons].join("; ") };
   }
 
   #start(way: Way): void {
     try {
       this.#running.set(this.#open(way), way);
     } catch (error) {
-      this.#reasons.push((error as Error).message);
+      this.#reasons.add((error as Error).message);
     }
   }
 }

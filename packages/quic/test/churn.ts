@@ -2,12 +2,13 @@
  * Opens and closes connections, and says what they leave behind.
  *
  *   bun packages/quic/test/churn.ts [CONNECTIONS]
- *   node --expose-gc packages/quic/dist/test/churn.js [CONNECTIONS]
  *
  * Prints heap, resident memory and descriptors after each tenth of them.
  */
 import { readdirSync } from "node:fs";
 import { pathToFileURL } from "node:url";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { seededRandom } from "@adit/core";
 import { type QuicConnection, QuicEndpoint } from "../src/index.ts";
 import { clientSlot, config, now, serverSlot, sleep } from "./pair.ts";
@@ -110,13 +111,18 @@ export class Churn {
   }
 }
 
-/** After a full collection, where the runtime allows to ask for one. */
+/** After a full collection. */
 export function memory(): { readonly heapKb: number; readonly residentKb: number } {
-  const runtime = globalThis as { gc?: () => void; Bun?: { gc(full: boolean): void } };
-  if (runtime.Bun) runtime.Bun.gc(true);
-  else runtime.gc?.();
+  collect();
   const { heapUsed, rss } = process.memoryUsage();
   return { heapKb: Math.round(heapUsed / 1024), residentKb: Math.round(rss / 1024) };
+}
+
+function collect(): void {
+  const { Bun: bun } = globalThis as { Bun?: { gc(full: boolean): void } };
+  if (bun) return bun.gc(true);
+  setFlagsFromString("--expose-gc");
+  (runInNewContext("gc") as () => void)();
 }
 
 async function main(): Promise<void> {

@@ -5,6 +5,9 @@ import { explainNoDirect } from "../nat/explain.ts";
 import { type NetworkView, readNetworkView } from "../nat/network-view.ts";
 import type { SessionHost } from "./session-host.ts";
 
+/** Of an offer or an answer (docs/protocol.md §3). */
+const MAX_ANNOUNCED = 64;
+
 type Trickle = Extract<ControlMessage, { type: "candidate" }>;
 
 export interface SessionNetworkOptions {
@@ -26,10 +29,10 @@ export class SessionNetwork {
     this.#options = options;
   }
 
-  /** The candidates of ports that may be ours by the time the peer tries them, for the offer or the answer; what comes later trickles. */
-  announce(): readonly SignaledCandidate[] {
+  /** Our own candidates and, where there is room, those that may be ours by the time the peer tries them; what comes later trickles. */
+  announce(own: readonly SignaledCandidate[]): readonly SignaledCandidate[] {
     this.#announced = true;
-    return this.#predicted;
+    return [...own, ...this.#predicted].slice(0, MAX_ANNOUNCED);
   }
 
   /** Behind a NAT with another port for each destination, in a new generation: which will it be? */

@@ -265,7 +265,7 @@ export abstract class Session {
     for (const candidate of this.host.localCandidates()) this.ice.addLocalCandidate(now, candidate);
     for (let event = this.ice.pollEvent(); event; event = this.ice.pollEvent()) this.#handleIceEvent(now, event);
     this.#candidatesAnnounced = true;
-    return [...this.#localCandidates, ...this.network.announce()];
+    return this.network.announce(this.#localCandidates);
   }
 
   /** Nothing more will come by itself. */

@@ -411,6 +411,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   /** Everything is asked at once, before anybody waits for it. */
   #handleNews(now: Millis, news: NetworkNews): void {
     this.log.info("network-news", { ...news });
+    this.#mappedPort?.refresh();
     this.#presences.probe(now);
     this.#tellCandidates(now);
     for (const session of this.#sessions) session.handleWake(now);

@@ -38,6 +38,22 @@ export const MUTANTS = [
     title: "no check goes to multicast",
   },
   {
+    rule: "no check to a server of ours",
+    file: "src/agent-state.ts",
+    find: "return this.rules.admits(address) && !this.isServer(address);",
+    replace: "return this.rules.admits(address);",
+    test: "hostile.test.ts",
+    title: "no check goes to a STUN or TURN server",
+  },
+  {
+    rule: "the driver names its servers to the agent",
+    file: "src/driver/gathering-agent.ts",
+    find: "this.#servers.some((one) => one.equals(address)) || ",
+    replace: "",
+    test: "gathering-agent.test.ts",
+    title: "the peer cannot aim us",
+  },
+  {
     rule: "no check to our loopback for a stranger",
     file: "src/candidate.ts",
     find: "return !isLoopback(remote.address) || isLoopback(local.base);",

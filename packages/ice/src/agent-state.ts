@@ -1,4 +1,12 @@
-import { type Logger, type Millis, nullLogger, type Random, randomU64, type SocketId } from "@adit/core";
+import {
+  type Logger,
+  type Millis,
+  nullLogger,
+  type Random,
+  randomU64,
+  type SocketAddress,
+  type SocketId,
+} from "@adit/core";
 import type { IceAgentOptions } from "./agent-types.ts";
 import { type Candidate, isRelayedLocal, type LocalCandidate } from "./candidate.ts";
 import { CandidateStore } from "./candidate-store.ts";
@@ -19,6 +27,7 @@ export class AgentState {
   readonly log: Logger;
   readonly policy: "all" | "relay";
   readonly rules: Rules;
+  readonly isServer: (address: SocketAddress) => boolean;
   readonly ownTaMs: Millis;
   readonly tieBreaker: bigint;
   readonly candidates = new CandidateStore();
@@ -34,6 +43,7 @@ export class AgentState {
     this.log = options.log ?? nullLogger;
     this.policy = options.policy ?? "all";
     this.rules = new Rules(options.rules);
+    this.isServer = options.isServer ?? (() => false);
     this.ownTaMs = Math.max(MIN_TA_MS, options.taMs ?? DEFAULT_TA_MS);
     this.tieBreaker = options.tieBreaker ?? randomU64(options.random);
     this.checklist = new Checklist(options.maxPairs);
@@ -49,6 +59,11 @@ export class AgentState {
   isAnnounced(candidate: LocalCandidate): boolean {
     if (candidate.type === "prflx" || !this.rules.isAnnounced(candidate.type)) return false;
     return this.policy === "all" || candidate.type === "relay";
+  }
+
+  /** Whether checks may go to an address, and be answered from there. */
+  admitsRemote(address: SocketAddress): boolean {
+    return this.rules.admits(address) && !this.isServer(address);
   }
 
   /** The pair of a socket and a remote candidate, made or improved; null when they do not pair, by policy or by the bound. */

@@ -16,6 +16,8 @@ export interface IceAgentOptions {
   readonly maxPairs?: number;
   /** Filters and NAT rules. */
   readonly rules?: CandidateRules;
+  /** Whether an address is a STUN or TURN server of ours: no check is sent there, whoever names it. None is, by default. */
+  readonly isServer?: (address: SocketAddress) => boolean;
   readonly log?: Logger;
 }
 

@@ -201,8 +201,8 @@ export class IceAgent {
 
   /** False: unusable, filtered, known already, or the bound is reached. May come before the parameters. */
   addRemoteCandidate(now: Millis, candidate: Candidate): boolean {
-    const { candidates, rules } = this.#state;
-    if (this.#phase.kind === "closed" || !rules.admits(candidate.address)) return false;
+    const { candidates } = this.#state;
+    if (this.#phase.kind === "closed" || !this.#state.admitsRemote(candidate.address)) return false;
     if (!candidates.addRemote(candidate)) return false;
     for (const socket of candidates.sockets) this.#state.formPair(socket, candidate);
     this.#progress(now);

@@ -112,8 +112,8 @@ export class Receiver {
 
   /** The rules hold for who asks, too. With policy `relay` only relays are to learn our own address: a check that came around them is not answered. */
   #mayAnswer(socket: SocketId, from: SocketAddress): boolean {
-    const { policy, candidates, rules } = this.#state;
-    if (!rules.admits(from)) return false;
+    const { policy, candidates } = this.#state;
+    if (!this.#state.admitsRemote(from)) return false;
     return policy === "all" || isRelaySocket(socket) || candidates.remote(from)?.type === "relay";
   }
 

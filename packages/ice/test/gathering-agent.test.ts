@@ -55,6 +55,13 @@ test("a dead server costs the others nothing, and ends gathering 5 s later", (t)
   t.equal(machine.pollTimeout(), null, "nothing goes on for ever");
 });
 
+test("the peer cannot aim us at our own servers", (t) => {
+  const { machine } = make(SERVER);
+  machine.agent.setRemoteParameters(0, PEER_PARAMETERS);
+  t.equal(machine.addRemoteCandidate(0, remoteHost(SERVER)), false);
+  t.equal(machine.agent.pairs().length, 0);
+});
+
 test("servers are asked one after the other, 5 ms apart, and a socket that goes takes its turns with it (§5.1.1.2)", (t) => {
   const servers = [1, 2, 3].map((i) => address("192.0.2.9", i));
   const { machine, sent, run } = make(...servers);

@@ -207,6 +207,24 @@ test("policy relay: checks around the relay are not answered, and nothing but re
   t.equal(agent.handleDatagram(5, 0, theirRelay, makeCheck(agent, random)).kind, "request");
 });
 
+test("no check goes to a STUN or TURN server of ours, whoever names it, and none is answered that claims to come from there", (t) => {
+  const server = address("192.0.2.1", 3478);
+  const isServer = (one: SocketAddress) => one.equals(server);
+  const agent = new IceAgent({ role: "controlled", random: seededRandom(8), isServer });
+  agent.addLocalCandidate(0, { type: "host", address: OURS, socket: 0 });
+  agent.setRemoteParameters(0, PEER_PARAMETERS);
+  t.equal(agent.addRemoteCandidate(0, remoteHost(server)), false);
+  t.ok(agent.addRemoteCandidate(0, remoteHost(address("192.0.2.1", 49_152))), "what it relays is another address");
+  drainTransmits(agent);
+  const receipt = agent.handleDatagram(5, 0, server, makeCheck(agent, seededRandom(9)));
+  t.same(receipt, { kind: "dropped", reason: "policy" });
+  t.same(drainTransmits(agent), []);
+  t.same(
+    agent.pairs().map(({ remote }) => remote.address.port),
+    [49_152],
+  );
+});
+
 test("localUfragOf finds the receiver of a check, and nothing in anything else", (t) => {
   const { agent, request } = makeAgent();
   const check = makeCheck(agent, seededRandom(10));

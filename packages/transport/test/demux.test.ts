@@ -28,6 +28,7 @@ function world(t: T) {
     log: nullLogger,
     random,
     icePolicy: "all",
+    isServer: () => false,
     network: { policy: "all", udp: "open", mapping: "eim", ports: "unknown" },
     isGathering: false,
     now: () => 0,

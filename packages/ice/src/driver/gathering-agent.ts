@@ -48,6 +48,8 @@ const MAX_COUNTED_PAIRS = 256;
  */
 export class GatheringAgent {
   readonly agent: IceAgent;
+  /** Of ours: as many as were given, and one for each stream. */
+  readonly #servers: SocketAddress[] = [];
   readonly #gatherer: Gatherer;
   /** Paths from which an authentic check came: data is taken from them before our own check is answered. One entry a pair at most. */
   readonly #heard = new Set<PairId>();
@@ -58,7 +60,11 @@ export class GatheringAgent {
   constructor(now: Millis, options: GatheringAgentOptions) {
     const { sockets, stunServers = [], turnServers = [], awaitedStreams = 0, rules } = options;
     const { random, log = nullLogger } = options;
-    this.agent = new IceAgent(options);
+    this.agent = new IceAgent({
+      ...options,
+      isServer: (address) => this.#servers.some((one) => one.equals(address)) || options.isServer?.(address) === true,
+    });
+    for (const address of [...stunServers, ...turnServers.map((server) => server.address)]) this.#servers.push(address);
     for (const [socket, address] of sockets) this.agent.addLocalCandidate(now, { type: "host", address, socket });
     const families = rules?.families ?? [4, 6];
     const relayFamily: RelayFamily | null = families.includes(6) ? (families.includes(4) ? "both" : 6) : null;
@@ -108,6 +114,7 @@ export class GatheringAgent {
 
   /** A connection to a TURN server stands, off a socket of its own. */
   addTurnStream(now: Millis, socket: SocketId, base: SocketAddress, server: TurnServer): void {
+    if (!this.#servers.some((one) => one.equals(server.address))) this.#servers.push(server.address);
     this.#gatherer.addStream(now, socket, base, server);
     this.#takeGathered(now);
   }

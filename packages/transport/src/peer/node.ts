@@ -280,6 +280,11 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     return samples;
   }
 
+  isServer(address: SocketAddress): boolean {
+    for (const { stunServer } of this.#presences) if (stunServer?.equals(address)) return true;
+    return false;
+  }
+
   surroundings(): Surroundings {
     const stunServers = [...this.#presences].flatMap(({ stunServer }) => stunServer ?? []);
     return { network: this.#sense.view, stunServers };

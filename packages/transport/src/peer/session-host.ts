@@ -1,4 +1,4 @@
-import type { Logger, Millis, Random } from "@adit/core";
+import type { Logger, Millis, Random, SocketAddress } from "@adit/core";
 import type { LocalCandidateInit, PairId } from "@adit/ice";
 import type { PeerId, QuicConnection } from "@adit/quic";
 import type { ClientMessage } from "@adit/signaling";
@@ -17,6 +17,8 @@ export interface SessionHost {
   readonly log: Logger;
   readonly random: Random;
   readonly icePolicy: "all" | "relay";
+  /** Whether an address is that of an intermediate's STUN server: no check goes there. */
+  isServer(address: SocketAddress): boolean;
   /** Whether our datagrams are never fragmented. */
   readonly sendsWhole: boolean;
   /** What is known of our own network. */

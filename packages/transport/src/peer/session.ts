@@ -64,7 +64,9 @@ export abstract class Session {
   protected constructor(host: SessionHost, id: bigint, role: "controlling" | "controlled") {
     this.host = host;
     this.sessionId = id;
-    this.ice = new IceAgent({ role, random: host.random, policy: host.icePolicy, taMs: TA_MS, log: host.log });
+    const { random, log, icePolicy: policy } = host;
+    const isServer = (address: SocketAddress): boolean => host.isServer(address);
+    this.ice = new IceAgent({ role, random, policy, taMs: TA_MS, isServer, log });
     this.#pings = new Pings(host.random, (pingId) => this.control.send({ type: "ping", id: pingId }));
     this.control = new Control(
       (message) => this.#handleControl(message),

@@ -50,8 +50,8 @@ export class Carrier {
       unknown.noteAccepted(service);
       clearTimeout(timer);
       socket.off("close", onClose);
-      first.release();
-      await streams.carry(socket, stream, { peerId: session.peer.id, service, sentBytes: first.sentBytes });
+      const head = first.release();
+      await streams.carry(socket, stream, { peerId: session.peer.id, service, sentBytes: first.sentBytes, head });
     } catch (error) {
       const reason = sentenceOf(error);
       const refused = error instanceof ServiceRefusedError;

@@ -34,14 +34,14 @@ export class FirstBytes {
     else this.#send();
   }
 
-  /** What the stream did not take is put back, and the source is left alone. */
-  release(): void {
+  /** The source is left alone. Returns what was read of it and not taken by the stream: the source may have ended, so it cannot be put back. */
+  release(): Uint8Array | null {
     this.#source.off("data", this.#take);
     this.#source.pause();
-    const rest = this.#piece?.subarray(this.#sent);
-    if (rest && rest.length > 0 && !this.#source.destroyed) this.#source.unshift(rest);
+    const rest = this.#piece?.subarray(this.#sent) ?? null;
     this.#piece = null;
     this.#stream = null;
+    return rest && rest.length > 0 ? rest : null;
   }
 
   readonly #take = (piece: Uint8Array): void => {

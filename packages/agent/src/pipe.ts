@@ -27,8 +27,8 @@ export async function pipe(
     const { stdin, stdout } = stdio;
     const first = new FirstBytes(stdin);
     const stream = await session.openService(values.service, (requested) => first.follow(requested));
-    first.release();
-    const result = forwardBytes({ readable: stdin, writable: stdout, abort: () => stdin.destroy() }, stream);
+    const head = first.release();
+    const result = forwardBytes({ readable: stdin, writable: stdout, head, abort: () => stdin.destroy() }, stream);
     // At a terminal nobody would think of ending the input of a service that has said its last word.
     if (stdin.isTTY) stdout.once("finish", () => stdin.destroy());
     const { broken } = await result;

@@ -21,6 +21,8 @@ export interface ByteStream {
 export interface LocalEnd {
   readonly readable: Readable;
   readonly writable: Writable;
+  /** What was read of it before, and goes first. */
+  readonly head?: Uint8Array | null;
   /** Ends both directions at once, so that the user notices: TCP sends RST. */
   abort(): void;
 }
@@ -46,9 +48,9 @@ const SLAB_MIN_ROOM = 8 * 1024;
  * Carries bytes between a TCP socket and a stream until both directions have ended. The socket must be made with
  * `allowHalfOpen`, so that one direction may end before the other.
  */
-export function forwardTcp(socket: Socket, stream: ByteStream): Promise<ForwardResult> {
+export function forwardTcp(socket: Socket, stream: ByteStream, head: Uint8Array | null = null): Promise<ForwardResult> {
   socket.setNoDelay(true);
-  return forwardBytes({ readable: socket, writable: socket, abort: () => socket.resetAndDestroy() }, stream);
+  return forwardBytes({ readable: socket, writable: socket, head, abort: () => socket.resetAndDestroy() }, stream);
 }
 
 /**
@@ -66,7 +68,7 @@ class Forwarder {
   readonly #stream: ByteStream;
   readonly #done: (result: ForwardResult) => void;
   /** Local end to stream. `held` is what the stream had no room for; the local end is paused while there is any. */
-  #up: { state: "open" | "ending"; held: Uint8Array | null } | "done" = { state: "open", held: null };
+  #up: { state: "open" | "ending"; held: Uint8Array | null } | "done";
   /** Stream to local end: `full` waits for its drain, `ending` for its last bytes to be taken. */
   #down: "open" | "full" | "ending" | "done" = "open";
   #slab = new Uint8Array(SLAB_BYTES);
@@ -77,6 +79,7 @@ class Forwarder {
 
   constructor(local: LocalEnd, stream: ByteStream, done: (result: ForwardResult) => void) {
     this.#local = local;
+    this.#up = { state: "open", held: local.head ?? null };
     this.#stream = stream;
     this.#done = done;
   }
@@ -95,6 +98,7 @@ class Forwarder {
     this.#stream.onClosed = (error) => this.#onStreamClosed(error);
     if (readable.errored ?? writable.errored) return this.#onLocalError(readable.errored ?? writable.errored);
     if (readable.readableEnded) this.#onEnd();
+    else if (this.#isHolding()) this.#pumpUp();
     else readable.resume();
     this.#pumpDown();
   }

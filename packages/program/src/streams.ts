@@ -15,17 +15,25 @@ export class Streams {
     this.#log = log;
   }
 
-  /** Until both directions have ended, or one side broke. Never rejects. `sentBytes`: what the stream had taken before. */
+  /**
+   * Until both directions have ended, or one side broke. Never rejects. `sentBytes`: what the stream had taken before; `head`: what was read of
+   * the socket and the stream has not taken.
+   */
   async carry(
     socket: Socket,
     stream: ByteStream,
-    of: { readonly peerId: string; readonly service: string; readonly sentBytes?: number },
+    of: {
+      readonly peerId: string;
+      readonly service: string;
+      readonly sentBytes?: number;
+      readonly head?: Uint8Array | null;
+    },
   ): Promise<ForwardResult> {
     const { peerId, service } = of;
     this.#open++;
     this.#total++;
     this.#log.info("stream-open", { peerId, service });
-    const result = await forwardTcp(socket, stream);
+    const result = await forwardTcp(socket, stream, of.head);
     const { receivedBytes, broken } = result;
     const sentBytes = (of.sentBytes ?? 0) + result.sentBytes;
     this.#open--;

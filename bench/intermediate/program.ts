@@ -12,6 +12,7 @@ const POLICY = `[limits]
 clients-per-ip = 1000000
 handshakes-per-ip-per-second = 1000000
 challenges-per-ip-per-second = 1000000
+allocations-per-ip = 1000000
 new-names-per-ip-per-hour = 1000000
 `;
 

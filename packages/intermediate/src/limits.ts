@@ -13,6 +13,8 @@ export interface Limits {
   readonly relayBytesPerDay: number;
   /** Before authentication. IPv6 addresses count by their /64, of which one host has all. */
   readonly clientsPerIp: number;
+  /** Relayed addresses: keys cost nothing, addresses do. */
+  readonly allocationsPerIp: number;
   /** On average; ten seconds' worth at once. */
   readonly handshakesPerIpPerSecond: number;
   /** TURN's refusals to somebody who proved nothing (401, 438, 400), on average; ten seconds' worth at once. */
@@ -30,6 +32,7 @@ export const DEFAULT_LIMITS: Limits = {
   relayBytesPerSecond: Number.POSITIVE_INFINITY,
   relayBytesPerDay: Number.POSITIVE_INFINITY,
   clientsPerIp: 512,
+  allocationsPerIp: 512,
   handshakesPerIpPerSecond: 100,
   challengesPerIpPerSecond: 100,
   newNamesPerIpPerHour: 600,

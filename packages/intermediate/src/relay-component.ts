@@ -47,7 +47,12 @@ export class RelayComponent implements DriverComponent {
       for (const { from, data } of batch) this.#turn.handleRelayDatagram(now, relay, from, data);
     };
     this.#driver
-      .bind({ address, receive, receiveError: (now, code) => this.#turn.handleRelayError(now, relay, code) })
+      .bind({
+        address,
+        receive,
+        gathers: true,
+        receiveError: (now, code) => this.#turn.handleRelayError(now, relay, code),
+      })
       .then(
         (socket) => {
           this.#sockets.set(relay, socket);

@@ -10,7 +10,9 @@ import {
   STUN_METHOD,
   StunBuilder,
 } from "@adit/ice";
+import { Accounts } from "../src/accounts.ts";
 import { restPassword } from "../src/credentials.ts";
+import { DEFAULT_LIMITS } from "../src/limits.ts";
 import { NONCE_LIFETIME_MS } from "../src/nonces.ts";
 import {
   address,
@@ -329,7 +331,8 @@ test("a socket that comes up after its allocation has gone is closed", (t) => {
 });
 
 test("quotas: 486 per user and per client address, 508 for the whole server", (t) => {
-  const kit = new RelayKit({ limits: { perForeign: 2, perClientIp: 3, allocations: 4 } });
+  const accounts = new Accounts({ limits: () => ({ ...DEFAULT_LIMITS, allocationsPerIp: 3 }) });
+  const kit = new RelayKit({ limits: { perForeign: 2, allocations: 4 }, accounts });
   const from = (ip: string, port: number) => address(`${ip}:${port}`);
   t.equal(outcome(kit.allocate(alice(from("8.8.4.4", 1)))), "success");
   t.equal(outcome(kit.allocate(alice(from("8.8.4.4", 2)))), "success");

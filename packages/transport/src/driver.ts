@@ -143,10 +143,15 @@ export class Driver {
     receive: Receive;
     receiveError?: ReceiveError;
     dontFragment?: boolean;
+    /**
+     * No turn for each batch of this socket, but one for all that is ready now: for one of many sockets that bring a datagram or two at a
+     * time. `receive` is called at once.
+     */
+    gathers?: boolean;
     runtime?: UdpRuntime;
   }): Promise<SocketId> {
     const id = this.#nextSocket++;
-    const socket = await bindUdp({ ...options, handlers: this.#handlers(id, options.receive, options.receiveError) });
+    const socket = await bindUdp({ ...options, handlers: this.#handlers(id, options) });
     this.#take(id, socket);
     return id;
   }
@@ -154,7 +159,7 @@ export class Driver {
   /** Takes in a socket of another making, which `open` makes around the handlers it gets. */
   addSocket(open: (handlers: UdpHandlers) => UdpSocket, receive: Receive): SocketId {
     const id = this.#nextSocket++;
-    this.#take(id, open(this.#handlers(id, receive)));
+    this.#take(id, open(this.#handlers(id, { receive })));
     return id;
   }
 
@@ -208,12 +213,19 @@ export class Driver {
     else this.#sockets.set(id, { socket, queue: [], blocked: false });
   }
 
-  #handlers(id: SocketId, receive: Receive, receiveError?: ReceiveError): UdpHandlers {
+  #handlers(
+    id: SocketId,
+    o: { readonly receive: Receive; readonly receiveError?: ReceiveError; readonly gathers?: boolean },
+  ): UdpHandlers {
+    const { receive, receiveError, gathers } = o;
     return {
       ...(receiveError && { onIcmpError: (code) => this.#turn(() => receiveError(this.#clock.now(), code)) }),
       onBatch: (batch) => {
         this.#progress = true;
-        this.#turn(() => receive(this.#clock.now(), id, batch));
+        if (!gathers) return this.#turn(() => receive(this.#clock.now(), id, batch));
+        if (this.#state === "closed") return;
+        receive(this.#clock.now(), id, batch);
+        this.wake();
       },
       onDrain: () => {
         const entry = this.#sockets.get(id);

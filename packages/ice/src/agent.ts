@@ -87,6 +87,11 @@ export class IceAgent {
     return this.#state.candidates.locals.filter((one) => this.#state.isAnnounced(one));
   }
 
+  /** Those of this generation that were taken, learned ones too, oldest first. */
+  get remoteCandidates(): readonly Candidate[] {
+    return [...this.#state.candidates.remotes];
+  }
+
   /** What was dropped, by reason. */
   get drops(): Counters<IceDropReason> {
     return this.#drops;

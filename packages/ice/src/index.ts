@@ -9,6 +9,7 @@ export {
   type TcpType,
 } from "./candidate.ts";
 export { IceDemux } from "./demux.ts";
+export type { CandidateStats } from "./driver/candidate-stats.ts";
 export { createIceConnection, IceConnection } from "./driver/connection.ts";
 export { IceConnectionError, type IceConnectionErrorCode } from "./driver/errors.ts";
 export type { TurnServer } from "./driver/gatherer.ts";

@@ -16,6 +16,7 @@ import type { IceParameters } from "../parameters.ts";
 import { PortMapping } from "../portmap/driver.ts";
 import { Rules } from "../rules.ts";
 import { candidateOf, parseCandidateAttribute } from "../sdp.ts";
+import { type CandidateStats, candidateStats } from "./candidate-stats.ts";
 import { DatagramQueue } from "./datagram-queue.ts";
 import { IceConnectionError } from "./errors.ts";
 import type { TurnServer } from "./gatherer.ts";
@@ -198,6 +199,12 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
   get stats(): readonly (PairInfo & Traffic)[] {
     const { agent, traffic } = this.#machine;
     return agent.pairs().map((pair) => ({ ...NO_TRAFFIC, ...traffic.get(pair.id), ...pair }));
+  }
+
+  /** Every candidate of both sides: what its pairs came to, and why they failed. */
+  get candidateStats(): readonly CandidateStats[] {
+    const { localCandidates, remoteCandidates } = this.#machine.agent;
+    return candidateStats(localCandidates, remoteCandidates, this.stats);
   }
 
   /** Asks every path and relay at once whether it still stands, for who knows that the network changed or the machine slept. */

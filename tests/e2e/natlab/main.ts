@@ -69,7 +69,7 @@ function plan(): readonly Job[] {
   const { fast } = given;
   const netchecks = given.netcheck?.flatMap((side) => (side === "all" ? NETCHECKS : side));
   const scenarios = given.scenario?.flatMap((name) => (name === "all" ? Object.keys(SCENARIOS) : name));
-  const pairs = given.pair ?? (scenarios || netchecks ? [] : fast ? FAST.pairs : MATRIX);
+  const pairs = given.pair ?? (scenarios || netchecks ? [] : fast ? fastPairs() : MATRIX);
   return planJobs({
     pairs,
     kinds: fast ? FAST.kinds : kindsOf(pairs),
@@ -79,6 +79,12 @@ function plan(): readonly Job[] {
     runs: whole("runs", given.runs, fast || scenarios ? 1 : 10),
     sizeBytes: whole("size", given.size, fast ? FAST.scenarioBytes : 200_000_000),
   });
+}
+
+function fastPairs(): readonly string[] {
+  if (Bun.which("miniupnpd")) return [...FAST.pairs, ...FAST.routerPairs];
+  console.log(`left out, as miniupnpd is not installed: ${FAST.routerPairs.join(", ")}`);
+  return FAST.pairs;
 }
 
 const problems: string[] = [];

@@ -78,6 +78,8 @@ export const FAST = {
     "apdm-apdf+firewall6:apdm-apdf+firewall6",
     "eim-apdf+only6:eim-apdf+only6",
   ],
+  /** Only where Debian's miniupnpd-nftables is installed, which is said. */
+  routerPairs: ["apdm-apdf+igd:apdm-apdf"],
   scenarios: ["direct-blocked", "idle-short"],
   netchecks: ["eim-adf-hairpin", "apdm-apdf", "eim-apdf+no-udp"],
   scenarioBytes: 20_000_000,

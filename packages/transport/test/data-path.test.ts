@@ -1,6 +1,7 @@
 import { monotonicClock, SocketAddress, systemRandom } from "@adit/core";
 import { type T, test } from "@adit/harness";
 import { Identity, QuicConfig, type QuicConnection, QuicEndpoint, type QuicStream } from "@adit/quic";
+import { MAX_DATAGRAM_BYTES } from "../src/path/datagram-size.ts";
 import { DataPath } from "../src/peer/data-path.ts";
 
 const now = (): number => monotonicClock.now();
@@ -25,12 +26,14 @@ class Wires {
   readonly agent = side();
   readonly connector = side();
   cut = false;
+  /** The longest datagram that gets through on the pair called relay. */
+  relayBytes = Number.POSITIVE_INFINITY;
   readonly #client = new QuicEndpoint({ random: systemRandom });
   readonly #server: QuicEndpoint;
   readonly #inFlight: { to: Side; from: SocketAddress; data: Uint8Array }[] = [];
 
   constructor() {
-    const options = { alpn: "test", maxIdleTimeoutMs: 60_000 };
+    const options = { alpn: "test", maxIdleTimeoutMs: 60_000, maxDatagramSizeBytes: MAX_DATAGRAM_BYTES };
     const server = QuicConfig.create({ ...options, role: "server", identity: Identity.generate() });
     this.#server = new QuicEndpoint({ random: systemRandom, server });
     const slot = this.agent.data.slots.bind(this.agent.pairs.direct, []) ?? 0;
@@ -75,6 +78,7 @@ class Wires {
       }
       for (let sent = here.data.transmit(now(), connection); sent; sent = here.data.transmit(now(), connection)) {
         if (this.cut && sent.to === DIRECT) continue;
+        if (sent.to === RELAY && sent.data.length > this.relayBytes) continue;
         const to = here === this.agent ? this.connector : this.agent;
         this.#inFlight.push({ to, from: sent.to, data: sent.data });
       }
@@ -147,4 +151,30 @@ test("routes are bounded, and none that has a slot is forgotten for another", (t
   t.ok(data.route(pairs.relay));
   t.equal(data.route(pairs.direct), null);
   t.equal(evicted.filter((pair) => pair !== null).length, 1_000 + 2 - 200);
+});
+
+test("a path that carries less than the active one is validated all the same", async (t) => {
+  const wires = new Wires();
+  t.ok(await wires.run(() => wires.agent.connection?.state === "established", 5_000), "established");
+  for (const { data, pairs } of [wires.agent, wires.connector]) {
+    data.sizes.setActive(now(), pairs.direct, () => ({ family: 4, relayed: false, rttMs: 1 }));
+    const probe = t.must(data.sizes.pollProbe(now()));
+    data.sizes.handleAnswer(now(), pairs.direct, probe.bytes);
+    t.equal(data.sizes.bytes(pairs.direct), 1472);
+  }
+  wires.relayBytes = 1300;
+  const settledAt = () => wires.agent.connection?.settledAt ?? Infinity;
+  t.ok(await wires.run(() => now() >= settledAt(), 5_000), "young connections are left alone");
+  const { local, remote } = wires.agent.data.addresses(wires.slot("relay"));
+  const probe = () => {
+    wires.agent.data.expectValidation(now());
+    try {
+      wires.agent.connection?.probePath(local, remote);
+      return true;
+    } catch {
+      return false; // the peer's spare connection IDs are on their way
+    }
+  };
+  t.ok(await wires.run(probe, 2_000));
+  t.ok(await wires.run(() => wires.agent.connection?.isPathValidated(local, remote) === true, 2_000));
 });

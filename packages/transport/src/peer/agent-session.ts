@@ -76,7 +76,13 @@ export class AgentSession extends Session {
       random: host.random,
       explainNoDirect: () => this.network.explainNoDirect(this.ice),
     });
-    this.#mover = new PathMover({ session: this.id, slots: this.data.slots, policy: this.#policy, log: host.log });
+    this.#mover = new PathMover({
+      session: this.id,
+      slots: this.data.slots,
+      policy: this.#policy,
+      onValidate: (now) => this.data.expectValidation(now),
+      log: host.log,
+    });
     this.#handshakes = new Handshakes({
       sessionId: id,
       data: this.data,

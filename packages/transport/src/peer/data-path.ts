@@ -1,6 +1,7 @@
 import { Counters, type Millis, type SocketAddress, type SocketId, type Transmit } from "@adit/core";
 import type { PairId } from "@adit/ice";
 import type { QuicConnection } from "@adit/quic";
+import { VALIDATION_TIMEOUT_MS } from "../path/actions.ts";
 import { BASE_DATAGRAM_BYTES, DatagramSizes, MAX_DATAGRAM_BYTES } from "../path/datagram-size.ts";
 import { Gates, gateKey } from "../path/gates.ts";
 import { type SlotIndex, SlotTable } from "../path/slots.ts";
@@ -34,6 +35,8 @@ export class DataPath {
   readonly #routes = new Map<PairId, Route>();
   /** Datagrams come in runs from one source: what {@link learn} said last is right for most of them. */
   #learned: { readonly socket: SocketId; readonly remote: SocketAddress; readonly known: Learned } | null = null;
+  /** Until then packets are no longer than any path carries. */
+  #baseUntil = Number.NEGATIVE_INFINITY;
   readonly #buffers = new PacketBuffers(MAX_DATAGRAM_BYTES);
 
   /** The pair that `remote` on `socket` is, remembered as the way there; `evicted`: the pair that was forgotten for it. */
@@ -84,13 +87,22 @@ export class DataPath {
       slot = this.slots.bind(pair, options.keep);
       if (slot === null) return this.#drop("no-slot");
     }
+    if (slot !== this.slots.slotAt(connection.activePath.remote)) this.expectValidation(now);
     connection.recv(now, data, this.slots.local(slot), this.slots.remote(slot));
     return true;
   }
 
+  /**
+   * QUIC validates another path than the active one, or answers the peer who does. It makes a challenge and its response as long as packets may be,
+   * which is what the active path carries: the other one may carry less, and would never be found valid.
+   */
+  expectValidation(now: Millis): void {
+    this.#baseUntil = now + VALIDATION_TIMEOUT_MS;
+  }
+
   /** The connection's next packet as a datagram; null when it has none. Those that may not leave are dropped: QUIC repeats them. */
   transmit(now: Millis, connection: QuicConnection): Transmit | null {
-    const sizeBytes = this.#sizeFor(connection);
+    const sizeBytes = now < this.#baseUntil ? BASE_DATAGRAM_BYTES : this.#sizeFor(connection);
     if (sizeBytes !== connection.maxPacketBytes) connection.limitPackets(sizeBytes);
     for (;;) {
       const sent = connection.send(this.#buffers.next(connection.maxPacketBytes));

@@ -86,7 +86,23 @@ export class AgentState {
 
   /** No check is sent: nobody ever answered, or consent ended and this generation's credentials are spent on the path (RFC 7675 §5.1). */
   isBarred(pair: CandidatePair): boolean {
-    return pair.exhausted || (pair.state.kind === "failed" && pair.state.reason === "consent-expired");
+    if (pair.exhausted) return true;
+    const { state } = pair;
+    return state.kind === "failed" && (state.reason === "consent-expired" || state.reason === "consent-revoked");
+  }
+
+  /** Sending on a pair must stop, and only a new generation brings it back (RFC 7675 §5.1, §5.2). */
+  endConsent(now: Millis, pair: CandidatePair, reason: "consent-expired" | "consent-revoked"): void {
+    const generation = pair.consent?.generation;
+    pair.setConsent(null);
+    // Late answers must not bring it back.
+    this.transactions.deleteWhere((one) => one.pair === pair && one.generation === generation);
+    if (generation === this.generations.current) {
+      this.checklist.untrigger(pair);
+      pair.setState({ kind: "failed", since: now, reason });
+    }
+    this.log.debug("ice-consent-ended", { pair: pair.id, reason });
+    this.outbox.event({ type: "pair-expired", pair: pair.info });
   }
 
   fail(now: Millis, pair: CandidatePair, reason: PairFailure): void {

@@ -319,20 +319,10 @@ export class IceAgent {
 
   /** RFC 7675 §5.1: 30 s without an answer, and sending must cease. */
   #expireConsents(now: Millis): void {
-    const { checklist, transactions, generations, outbox, log } = this.#state;
-    for (const pair of checklist) {
+    for (const pair of this.#state.checklist) {
       if (!pair.consent || pair.consent.expiresAt > now) continue;
-      const { generation } = pair.consent;
-      pair.setConsent(null);
-      // Late answers must not bring it back.
-      transactions.deleteWhere((one) => one.pair === pair && one.generation === generation);
-      if (generation === generations.current) {
-        checklist.untrigger(pair);
-        pair.setState({ kind: "failed", since: now, reason: "consent-expired" });
-      }
+      this.#state.endConsent(now, pair, "consent-expired");
       this.#nominator.failed(pair);
-      log.debug("ice-consent-expired", { pair: pair.id });
-      outbox.event({ type: "pair-expired", pair: pair.info });
     }
   }
 

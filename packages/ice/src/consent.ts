@@ -1,9 +1,9 @@
 import type { Millis, Random } from "@adit/core";
 import type { Generation } from "./generation.ts";
 
-/** RFC 7675 §5.1: "The initial Consent ... expires 30 seconds" after the last valid response. */
+/** RFC 7675 §5.1: "Consent expires after 30 seconds." */
 export const CONSENT_TIMEOUT_MS = 30_000;
-/** RFC 7675 §5.1: "a period of 5 seconds", each randomized between 0.8 and 1.2 of it. */
+/** RFC 7675 §5.1: "Implementations SHOULD set a default interval of 5 seconds, resulting in a period between checks of 4 to 6 seconds." */
 export const CONSENT_INTERVAL_MS = 5_000;
 
 /** The peer's leave to send on a pair. It was given in a generation, and is renewed with that generation's credentials. */

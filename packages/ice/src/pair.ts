@@ -13,6 +13,8 @@ export type IceRole = "controlling" | "controlled";
 export type PairFailure =
   | "timeout"
   | "consent-expired"
+  /** The peer took its consent back (403, RFC 7675 §5.2). */
+  | "consent-revoked"
   | "error-response"
   | "abandoned"
   /** TCP: it could not be made, or went and could not be made again. */

@@ -189,6 +189,13 @@ export class Receiver {
 
   #handleError(now: Millis, transaction: Transaction, code: number | null): void {
     const { pair, kind, generation } = transaction;
+    // RFC 7675 §5.2: consent "is immediately revoked by ... receipt of a valid and authenticated STUN response with error code Forbidden
+    // (403)".
+    if (code === STUN_ERROR.FORBIDDEN && pair.consent?.generation === generation) {
+      this.#state.endConsent(now, pair, "consent-revoked");
+      this.#nominator.failed(pair);
+      return;
+    }
     if (generation !== this.#state.generations.current) return;
     const isCheck = pair.state.kind === "in-progress" && pair.state.transactionId === transaction.key;
     if (code === STUN_ERROR.ROLE_CONFLICT) {

@@ -162,6 +162,23 @@ test("an answer that comes after consent ended does not bring the pair back", (t
   t.equal(agent.pair(id)?.valid, false);
 });
 
+test("403 to a check of a valid pair takes consent back at once (RFC 7675 §5.2); other refusals of such checks do not", (t) => {
+  for (const code of [400, 500, 403]) {
+    const { agent, request, id } = makeAgent();
+    agent.handleDatagram(10, 0, PEER, encodeSuccess(request, OURS, PEER_KEY));
+    drainEvents(agent);
+    const [consent] = runAlone(agent, 6_100);
+    agent.handleDatagram(6_200, 0, PEER, encodeError(t.must(consent).request, { code }, PEER_KEY));
+    t.equal(agent.pair(id)?.valid, code !== 403, `${code}`);
+    if (code !== 403) continue;
+    t.equal(drainEvents(agent).at(-1)?.type, "pair-expired");
+    t.equal(agent.pair(id)?.failure, "consent-revoked");
+    agent.retry(6_300);
+    t.equal(agent.probe(6_300, id), false);
+    t.same(runAlone(agent, 60_000), [], "nothing is sent there any more in this generation");
+  }
+});
+
 test("an error that answers the old generation does not touch the new one", (t) => {
   const { agent, request, id } = makeAgent("controlling");
   agent.handleDatagram(10, 0, PEER, encodeSuccess(request, OURS, PEER_KEY));

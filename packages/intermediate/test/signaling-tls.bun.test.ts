@@ -1,5 +1,5 @@
 import { connect, type TLSSocket } from "node:tls";
-import { nullLogger, SocketAddress } from "@adit/core";
+import { type LogFields, type Logger, nullLogger, SocketAddress } from "@adit/core";
 import { type T, test } from "@adit/harness";
 import { connectStunStream, decodeStun, STUN_METHOD, StunBuilder } from "@adit/ice";
 import { Identity, peerIdFromCertificate } from "@adit/quic";
@@ -31,16 +31,17 @@ async function overTls(
   t: T,
   at: SocketAddress,
   role: "agent" | "connector",
-  identity = Identity.generate(),
+  log: Logger = nullLogger,
 ): Promise<Endpoint> {
   const endpoint = await startEndpoint({
     role,
-    identity,
+    identity: Identity.generate(),
     ...(role === "connector" && { name: "office", admit: () => true }),
     bind: { ip: role === "connector" ? "127.0.0.3" : "127.0.0.2", port: 0 },
     intermediate: { host: at.ip, port: at.port },
     checkIntermediate: () => null,
-    log: nullLogger,
+    icePolicy: "relay",
+    log,
   });
   t.teardown(() => endpoint.close("test over"));
   return endpoint;
@@ -77,6 +78,21 @@ test("without UDP, connector and agent register over TLS and meet relay to relay
   t.ok((await session.ping()) >= 0);
   t.equal(intermediate.turn.stats.allocations, 2);
   t.equal(agent.status().intermediates[0]?.transport, "tls");
+});
+
+test("the last word of a session goes over the relays before they are given back", async (t) => {
+  const intermediate = await start(t, { signalingTls: [LOOPBACK] });
+  const ends: (LogFields | undefined)[] = [];
+  const info = (event: string, fields?: LogFields) => void (event === "session-end" && ends.push(fields));
+  const connector = await overTls(t, tlsOf(intermediate), "connector", { ...nullLogger, info });
+  await connector.waitRegistered();
+  const agent = await overTls(t, tlsOf(intermediate), "agent");
+  await agent.connect({ target: "office", service: "any", waitMs: 5_000 });
+  await until(() => connector.status().sessions[0]?.path === "relay");
+  await agent.close("the agent is ending");
+  await until(() => ends.length > 0);
+  t.same([ends[0]?.code, ends[0]?.reason], ["closed", "the agent is ending"]);
+  await until(() => intermediate.turn.stats.allocations === 1);
 });
 
 test("a client that shows no certificate, or none of an Ed25519 key, is turned away and counted", async (t) => {

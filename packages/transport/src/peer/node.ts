@@ -43,8 +43,8 @@ import { Switchboard } from "./switchboard.ts";
 const PEER_IDLE_TIMEOUT_MS = 600_000;
 /** The signaling client pings every 15 s and gives up after 5; QUIC's own clock is the backstop. */
 const SIGNALING_IDLE_TIMEOUT_MS = 45_000;
-/** How long a close waits for the relay to confirm. */
-const CLOSE_TIMEOUT_MS = 300;
+/** How long a close waits for the relays to confirm, and for what was said over TLS to arrive. */
+const CLOSE_TIMEOUT_MS = 500;
 
 /** @throws UdpBindError when the address cannot be bound. */
 export async function startEndpoint(options: EndpointOptions): Promise<Endpoint> {
@@ -80,6 +80,8 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   #mappedPort: MappedPort | null = null;
   #lastRelayId = FIRST_RELAY_ID - 1;
   #closing = false;
+  /** Why this ends, until the intermediates are told. */
+  #farewell: string | null = null;
 
   constructor(options: EndpointOptions) {
     const { identity, role, log } = options;
@@ -375,23 +377,28 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     this.#presences.pump(now);
     this.#demux.retryEarly(now);
     this.#sessions.drain(now, (session) => {
-      if (session.isOver) this.#presences.release(session.sessionId);
       if (session.isGone) this.#forget(session);
     });
   }
 
   #forget(session: Session): void {
     this.#sessions.delete(session);
+    // Not before: its CONNECTION_CLOSE may leave over the relay.
+    this.#presences.release(session.sessionId);
     this.#introductions.forget(session);
     this.#demux.forget(session);
     for (const connection of session.connections) this.#quic.forget(connection);
   }
 
   pollTransmit(): Transmit | null {
-    return (
-      this.#presences.pollTransmit() ??
-      this.#sessions.pollTransmit(this.#clock.now(), (sent) => this.#switchboard.wrap(sent))
-    );
+    const now = this.#clock.now();
+    const sent =
+      this.#presences.pollTransmit() ?? this.#sessions.pollTransmit(now, (data) => this.#switchboard.wrap(data));
+    if (sent || this.#farewell === null) return sent;
+    // The sessions have said their last: only now the relays that carried it may go.
+    this.#presences.close(now, this.#farewell);
+    this.#farewell = null;
+    return this.#presences.pollTransmit();
   }
 
   // ---- signaling
@@ -464,11 +471,11 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     const now = this.#clock.now();
     for (const session of this.#sessions) session.close(reason);
     this.#sense.close();
-    this.#presences.close(now, reason);
+    this.#farewell = reason;
     this.#driver.wake();
     const unmapped = this.#mappedPort?.close();
     const giveUpAt = now + CLOSE_TIMEOUT_MS;
-    while (!this.#presences.isSilent && this.#clock.now() < giveUpAt) {
+    while ((this.#farewell !== null || !this.#presences.isSilent) && this.#clock.now() < giveUpAt) {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     await unmapped;

@@ -135,7 +135,7 @@ export class Presence {
   }
 
   get isSilent(): boolean {
-    return this.relays.isSilent;
+    return this.relays.isSilent && this.#link.isSilent;
   }
 
   status(): IntermediateStatus {

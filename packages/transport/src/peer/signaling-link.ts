@@ -106,6 +106,11 @@ export class SignalingLink {
     return this.#line?.carrier ?? null;
   }
 
+  /** What was said over TLS has arrived: a process that ends before its socket does takes back what is under way. */
+  get isSilent(): boolean {
+    return !this.#leaving.some((carrier) => carrier.kind === "tls" && !carrier.isGone);
+  }
+
   /** The QUIC connection that the packet for `connection` belongs to is ours. */
   owns(connection: QuicConnection): boolean {
     return this.#quicCarriers().some((carrier) => carrier.connection === connection);

@@ -19,6 +19,7 @@ scenarios=(
   udp-blocked
   second-intermediate
   trace
+  many
   tickets
 )
 

@@ -1,60 +1,87 @@
 #!/usr/bin/env bash
-# bench/switches.sh [SESSIONS]: how long a download pauses when its path changes, measured by the application that downloads.
-# Each session (20 of them) runs in a namespace of its own and sees both: the planned change from the relay to the direct path, and the
-# unplanned one back, when the direct path goes silent both ways. A new session each time, because one whose path dies again and
-# again waits longer and longer before it trusts that path.
+# bench/switches.sh [SESSIONS]: how long the bytes pause when the path changes, measured by who receives them.
+# Each session (27 of them) runs a download, an upload, or both at once, and sees two changes: the planned one from the relay to the
+# direct path, and the unplanned one back, when the direct path goes silent both ways, or in one direction only. A new session each
+# time, because one whose path dies again and again waits longer and longer before it trusts that path. Every byte is checked.
 . "$(dirname "$0")/../tests/e2e/lib.sh"
 begin "$@"
 
-sessions=${1:-20}
+sessions=${1:-27}
 rate=4000000
-file=$(make_file served $((rate * 3)))
+size=$((rate * 2))
+file=$(make_file served "$size")
 hash=$(hash_of "$file")
+# Nothing slows an upload down: it has to be large to be under way still when the path is cut.
+sent_size=80000000
+sent=$(make_file sent "$sent_size")
+sent_hash=$(hash_of "$sent")
 start_intermediate
 start_service "$file" "$rate"
 start_connector "$(agent_id)"
 
-planned=()
-unplanned=()
+cuts=(both up down)
+loads=(both download upload)
+moved=0 # bytes
+declare -A pauses=() # by kind of change
 
 # changed TO SINCE: when the agent said that the path is TO, ms.
 changed() {
   epoch_of "$(tool wait --log "$dir/agent.log" --since "$2" --where event=path-changed --where "to=$1" --timeout 10000 --print time)"
 }
 
-for ((i = 1; i <= sessions; i++)); do
+# note KIND LOG FROM TO: the longest silence in LOG within that time.
+note() {
+  pauses[$1]+="$(tool gap --log "$2" --from "$3" --to "$4" | sed 's/.*"ms":\([0-9.]*\).*/\1/') "
+}
+
+for ((i = 0; i < sessions; i++)); do
+  cut=${cuts[i % 3]}
+  load=${loads[i / 3 % 3]}
   begun=$(now_ms)
-  start_tool "download$i" get --url "http://$local_address/file" --connect-for 10000 --timeout 30000
+  if [ "$load" != upload ]; then
+    start_tool "download$i" get --url "http://$local_address/file" --connect-for 10000 --timeout 30000
+  fi
+  if [ "$load" != download ]; then
+    start_tool "upload$i" put --url "http://$local_address/sink" --file "$sent" --connect-for 10000 --timeout 30000
+  fi
   start_agent
   direct=$(changed direct "$begun")
-  tool wait --log "$dir/download$i.out" --where event=progress --where "bytes>=$rate" --timeout 10000 >/dev/null
-  cut=$(now_ms)
-  cut_path
-  changed relay "$cut" >/dev/null
-  exit_status "download$i" 30
-  equal "session $i: the download is complete, and its bytes are right" \
-    "$(tool wait --log "$dir/download$i.out" --where event=done --print sha256)" "$hash"
-  planned+=("$direct")
-  unplanned+=("$cut")
+  if [ "$load" != download ]; then
+    tool wait --log "$dir/service.out" --since "$begun" --where event=sink-progress --where "bytes>=4000000" --timeout 10000 >/dev/null
+  fi
+  if [ "$load" = download ]; then
+    tool wait --log "$dir/download$i.out" --where event=progress --where "bytes>=$((rate / 2))" --timeout 10000 >/dev/null
+  fi
+  at=$(now_ms)
+  cut_path "$cut"
+  changed relay "$at" >/dev/null
+  if [ "$load" != upload ]; then
+    exit_status "download$i" 30
+    [ "$(tool wait --log "$dir/download$i.out" --where event=done --print sha256)" = "$hash" ] || fail "session $i: the download's bytes"
+    moved=$((moved + size))
+    note "cut $cut" "$dir/download$i.out" "$at" $((at + 800))
+    note planned "$dir/download$i.out" $((direct - 100)) $((direct + 100))
+  fi
+  if [ "$load" != download ]; then
+    exit_status "upload$i" 30
+    [ "$(tool wait --log "$dir/upload$i.out" --where event=done --print answer.sha256)" = "$sent_hash" ] || fail "session $i: the upload's bytes"
+    moved=$((moved + sent_size))
+    note "cut $cut" "$dir/service.out" "$at" $((at + 800))
+    note planned "$dir/service.out" $((direct - 100)) $((direct + 100))
+  fi
+  equal "session $i ($load, cut $cut): one handshake" "$(wait_agent 2000 sessions.length,sessions.0.handshakes)" "1	1"
   stop agent
   mend_path
 done
 
-# pauses BEFORE AFTER TIME...: the longest silence of each session's download around its time, ms, sorted.
-pauses() {
-  local before=$1 after=$2 i=0 at
-  for at in "${@:3}"; do
-    i=$((i + 1))
-    tool gap --log "$dir/download$i.out" --from $((at - before)) --to $((at + after)) | sed 's/.*"ms":\([0-9.]*\).*/\1/'
-  done | sort -n
-}
-
-# percentiles NAME: of the sorted numbers on standard input.
+# percentiles NAME: of numbers on standard input, one a line.
 percentiles() {
-  awk -v name="$1" '{ x[NR] = $1 } END {
+  sort -n | awk -v name="$1" '{ x[NR] = $1 } END {
     p95 = int(NR * 0.95); if (p95 < NR * 0.95) p95++
     printf "%s: %d times, p50 %s ms, p95 %s ms, longest %s ms\n", name, NR, x[int((NR + 1) / 2)], x[p95], x[NR] }'
 }
 
-pauses 0 800 "${unplanned[@]}" | percentiles "cut, direct to relay"
-pauses 100 100 "${planned[@]}" | percentiles "planned, relay to direct"
+for kind in planned "cut both" "cut up" "cut down"; do
+  [ -z "${pauses[$kind]:-}" ] || tr ' ' '\n' <<<"${pauses[$kind]% }" | percentiles "$kind"
+done
+echo "$moved bytes, each once"

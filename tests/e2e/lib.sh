@@ -230,13 +230,17 @@ show_logs() {
 agent_ip=127.0.0.2
 connector_ip=127.0.0.3
 
+# cut_path [up|down]: both ways, or only what the agent sends (up), or the connector (down).
 cut_path() {
+  local way=${1:-both} up="" down=""
+  [ "$way" = down ] || up="ip saddr $agent_ip ip daddr $connector_ip meta l4proto udp counter drop"
+  [ "$way" = up ] || down="ip saddr $connector_ip ip daddr $agent_ip meta l4proto udp counter drop"
   nft -f - <<RULES
 table inet adit_cut {
   chain arriving {
     type filter hook input priority 0; policy accept;
-    ip saddr $agent_ip ip daddr $connector_ip meta l4proto udp counter drop
-    ip saddr $connector_ip ip daddr $agent_ip meta l4proto udp counter drop
+    $up
+    $down
   }
 }
 RULES

@@ -174,8 +174,15 @@ const AIM_RTT_MS = 50;
 
 /** `patience` as in {@link judgePair}. */
 export function judgeScenario(job: ScenarioJob, runs: readonly ScenarioRun[], patience: number): readonly string[] {
-  const aimMs = SCENARIOS[job.name]?.aimMs;
+  const { aimMs, leaveAimMs } = SCENARIOS[job.name] ?? {};
+  const problems: string[] = [];
   const gap = spread(runs.map(({ gapMs }) => gapMs));
-  if (aimMs === undefined || gap === null || job.rttMs >= AIM_RTT_MS || gap.p95 <= aimMs * patience) return [];
-  return [`the silence lasted ${Math.round(gap.p95)} ms at p95, and ${aimMs * patience} ms at most is the aim`];
+  if (aimMs !== undefined && gap && job.rttMs < AIM_RTT_MS && gap.p95 > aimMs * patience)
+    problems.push(`the silence lasted ${Math.round(gap.p95)} ms at p95, and ${aimMs * patience} ms at most is the aim`);
+  const left = spread(runs.map(({ leftMs }) => leftMs ?? Number.POSITIVE_INFINITY));
+  if (leaveAimMs !== undefined && left && left.p95 > leaveAimMs * patience)
+    problems.push(
+      `the path was left after ${Math.round(left.p95)} ms at p95; ${leaveAimMs * patience} at most is the aim`,
+    );
+  return problems;
 }

@@ -49,7 +49,8 @@ export class NatOfLab {
   }
 
   /** Datagrams to and from these addresses are dropped without a word, and no others. */
-  block(ips: readonly string[]): void {
+  block(ips: readonly string[], percent = 100): void {
+    const some = percent < 100 ? `numgen random mod 100 < ${percent} ` : "";
     run("nft", ["-f", "-"], {
       namespace: this.name,
       input: [
@@ -58,8 +59,8 @@ export class NatOfLab {
         "add table ip block",
         "add chain ip block arriving { type filter hook prerouting priority -310; }",
         ...ips.flatMap((ip) => [
-          `add rule ip block arriving ip saddr ${ip} drop`,
-          `add rule ip block arriving ip daddr ${ip} drop`,
+          `add rule ip block arriving ip saddr ${ip} ${some}drop`,
+          `add rule ip block arriving ip daddr ${ip} ${some}drop`,
         ]),
       ].join("\n"),
     });

@@ -3,6 +3,7 @@ import { agentAddress, connectorAddress } from "./addresses.ts";
 import { agentRoams } from "./agent-roams.ts";
 import { lossy20, satellite450, shrinkingMtu, slow5mbit, smallMtu } from "./bad-networks.ts";
 import { directBlocked } from "./direct-blocked.ts";
+import { directLoses } from "./direct-loses.ts";
 import { idle, idleShort } from "./idle.ts";
 import { intermediateRestart } from "./intermediate-restart.ts";
 import { linkOut } from "./link-out.ts";
@@ -30,6 +31,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "idle-both-nats-reboot": idleBothNatsReboot,
   "link-out": linkOut,
   "direct-blocked": directBlocked,
+  "direct-loses": directLoses,
   "intermediate-restart": intermediateRestart,
   "relay-dies": relayDies,
   "lossy-20": lossy20,

@@ -8,6 +8,8 @@ export interface Scenario {
   change(world: World): Promise<void> | void;
   /** How long the silence may last at p95, at round trips below 50 ms. */
   readonly aimMs?: number;
+  /** Within how long the session is on another path, at p95. */
+  readonly leaveAimMs?: number;
   /** For networks that would take too long for the whole file. */
   readonly maxBytes?: number;
   /** Being direct is not what it is about. */
@@ -34,9 +36,9 @@ export function badNetwork(quality: WireQuality, maxBytes: number): Scenario {
 
 const OUTAGE_MS = 5000;
 
-/** The agent's NAT loses all to and from these addresses for a while. */
-export async function blockFor({ agentSide }: World, ips: readonly string[]): Promise<void> {
-  agentSide.nats[0]?.block(ips);
+/** The agent's NAT loses all, or a share, of what goes to and comes from these addresses for a while. */
+export async function blockFor({ agentSide }: World, ips: readonly string[], percent = 100): Promise<void> {
+  agentSide.nats[0]?.block(ips, percent);
   await Bun.sleep(OUTAGE_MS);
   agentSide.nats[0]?.block([]);
 }

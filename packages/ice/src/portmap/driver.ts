@@ -71,7 +71,7 @@ export class PortMapping {
     this.#clock = options.clock ?? monotonicClock;
     this.#random = options.random ?? systemRandom;
     this.#log = options.log ?? nullLogger;
-    this.#starting = this.#start();
+    this.#starting = this.#tryStart();
   }
 
   get report(): PortMapReport {
@@ -86,7 +86,7 @@ export class PortMapping {
 
   /** The network may have changed: looks for the router anew, and asks whether the mapping still stands. */
   refresh(): void {
-    this.#starting = this.#starting.then(() => this.#start());
+    this.#starting = this.#starting.then(() => this.#tryStart());
   }
 
   /** Gives the mapping back and closes all. Takes {@link CLOSE_MS} at most; the lease ends by itself where nothing was heard. */
@@ -100,6 +100,15 @@ export class PortMapping {
     this.#turn();
     await gone;
     clearTimeout(deadline);
+  }
+
+  /** A system without sockets to spare, or one that does it all otherwise: there is no mapping then, and that is all. */
+  async #tryStart(): Promise<void> {
+    try {
+      await this.#start();
+    } catch (error) {
+      this.#log.debug("port-mapping-failed", { message: error instanceof Error ? error.message : String(error) });
+    }
   }
 
   async #start(): Promise<void> {

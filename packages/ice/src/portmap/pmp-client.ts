@@ -181,6 +181,7 @@ export class PmpClient implements MappingClient {
     }
     const lifetimeMs = boundedLeaseMs(answer.lifetimeSeconds);
     this.#externalPort = answer.externalPort;
+    this.#externalIp = ip;
     this.#state = {
       kind: "mapped",
       lease: {

@@ -1,7 +1,7 @@
 import { lookup } from "node:dns/promises";
 import { type Clock, type Logger, type Millis, monotonicClock, parseIp, SocketAddress } from "@adit/core";
 import { codeOf, type Datagrams, type Exposure, type Flow, FlowTable, IdleTimer, sentenceOf } from "@adit/program";
-import { bindUdp, type Incoming, type Outgoing, type UdpSocket } from "@adit/transport";
+import { bindUdp, type Incoming, type Outgoing, type UdpHandlers, type UdpSocket } from "@adit/transport";
 
 /** A stream that asks for a `udp` service; the endpoint's IncomingService is one. */
 export interface FlowRequest {
@@ -93,65 +93,67 @@ export class UdpServices {
   }
 
   async #open(request: FlowRequest, exposure: Exposure): Promise<boolean> {
-    const { log, datagrams } = this.#options;
-    const peerId = request.session.peer.id;
-    const { service } = exposure;
     const handlers = {
       onBatch: (_batch: readonly Incoming[]): void => {},
-      onDrain: () => {}, // what was not taken was dropped
+      onDrain,
       onIcmpError: (_code: string): void => {},
     };
-    let socket: UdpSocket;
-    let to: SocketAddress;
-    try {
-      to = await resolve(exposure);
-      socket = await bindUdp({ address: SocketAddress.of(to.family === 4 ? "0.0.0.0" : "::", 0), handlers });
-    } catch (error) {
-      const reason = sentenceOf(error);
-      const address = `${exposure.host}:${exposure.port}`;
-      log.warn("service-unavailable", {
-        peerId,
-        service,
-        address,
-        reason,
-        message: `${service}: no way to ${address}: ${reason}`,
-      });
-      await request.refuse("service-unavailable", `${service} cannot be reached: ${codeOf(error) ?? "failed"}`);
-      return false;
-    }
+    const way = await this.#reach(request, exposure, handlers);
+    if (!way) return false;
     let flow: Flow;
     try {
       flow = await request.acceptFlow();
     } catch (error) {
       // The peer gave up meanwhile.
-      log.debug("flow-gone", { service, reason: sentenceOf(error) });
-      socket.close();
+      this.#options.log.debug("flow-gone", { service: exposure.service, reason: sentenceOf(error) });
+      way.socket.close();
       return false;
     }
-    const key = String(this.#nextKey++);
-    const served: ServedFlow = {
-      key,
-      peerId,
-      exposure,
-      flow,
-      socket,
-      to,
-      outgoing: [],
-      datagrams: 0,
-      bytes: 0,
-    };
-    const evicted = this.#table.add(this.#clock.now(), key, served);
-    if (evicted) this.#end(evicted, "made room for another");
-    this.#idle.arm(this.#table.nextIdleAt);
-    datagrams.opened(flow);
-    log.info("flow-open", { peerId, service });
+    const served = this.#add({ ...way, flow, exposure, peerId: request.session.peer.id });
     handlers.onBatch = (batch) => this.#fromService(served, batch);
     handlers.onIcmpError = (code) => this.#noteUnreachable(served, code);
     flow.onDatagram = (payload) => this.#fromPeer(served, payload);
     flow.onClosed = (error) => {
-      if (this.#table.delete(key, served)) this.#end(served, error ? sentenceOf(error) : "closed by the agent");
+      if (this.#table.delete(served.key, served)) this.#end(served, error ? sentenceOf(error) : "closed by the agent");
     };
     return true;
+  }
+
+  /** A socket towards the service; null when the request was refused for want of one. */
+  async #reach(
+    request: FlowRequest,
+    exposure: Exposure,
+    handlers: UdpHandlers,
+  ): Promise<Pick<ServedFlow, "socket" | "to"> | null> {
+    try {
+      const to = await resolve(exposure);
+      const socket = await bindUdp({ address: SocketAddress.of(to.family === 4 ? "0.0.0.0" : "::", 0), handlers });
+      return { socket, to };
+    } catch (error) {
+      const reason = sentenceOf(error);
+      const { service } = exposure;
+      const address = `${exposure.host}:${exposure.port}`;
+      const message = `${service}: no way to ${address}: ${reason}`;
+      this.#options.log.warn("service-unavailable", {
+        peerId: request.session.peer.id,
+        service,
+        address,
+        reason,
+        message,
+      });
+      // Where the service stands is not the peer's business.
+      await request.refuse("service-unavailable", `${service} cannot be reached: ${codeOf(error) ?? "failed"}`);
+      return null;
+    }
+  }
+
+  #add(parts: Pick<ServedFlow, "socket" | "to" | "flow" | "exposure" | "peerId">): ServedFlow {
+    const served: ServedFlow = { ...parts, key: String(this.#nextKey++), outgoing: [], datagrams: 0, bytes: 0 };
+    this.#table.add(this.#clock.now(), served.key, served); // there is room: `serve` counts
+    this.#idle.arm(this.#table.nextIdleAt);
+    this.#options.datagrams.opened(served.flow);
+    this.#options.log.info("flow-open", { peerId: served.peerId, service: served.exposure.service });
+    return served;
   }
 
   /** What comes in one turn of the event loop goes to the service in one call. */
@@ -217,6 +219,9 @@ export class UdpServices {
     else this.#flowsOf.delete(peerId);
   }
 }
+
+/** What the system did not take was dropped. */
+const onDrain = (): void => {};
 
 async function resolve({ host, port }: Exposure): Promise<SocketAddress> {
   if (parseIp(host)) return SocketAddress.of(host, port);

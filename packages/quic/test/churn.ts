@@ -50,9 +50,10 @@ export class Churn {
       this.#exchange(pair);
     }
     // Both sides drain for three probe timeouts, by the native library's clock.
-    while (pairs.some((pair) => pair.some((connection) => connection.state !== "closed"))) {
-      await sleep(2);
-      for (const pair of pairs) this.#exchange(pair);
+    for (let open = pairs; open.length > 0; ) {
+      await sleep(20);
+      for (const pair of open) this.#exchange(pair);
+      open = open.filter((pair) => pair.some((connection) => connection.state !== "closed"));
     }
   }
 

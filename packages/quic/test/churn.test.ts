@@ -11,13 +11,9 @@ const closedAndForgotten = async (t: T): Promise<void> => {
   await churn.run(300);
   t.equal(churn.echoed, 350);
   t.same(churn.left, { connections: 0, ids: 0 });
-  // Resident memory, which holds quiche's part, also has the allocator's own ideas in it.
-  const { heapKb, residentKb } = memory();
+  // What quiche holds shows in resident memory, after thousands: the script has that.
+  const { heapKb } = memory();
   t.ok(heapKb < before.heapKb + FORGOTTEN_KB / 4, `${before.heapKb} KB of heap before, ${heapKb} after`);
-  t.ok(
-    residentKb < before.residentKb + 2 * FORGOTTEN_KB,
-    `${before.residentKb} KB resident before, ${residentKb} after`,
-  );
 };
 
 test("300 connections that were opened and closed leave nothing behind", closedAndForgotten, { timeoutMs: 120_000 });

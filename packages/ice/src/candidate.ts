@@ -52,7 +52,7 @@ export function candidatePriority(type: CandidateType, localPreference: number):
   return TYPE_PREFERENCE[type] * 2 ** 24 + localPreference * 2 ** 8 + 255;
 }
 
-/** RFC 6544 §4.5: the port of an active candidate, which says nothing: "the discard port 9". */
+/** RFC 6544 §4.5: the port of an active candidate, discard, which nobody connects to. */
 export const TCP_ACTIVE_PORT = 9;
 
 /** RFC 6544 §4.2: "6 for active, 4 for passive, and 2 for S-O", for host candidates; there are no others here. */

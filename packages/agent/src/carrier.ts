@@ -9,7 +9,7 @@ import type { KeptSession } from "./session-keeper.ts";
 /** A session as far as a carrier is concerned; PeerSession is one. */
 export interface CarryingSession extends KeptSession {
   readonly peer: { readonly id: string };
-  /** `onRequested`: bytes may follow the request before it was accepted; they are void where it is refused. */
+  /** `onRequested`: bytes may follow the request before it was accepted; they are void where it is refused. Not called where the peer was not heard lately. */
   openService(name: string, onRequested?: (stream: ByteStream) => void): Promise<ByteStream>;
 }
 

@@ -45,6 +45,9 @@ export interface AgentSessionOptions {
   readonly knowsUs: (session: AgentSession, relayed: SocketAddress) => boolean;
 }
 
+/** A peer that was heard within this time is there: bytes may follow a request that it has not accepted yet. */
+const HEARD_JUST_NOW_MS = 200;
+
 /** A session as the side sees it that asks for it, controls ICE, is the QUIC client, and migrates. */
 export class AgentSession extends Session {
   /** Resolves when the connector's first control message has come. */
@@ -56,6 +59,7 @@ export class AgentSession extends Session {
   readonly #mover: PathMover;
   readonly #deadline: Millis;
   #connected: Connected | null = null;
+  #heardAt = Number.NEGATIVE_INFINITY;
   #answered = false;
   readonly #generations = new Generations();
   /** Our parameters of a restart that the peer has not answered yet. */
@@ -300,6 +304,7 @@ export class AgentSession extends Session {
   }
 
   protected handleHeard(now: Millis, pair: PairId, connection: QuicConnection): void {
+    this.#heardAt = now;
     if (connection === this.carrier) this.#policy.handleHeard(now, pair);
     else this.#race.handleSign(now, pair);
   }
@@ -457,8 +462,11 @@ export class AgentSession extends Session {
     if (!this.isUp || !this.carrier) throw new SessionError("closed", "the session is not up");
     const stream = this.carrier.openStream();
     if (this.#credit.opened(this.carrier)) this.host.log.info("session-retiring", { session: this.id });
+    // What left before the connector accepted cannot be sent again when the session ends: only where it was heard just now.
+    const isHeard = this.now < this.#heardAt + HEARD_JUST_NOW_MS;
+    const follow = isHeard ? onRequested : () => {};
     try {
-      return await requestService(stream, { type: "open-service", name, protocol }, this.traffic.head, onRequested);
+      return await requestService(stream, { type: "open-service", name, protocol }, this.traffic.head, follow);
     } catch (cause) {
       if (cause instanceof ServiceRefusedError) throw cause;
       if (this.isOver) throw new SessionError("closed", "the session ended", { cause });

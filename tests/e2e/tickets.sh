@@ -40,6 +40,7 @@ short=$(issue --expires 1s)
 # shellcheck disable=SC2046
 {
   refused "another service" 3 "does not open ssh; it opens web" $(forward agent "$ticket" 127.0.0.2:9001=ssh)
+  refused "another service over UDP" 3 "does not open ssh; it opens web" $(forward agent "$ticket" udp:127.0.0.2:9002=ssh)
   refused "a damaged ticket" 2 "cut short or altered" $(forward agent "${ticket::-9}" 127.0.0.2:9003=web)
   until [ "$(date +%s)" -gt $((issued + 1)) ]; do read -rt 0.1 <> <(:) || :; done # its time runs out
   refused "an expired ticket" 3 "the ticket expired at" $(forward agent "$short" 127.0.0.2:9004=web)

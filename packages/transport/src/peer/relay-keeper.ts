@@ -210,7 +210,9 @@ export class RelayKeeper {
     this.#current = null;
     this.#retireCheckAt = now + RETIRE_CHECK_MS;
     const tooMany = this.#retiring.length > MAX_RETIRING ? this.#retiring.shift() : undefined;
-    if (tooMany) this.#forget(tooMany.relay);
+    if (!tooMany) return;
+    this.#options.onLost(now, tooMany.relay.id);
+    this.#forget(tooMany.relay);
   }
 
   #dismissRetiring(now: Millis): void {

@@ -79,7 +79,7 @@ export class DatagramSize {
     }
   }
 
-  /** The length of the check that is to be sent now; null for none. `fell` of {@link bytes} is for the caller to see. */
+  /** The length of the check that is to be sent now; null for none. {@link bytes} may be less afterwards: the path swallows what is larger. */
   pollProbe(now: Millis): number | null {
     const state = this.#state;
     if (state.nextAt > now) return null;

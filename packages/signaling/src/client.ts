@@ -31,7 +31,7 @@ import { signalingCodec } from "./signaling-codec.ts";
  * are many that wait for hours.
  */
 const PING = {
-  agent: { idleMs: 3_500, timeoutMs: 1_500 },
+  agent: { idleMs: 2_500, timeoutMs: 2_500 },
   connector: { idleMs: 15_000, timeoutMs: 5_000 },
 } as const;
 /** How long a {@link SignalingClient.probe} waits for any byte, ms. */

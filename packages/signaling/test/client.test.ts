@@ -364,7 +364,7 @@ test("a Pong that answers no Ping measures nothing", (t) => {
 });
 
 const idle: readonly [role: "agent" | "connector", minMs: number, maxMs: number, noticedMs: number][] = [
-  ["agent", 2_800, 3_540, 5_040],
+  ["agent", 2_000, 2_540, 5_040],
   ["connector", 12_000, 15_040, 20_040],
 ];
 for (const [role, minMs, maxMs, noticedMs] of idle) {
@@ -396,7 +396,7 @@ test("a probe notices a silent connection after 1 s, and leaves a living one alo
   const living = new Pair();
   living.run(1000);
   living.client.probe(living.now);
-  living.run(3500);
+  living.run(2900);
   t.same(living.eventTypes(), ["up", "rtt", "rtt"]);
 
   const silent = new Pair();

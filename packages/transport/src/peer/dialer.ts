@@ -1,7 +1,7 @@
 import { type Clock, type Millis, type Random, randomU64, type SocketAddress, type SocketId } from "@adit/core";
 import type { PeerId, QuicConfig, QuicEndpoint } from "@adit/quic";
 import type { ConnectOptions } from "../endpoint.ts";
-import { SessionError } from "../errors.ts";
+import { SessionError, type SessionErrorCode } from "../errors.ts";
 import { ticketProof } from "../ticket.ts";
 import { AgentSession, ATTEMPT_TIMEOUT_MS } from "./agent-session.ts";
 import type { Introductions } from "./introductions.ts";
@@ -11,6 +11,11 @@ import type { SessionHost } from "./session-host.ts";
 
 /** An unknown name is asked for again this often while `waitMs` lasts. */
 const NOT_FOUND_RETRY_MS = 500;
+/**
+ * What another attempt may change. `closed`: the way to the intermediate changed under the attempt, so that it does not know the session; or
+ * this side is ending, which the wait for the intermediate says again.
+ */
+const TRANSIENT: ReadonlySet<SessionErrorCode> = new Set(["not-found", "timeout", "closed"]);
 
 export interface DialerOptions {
   readonly host: SessionHost;
@@ -46,7 +51,7 @@ export class Dialer {
         return session;
       } catch (error) {
         // Lost packets make a first attempt fail too: while there is time it is made again.
-        const again = error instanceof SessionError && (error.code === "not-found" || error.code === "timeout");
+        const again = error instanceof SessionError && TRANSIENT.has(error.code);
         if (!again || clock.now() >= giveUpAt) throw error;
       }
       const pauseMs = Math.min(NOT_FOUND_RETRY_MS, giveUpAt - clock.now());

@@ -27,7 +27,7 @@ import { intermediateStatusInWords } from "./status.ts";
 const options = {
   listen: value(socketAddress, { help: "where signaling (QUIC over UDP) listens", default: "0.0.0.0:4433" }),
   signalingTls: list(socketAddressOrOff, {
-    help: "where signaling and TURN over TLS listen, for networks that block UDP: HOST:PORT, such as 0.0.0.0:443, or off (default: the TCP port of --listen)",
+    help: "where signaling and TURN over TLS listen, for networks that block UDP, such as 0.0.0.0:443 (default: the TCP port of --listen)",
   }),
   stun: list(socketAddress, {
     help: "where STUN and TURN listen, UDP and TCP; with [::]:3478 too there are IPv6 relayed addresses",

@@ -11,6 +11,10 @@ const words: Readonly<Record<string, (f: Fields) => string | null>> = {
   registered: (f) =>
     f.name === undefined ? `connected to the intermediate${at(f)}` : `registered as ${str(f.name)}${at(f)}`,
   "signaling-down": (f) => `the intermediate is out of reach${reasonOf(f)}; trying again`,
+  "port-mapped": (f) =>
+    `the router ${str(f.gateway)} opened ${str(f.external)} for this program (${str(f.protocol)})${f.isPublic === true ? "" : ", which is not public: another NAT follows"}`,
+  "port-mapping-lost": (f) => `the router's port ${str(f.external)} is lost: ${str(f.why)}`,
+  "router-restarted": (f) => `the router ${str(f.gateway)} has started anew`,
   "session-start": (f) => `connected to ${peerOf(f)}${isPath(f.path) ? `, ${pathInWords(f.path)}` : ""}`,
   "path-changed": (f) => {
     const gap = typeof f.gapMs === "number" ? `, ${Math.round(f.gapMs)} ms without packets` : "";

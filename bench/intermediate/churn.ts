@@ -17,9 +17,11 @@ const lifeS = numberOption("life", 4);
 /** Each comes again and again, as connectors do. */
 const IDENTITIES = 1_500;
 const SAMPLE_MS = 5_000;
+/** Those that went without a word stay in this process, which does not look after them any more. */
+const MAX_CLIENTS = 200_000;
 
 const program = await RunningIntermediate.start(["--turn-user", "u:p"]);
-const load = await LoadClients.open(program.address("signaling"), 20_000);
+const load = await LoadClients.open(program.address("signaling"), MAX_CLIENTS);
 const configs = Array.from({ length: IDENTITIES }, () =>
   QuicConfig.create({ role: "client", identity: Identity.generate(), alpn: SIGNALING_ALPN, maxIdleTimeoutMs: 60_000 }),
 );

@@ -102,13 +102,14 @@ export class LoadClients {
 
   /** Says goodbye, or goes without a word. */
   end(client: LoadClient, politely: boolean): void {
-    if (politely) {
-      client.signaling.stop(performance.now());
-      this.#flush(client);
-      client.quic.close(0, "done");
-      this.#flush(client);
+    if (!politely) {
+      this.#clients.delete(client.quic);
+      return;
     }
-    this.#clients.delete(client.quic);
+    client.signaling.stop(performance.now());
+    this.#flush(client);
+    client.quic.close(0, "done");
+    this.#flush(client);
   }
 
   /** Retransmissions and keepalives that are due. */

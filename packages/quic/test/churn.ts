@@ -14,7 +14,7 @@ import { type QuicConnection, QuicEndpoint } from "../src/index.ts";
 import { clientSlot, config, now, serverSlot, sleep } from "./pair.ts";
 
 /** Connections that live at one time. */
-const BATCH = 150;
+const BATCH = 300;
 const payload = new Uint8Array(2_000);
 
 export class Churn {

@@ -38,7 +38,7 @@ export type PathAction =
   | { readonly type: "migrate"; readonly slot: SlotIndex }
   /** Send something ack-eliciting on the active path: it keeps QUIC alive, and cuts a backed-off PTO short. */
   | { readonly type: "ping" }
-  /** The path is silent: do signaling and relay still answer? */
+  /** The path does not answer: do signaling and relay still answer? */
   | { readonly type: "probe-infrastructure" }
   /** ICE: check the pairs that failed once more. */
   | { readonly type: "retry" }

@@ -290,7 +290,8 @@ export class PathPolicy implements PolicyView {
     }
     // The others are asked at the same time, so that whoever stands is known by the time the active one is given up.
     for (const known of verdict.check) this.#check(now, known);
-    if (verdict.state !== "well") this.#actions.push({ type: "probe-infrastructure" });
+    // Not at the first silence: where packets get lost that is frequent, and each question is one that may be answered too late.
+    if (verdict.state === "overdue") this.#actions.push({ type: "probe-infrastructure" });
     if (state.trial && now >= state.trial.giveUpAt) this.handleValidationFailed(now, state.trial.slot);
     this.#checkFailedPairs(now);
     if (this.#holdUntil !== null && now >= this.#holdUntil) this.#holdUntil = null;

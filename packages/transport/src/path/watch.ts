@@ -12,7 +12,8 @@ const SAMPLE_EVERY_MS = 30;
 export interface WatchVerdict {
   /** To be checked now. */
   readonly check: readonly KnownPair[];
-  readonly state: "well" | "silent" | "overdue" | "dead";
+  /** `overdue`: nothing is heard, and the first answer should have been here. */
+  readonly state: "well" | "overdue" | "dead";
 }
 
 const WELL: WatchVerdict = { check: [], state: "well" };
@@ -22,8 +23,6 @@ export class Watch {
   readonly liveness: Liveness;
   readonly #pairs: KnownPairs;
   #standbyAt: Millis;
-  /** The suspicion that was told of already. */
-  #suspectSince: Millis | null = null;
   #sampling: { at: Millis; readonly until: Millis } | null = null;
 
   /** `activeAt`: when application bytes moved last. */
@@ -42,7 +41,7 @@ export class Watch {
       case "check":
       case "overdue":
         if (this.liveness.state === "verifying") this.#sampling ??= { at: now, until: now + SAMPLING_MS };
-        return { check: [...this.#pairs.all()], state: verdict === "overdue" ? "overdue" : this.#tellSilence(now) };
+        return { check: [...this.#pairs.all()], state: verdict === "overdue" ? "overdue" : "well" };
       case "measure":
         if (now < this.#standbyAt) return { check: [active], state: "well" };
         this.#standbyAt = now + STANDBY_EVERY_MS;
@@ -55,14 +54,6 @@ export class Watch {
   pollTimeout(): Deadline | null {
     const sample = this.#sampling === null ? null : { at: this.#sampling.at, reason: "loss sampling" };
     return earliest(this.liveness.pollTimeout(), sample);
-  }
-
-  /** Once in each time of silence. */
-  #tellSilence(now: Millis): "silent" | "well" {
-    const since = this.liveness.suspectSince(now);
-    if (this.liveness.state !== "silent" || this.#suspectSince === since) return "well";
-    this.#suspectSince = since;
-    return "silent";
   }
 
   #sample(now: Millis): WatchVerdict {

@@ -113,13 +113,8 @@ const table: [state: State, event: string, act: (bench: Bench) => unknown, path:
     "relay",
     [],
   ],
-  [
-    "direct",
-    "100 ms of silence",
-    (b) => b.at(b.now + 100),
-    "direct",
-    ["check direct", "check relay", "probe-infrastructure"],
-  ],
+  ["direct", "100 ms of silence", (b) => b.at(b.now + 100), "direct", ["check direct", "check relay"]],
+  ["direct", "silence, and the answer is overdue", (b) => b.at(b.now + 180), "direct", ["probe-infrastructure"]],
   [
     "direct",
     "silence, the relay answers",

@@ -391,7 +391,7 @@ export const MUTANTS = [
     find: "if (line.attempts === 1) this.#events.onFailed();",
     replace: "",
     test: "turn-streams.test.ts",
-    title: "TURN over TLS: a pinned certificate",
+    title: "a server that cannot be reached is told once",
   },
   {
     rule: "an additional relayed address counts only when it was asked for",

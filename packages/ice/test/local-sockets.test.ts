@@ -1,3 +1,4 @@
+import { createServer } from "node:net";
 import { FIRST_RELAY_ID, nullLogger, utf8 } from "@adit/core";
 import { test } from "@adit/harness";
 import { LocalSockets } from "../src/driver/local-sockets.ts";
@@ -20,6 +21,18 @@ test("networks come and go for as long as they like: IDs are used again, and nev
   }
   t.ok(highest < 10 && highest < FIRST_RELAY_ID, `${highest}`);
   t.equal(sockets.all.length, 3);
+});
+
+test("an address is opened whole or not at all: where TCP cannot listen, UDP is closed again", async (t) => {
+  const other = createServer();
+  t.teardown(() => void other.close());
+  await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
+  const bound = other.address();
+  const port = typeof bound === "object" && bound ? bound.port : 0;
+  const sockets = new LocalSockets({ ...quiet, tcp: true });
+  t.teardown(() => sockets.close());
+  await t.rejects(sockets.open(`127.0.0.1:${port}`), { code: "bind-failed" });
+  t.same(sockets.all, []);
 });
 
 test("what cannot be opened leaves nothing behind, and what is gone swallows what is sent", async (t) => {

@@ -63,17 +63,17 @@ export class LocalSockets {
   async open(text: string): Promise<readonly OpenSocket[]> {
     const { ip, port } = parseIp(text) ? { ip: text, port: 0 } : parseSocketAddress(text);
     const { log, onDatagram, tcp } = this.#options;
+    const udp = async (id: SocketId) =>
+      void this.#udp.set(id, await bindUdp(ip, port, (data, from) => onDatagram(id, data, from), log));
+    const active = async (id: SocketId) => void this.#tcp.set(id, openActive(ip, this.#events(id), log));
+    const passive = async (id: SocketId) =>
+      void this.#tcp.set(id, await listenPassive(ip, port, this.#events(id), log));
     const opened: SocketId[] = [];
-    opened.push(
-      await this.#take(async (id) => {
-        this.#udp.set(id, await bindUdp(ip, port, (data, from) => onDatagram(id, data, from), log));
-      }),
-    );
-    if (tcp) {
-      opened.push(await this.#take(async (id) => void this.#tcp.set(id, openActive(ip, this.#events(id), log))));
-      opened.push(
-        await this.#take(async (id) => void this.#tcp.set(id, await listenPassive(ip, port, this.#events(id), log))),
-      );
+    try {
+      for (const open of tcp ? [udp, active, passive] : [udp]) opened.push(await this.#take(open));
+    } catch (error) {
+      for (const id of opened) this.#end(id); // all or none
+      throw error;
     }
     return this.all.filter(({ id }) => opened.includes(id));
   }
@@ -104,10 +104,7 @@ export class LocalSockets {
   /** Closes what is on an address; returns the IDs. */
   remove(ip: string): readonly SocketId[] {
     const gone = this.all.filter(({ address }) => address.ip === ip).map(({ id }) => id);
-    for (const id of gone) {
-      void this.#get(id)?.close();
-      this.#forget(id);
-    }
+    for (const id of gone) this.#end(id);
     return gone;
   }
 
@@ -143,6 +140,11 @@ export class LocalSockets {
       this.#ids.delete(id);
       throw error;
     }
+  }
+
+  #end(id: SocketId): void {
+    void this.#get(id)?.close();
+    this.#forget(id);
   }
 
   #forget(id: SocketId): void {

@@ -36,12 +36,17 @@ interface Line {
 /** Keeps one connection to each TURN server that is reached by a stream; each by itself, so that a dead one costs the others nothing. */
 export class TurnStreams {
   readonly #lines: readonly Line[];
-  readonly #sockets: LocalSockets;
+  readonly #sockets: Pick<LocalSockets, "connect">;
   readonly #events: TurnStreamEvents;
   readonly #log: Logger;
   readonly #abort = new AbortController();
 
-  constructor(servers: readonly StreamServer[], sockets: LocalSockets, events: TurnStreamEvents, log: Logger) {
+  constructor(
+    servers: readonly StreamServer[],
+    sockets: Pick<LocalSockets, "connect">,
+    events: TurnStreamEvents,
+    log: Logger,
+  ) {
     this.#lines = servers.map((server) => ({ server, id: null, failures: 0, attempts: 0, timer: null }));
     this.#sockets = sockets;
     this.#events = events;

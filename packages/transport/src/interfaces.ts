@@ -109,3 +109,10 @@ export function describeAddresses(): string {
     .sort()
     .join(", ");
 }
+
+/** One socket per address family, for IPv6 only where an address of it could lead anywhere; with an address to bind to, that one alone. */
+export function placesToBind(bind?: { readonly ip: string; readonly port: number }) {
+  if (bind) return [bind];
+  const v4 = { ip: "0.0.0.0", port: 0 };
+  return localAddresses({ family: 6 }).length > 0 ? [v4, { ip: "::", port: 0 }] : [v4];
+}

@@ -170,7 +170,6 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
         this.#mappedPort?.refresh();
         this.#introductions.handleUp(now, at);
       },
-      onRegistered: (at, observed) => this.#logRegistered(at, observed),
       onStopped: (error) => this.onStopped?.(error.code, error.message),
     };
   }
@@ -207,14 +206,9 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
     });
   }
 
-  /** One socket per address family; with an address to bind to, that one only. */
   async bind(): Promise<void> {
-    const { bind } = this.#options;
-    const wanted = bind ? [bind] : [{ ip: "0.0.0.0", port: 0 }];
-    // An IPv6 socket only where there is an IPv6 address that could lead anywhere.
-    if (!bind && localAddresses({ family: 6 }).length > 0) wanted.push({ ip: "::", port: 0 });
     this.sendsWhole = await canSendUnfragmented();
-    for (const { ip, port } of wanted) {
+    for (const { ip, port } of placesToBind(this.#options.bind)) {
       const id = await this.#driver.bind({
         address: SocketAddress.of(ip, port),
         dontFragment: true,
@@ -259,37 +253,24 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   status(): EndpointStatus {
-    const sessions = [...this.#sessions].filter((session) => !session.isOver).reverse();
-    const intermediates = [...this.#presences].map((presence) => presence.status());
-    const { address = "", connected = false, rttMs = null } = this.#presences.preferred?.status() ?? {};
     return {
       peerId: this.peerId,
-      intermediate: { address, connected, rttMs },
-      intermediates,
-      udpReach: this.#presences.udpReach,
-      observedAddress: this.#presences.observed,
+      ...this.#presences.status(),
       portMapping: this.#mappedPort?.status ?? null,
-      sessions: sessions.map((session) => session.status()),
+      sessions: this.#sessions.status(),
     };
   }
 
   samples(limit: number): readonly SessionSample[] {
-    const samples: SessionSample[] = [];
-    for (const session of this.#sessions) {
-      if (samples.length >= limit) break;
-      if (session.isUp) samples.push(session.sample());
-    }
-    return samples;
+    return this.#sessions.samples(limit);
   }
 
   isServer(address: SocketAddress): boolean {
-    for (const { stunServer } of this.#presences) if (stunServer?.equals(address)) return true;
-    return false;
+    return this.#presences.stunServers.some((server) => server.equals(address));
   }
 
   surroundings(): Surroundings {
-    const stunServers = [...this.#presences].flatMap(({ stunServer }) => stunServer ?? []);
-    return { network: this.#sense.view, stunServers };
+    return { network: this.#sense.view, stunServers: this.#presences.stunServers };
   }
 
   // ---- sessions of an agent
@@ -403,18 +384,6 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
 
   // ---- signaling
 
-  #logRegistered(at: Presence, observed: SocketAddress): void {
-    const { name, role } = this.#options;
-    this.log.info("registered", {
-      ...(name === undefined ? {} : { name }),
-      role,
-      peerId: this.peerId,
-      intermediate: at.link.remote,
-      observed,
-      transport: at.link.carrier?.kind ?? null,
-    });
-  }
-
   /** Over TLS it says nothing of UDP, which is no news while another intermediate is reached over that. */
   #handleSeen(now: Millis, seen: Seen): void {
     if (seen.observed || this.#presences.udpReach === "blocked") this.#sense.handleSeen(now, seen);
@@ -435,12 +404,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   #tellCandidates(now: Millis): void {
-    const candidates = this.localCandidates();
-    for (const session of this.#sessions) {
-      if (session.isOver) continue;
-      for (const candidate of candidates) session.addLocalCandidate(now, candidate);
-      if (!this.isGathering) session.endLocalCandidates(now);
-    }
+    this.#sessions.tellCandidates(now, this.localCandidates(), !this.isGathering);
   }
 
   #handleMessage(now: Millis, from: Presence, message: IntermediateMessage): void {

@@ -24,7 +24,7 @@ export interface PresenceOptions
   readonly onPermission: (now: Millis, from: Presence, ip: string) => void;
   /** The intermediate may be a new one, or sees us come from another address: sessions have to be introduced again. */
   readonly onIntroduce: (now: Millis, at: Presence) => void;
-  readonly onRegistered: (at: Presence, observed: SocketAddress) => void;
+  readonly onRegistered: () => void;
   /** For good. */
   readonly onStopped: (at: Presence, error: SessionError) => void;
 }
@@ -150,17 +150,17 @@ export class Presence {
   }
 
   #handleEvent(now: Millis, event: SignalingClientEvent): void {
-    const { log, role, onMessage, onRegistered } = this.#options;
+    const { log, role, onMessage } = this.#options;
     switch (event.type) {
       case "up":
         log.debug("signaling-up", { observed: event.observed, intermediate: event.intermediateId });
         this.#intermediateId = event.intermediateId;
         this.#useTurn(now, event.turn);
         this.#observe(now, event.observed);
-        if (role === "agent") onRegistered(this, event.observed);
+        if (role === "agent") this.#registered(event.observed);
         return;
       case "registered":
-        if (this.#observed) onRegistered(this, this.#observed);
+        if (this.#observed) this.#registered(this.#observed);
         return;
       case "register-refused":
         log.warn("register-refused", { code: event.code, message: event.message, retryInMs: event.retryInMs });
@@ -183,6 +183,19 @@ export class Presence {
       case "stopped":
         return this.#stop(stoppedCode(event.code), event.message);
     }
+  }
+
+  #registered(observed: SocketAddress): void {
+    const { name, role, identity, log, onRegistered } = this.#options;
+    log.info("registered", {
+      ...(name === undefined ? {} : { name }),
+      role,
+      peerId: identity.peerId,
+      intermediate: this.#link.remote,
+      observed,
+      transport: this.#link.carrier?.kind ?? null,
+    });
+    onRegistered();
   }
 
   #observe(now: Millis, observed: SocketAddress): void {

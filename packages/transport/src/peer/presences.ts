@@ -2,7 +2,7 @@ import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId
 import type { LocalCandidateInit } from "@adit/ice";
 import type { Place } from "../endpoint.ts";
 import { SessionError } from "../errors.ts";
-import type { UdpReach } from "../status.ts";
+import type { EndpointStatus, UdpReach } from "../status.ts";
 import { ownCandidates } from "./own-candidates.ts";
 import { Presence, type PresenceOptions } from "./presence.ts";
 import type { Relay } from "./relay.ts";
@@ -15,7 +15,7 @@ interface Waiter {
   readonly reject: (error: SessionError) => void;
 }
 
-export interface PresencesOptions extends Omit<PresenceOptions, "host" | "port" | "onStopped"> {
+export interface PresencesOptions extends Omit<PresenceOptions, "host" | "port" | "onRegistered" | "onStopped"> {
   readonly places: readonly Place[];
   /** All of them have refused for good; the first one's words. */
   readonly onStopped: (error: SessionError) => void;
@@ -36,10 +36,7 @@ export class Presences {
           ...options,
           host,
           port,
-          onRegistered: (at, observed) => {
-            options.onRegistered(at, observed);
-            this.#resolveWaiters();
-          },
+          onRegistered: () => this.#resolveWaiters(),
           onStopped: (at, error) => this.#handleStopped(at, error),
         }),
     );
@@ -67,6 +64,21 @@ export class Presences {
     const known = this.#all.map(({ hasUdp }) => hasUdp).filter((hasUdp) => hasUdp !== null);
     if (known.length === 0) return "unknown";
     return known.includes(true) ? "open" : "blocked";
+  }
+
+  status(): Pick<EndpointStatus, "intermediate" | "intermediates" | "udpReach" | "observedAddress"> {
+    const { address = "", connected = false, rttMs = null } = this.preferred?.status() ?? {};
+    return {
+      intermediate: { address, connected, rttMs },
+      intermediates: this.#all.map((presence) => presence.status()),
+      udpReach: this.udpReach,
+      observedAddress: this.observed,
+    };
+  }
+
+  /** The STUN servers of all of them. */
+  get stunServers(): readonly SocketAddress[] {
+    return this.#all.flatMap(({ stunServer }) => stunServer ?? []);
   }
 
   get isGathering(): boolean {

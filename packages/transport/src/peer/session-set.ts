@@ -1,4 +1,7 @@
 import { type Deadline, earliest, type Millis, type Transmit } from "@adit/core";
+import type { LocalCandidateInit } from "@adit/ice";
+import type { SessionSample } from "../sample.ts";
+import type { SessionStatus } from "../status.ts";
 import type { Session } from "./session.ts";
 
 /** Sessions at once; more are refused with `too-many`. */
@@ -24,6 +27,24 @@ export class SessionSet {
     return this.#sessions.values();
   }
 
+  /** Those that have not ended, the newest first. */
+  status(): readonly SessionStatus[] {
+    return [...this.#sessions.values()]
+      .filter((session) => !session.isOver)
+      .reverse()
+      .map((session) => session.status());
+  }
+
+  /** Of those that are up, the `limit` that have been so longest. */
+  samples(limit: number): readonly SessionSample[] {
+    const samples: SessionSample[] = [];
+    for (const session of this.#sessions.values()) {
+      if (samples.length >= limit) break;
+      if (session.isUp) samples.push(session.sample());
+    }
+    return samples;
+  }
+
   add(session: Session): void {
     this.#sessions.set(session.sessionId, session);
     this.#touched.add(session);
@@ -38,6 +59,15 @@ export class SessionSet {
     this.#sessions.delete(session.sessionId);
     this.#touched.delete(session);
     this.#deadlines.delete(session);
+  }
+
+  /** What is known of our own candidates; `complete`: no more come by themselves. */
+  tellCandidates(now: Millis, candidates: readonly LocalCandidateInit[], complete: boolean): void {
+    for (const session of this.#sessions.values()) {
+      if (session.isOver) continue;
+      for (const candidate of candidates) session.addLocalCandidate(now, candidate);
+      if (complete) session.endLocalCandidates(now);
+    }
   }
 
   handleTimeout(now: Millis): void {

@@ -60,6 +60,11 @@ export class KnownPair {
     return this.#answeredAt;
   }
 
+  /** Since when it carries the session, or did when it did last. */
+  get usedAt(): Millis {
+    return this.#usedAt;
+  }
+
   /** When a failed pair is to be asked; null for one that did not fail. */
   get askAt(): Millis | null {
     return this.#failure?.checkAt ?? null;

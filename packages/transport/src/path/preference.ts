@@ -28,12 +28,16 @@ export function isWorthMoving(to: KnownPair, from: KnownPair): boolean {
   return to.pair.priority > from.pair.priority && toMs !== null && fromMs !== null && toMs + DIRECT_SLACK_MS < fromMs;
 }
 
-/** What the direct path lost, where that is reason enough to leave it for the relay; else null. */
+/**
+ * What the direct path lost, where that is reason enough to leave it for the relay; else null. Only since it carries the session: what was lost
+ * while it was down, before it proved itself again, says nothing of how it is now.
+ */
 export function losesTooMuch(now: Millis, direct: KnownPair, relay: KnownPair): CheckCount | null {
   for (const { withinMs, minDue, rate } of [BAD, POOR]) {
-    const count = direct.loss(now, now - withinMs);
+    const since = Math.max(now - withinMs, direct.usedAt);
+    const count = direct.loss(now, since);
     if (count.due < minDue || count.runs < MIN_RUNS || count.lost <= rate * count.due) continue;
-    if (isClearlyMore(count, relay.loss(now, now - withinMs))) return count;
+    if (isClearlyMore(count, relay.loss(now, since))) return count;
   }
   return null;
 }

@@ -16,7 +16,7 @@ import { type PeerId, QuicConfig, type QuicConnection, QuicEndpoint } from "@adi
 import { type IntermediateMessage, PEER_ALPN, SIGNALING_ALPN } from "@adit/signaling";
 import { Driver, type DriverComponent } from "../driver.ts";
 import type { ConnectOptions, Endpoint, EndpointOptions, PeerSession, Surroundings } from "../endpoint.ts";
-import { describeAddresses, localAddresses } from "../interfaces.ts";
+import { describeAddresses, placesToBind } from "../interfaces.ts";
 import type { NetworkSense, PredictionListener, Seen } from "../nat/network-sense.ts";
 import type { NetworkView } from "../nat/network-view.ts";
 import { senseOnDriver } from "../nat/sense-on-driver.ts";

@@ -2,7 +2,7 @@ import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId
 import { type Candidate, type IceParameters, isUdpCandidate, type PairId, pairId } from "@adit/ice";
 import type { PeerId, QuicConfig, QuicConnection, QuicEndpoint, QuicStream } from "@adit/quic";
 import type { CandidateAnswer, Connect, Connected, ErrorMessage, IntermediateMessage } from "@adit/signaling";
-import { refusalCode, ServiceRefusedError, SessionError, type SessionErrorCode } from "../errors.ts";
+import { refusalCode, SessionError, type SessionErrorCode } from "../errors.ts";
 import type { PathAction } from "../path/actions.ts";
 import type { PathPair } from "../path/known-pairs.ts";
 import { PathPolicy } from "../path/policy.ts";
@@ -13,10 +13,9 @@ import type { DatagramFlow } from "./flows.ts";
 import { Generations } from "./generations.ts";
 import { Handshakes } from "./handshakes.ts";
 import { PathMover } from "./path-mover.ts";
-import { requestService } from "./service-streams.ts";
+import { ServiceOpener } from "./service-opener.ts";
 import { type RestartMessage, Session } from "./session.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
-import { StreamCredit } from "./stream-credit.ts";
 import { AGENT_TEXT } from "./version.ts";
 
 /** An attempt that leads to nothing ends after this long. "connection attempt 5 s" */
@@ -24,9 +23,6 @@ export const ATTEMPT_TIMEOUT_MS = 5_000;
 
 /** Of the connector's relayed candidates before the first handshake: one for each intermediate that the two share. */
 const MAX_RELAYED = 8;
-
-/** Of the streams of a session. */
-const CONTROL_STREAMS = 1;
 
 export interface AgentSessionOptions {
   readonly target: string;
@@ -45,9 +41,6 @@ export interface AgentSessionOptions {
   readonly knowsUs: (session: AgentSession, relayed: SocketAddress) => boolean;
 }
 
-/** A peer that was heard within this time is there: bytes may follow a request that it has not accepted yet. */
-const HEARD_JUST_NOW_MS = 200;
-
 /** A session as the side sees it that asks for it, controls ICE, is the QUIC client, and migrates. */
 export class AgentSession extends Session {
   /** Resolves when the connector's first control message has come. */
@@ -59,14 +52,13 @@ export class AgentSession extends Session {
   readonly #mover: PathMover;
   readonly #deadline: Millis;
   #connected: Connected | null = null;
-  #heardAt = Number.NEGATIVE_INFINITY;
   #answered = false;
   readonly #generations = new Generations();
   /** Our parameters of a restart that the peer has not answered yet. */
   #restarting: IceParameters | null = null;
   /** The connector's relayed candidates that the first handshake may go to. */
   #relayed: Candidate[] = [];
-  readonly #credit = new StreamCredit();
+  readonly #services: ServiceOpener;
   #resolveUp: () => void = () => {};
   #rejectUp: (error: SessionError) => void = () => {};
 
@@ -86,6 +78,13 @@ export class AgentSession extends Session {
       policy: this.#policy,
       onValidate: (now) => this.data.expectValidation(now),
       log: host.log,
+    });
+    this.#services = new ServiceOpener({
+      session: this.id,
+      head: this.traffic.head,
+      log: host.log,
+      connection: () => (this.isUp ? this.carrier : null),
+      isOver: () => this.isOver,
     });
     this.#handshakes = new Handshakes({
       sessionId: id,
@@ -304,7 +303,7 @@ export class AgentSession extends Session {
   }
 
   protected handleHeard(now: Millis, pair: PairId, connection: QuicConnection): void {
-    this.#heardAt = now;
+    this.#services.handleHeard(now);
     if (connection === this.carrier) this.#policy.handleHeard(now, pair);
     else this.#race.handleSign(now, pair);
   }
@@ -362,7 +361,7 @@ export class AgentSession extends Session {
   protected pumpPolicy(now: Millis): boolean {
     let busy = false;
     if (this.carrier) this.#mover.pump(now, this.carrier);
-    if (this.#credit.isRetiring && this.carrier && this.carrier.streamCount <= CONTROL_STREAMS) {
+    if (this.carrier && this.#services.isDone(this.carrier)) {
       this.end(now, "closed", "its streams are used up; another session takes over", CLOSE_CODE.done);
       return false;
     }
@@ -438,39 +437,19 @@ export class AgentSession extends Session {
 
   // ---- for the program
 
-  /** Resolves when the session opens no more streams for long; see {@link StreamCredit}. It ends with its last stream. */
+  /** Resolves when the session opens no more streams for long; see StreamCredit. It ends with its last stream. */
   get retiring(): Promise<void> {
-    return this.#credit.retiring;
+    return this.#services.retiring;
   }
 
   openService(name: string, onRequested?: (stream: QuicStream) => void): Promise<QuicStream> {
-    return this.#request(name, "tcp", onRequested);
+    return this.#services.open(this.now, name, "tcp", onRequested);
   }
 
   /** Opens a flow of datagrams to a `udp` service. @throws ServiceRefusedError, SessionError. */
   async openFlow(name: string): Promise<DatagramFlow> {
-    const stream = await this.#request(name, "udp");
+    const stream = await this.#services.open(this.now, name, "udp");
     if (!this.carrier) throw new SessionError("closed", "the session ended");
     return this.flows.add(this.carrier, stream);
-  }
-
-  async #request(
-    name: string,
-    protocol: "tcp" | "udp",
-    onRequested: (stream: QuicStream) => void = () => {},
-  ): Promise<QuicStream> {
-    if (!this.isUp || !this.carrier) throw new SessionError("closed", "the session is not up");
-    const stream = this.carrier.openStream();
-    if (this.#credit.opened(this.carrier)) this.host.log.info("session-retiring", { session: this.id });
-    // What left before the connector accepted cannot be sent again when the session ends: only where it was heard just now.
-    const isHeard = this.now < this.#heardAt + HEARD_JUST_NOW_MS;
-    const follow = isHeard ? onRequested : () => {};
-    try {
-      return await requestService(stream, { type: "open-service", name, protocol }, this.traffic.head, follow);
-    } catch (cause) {
-      if (cause instanceof ServiceRefusedError) throw cause;
-      if (this.isOver) throw new SessionError("closed", "the session ended", { cause });
-      throw new SessionError("timeout", `the connector did not answer for the service ${name}`, { cause });
-    }
   }
 }

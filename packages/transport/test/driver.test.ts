@@ -469,7 +469,8 @@ for (const runtime of udpRuntimes) {
     await until(() => one.got.length === 64 * 50 && two.got.length === 64 * 51, "64 balls bounced 100 times");
     await until(() => one.firedAt !== null, "the timer fired");
     const late = (one.firedAt ?? 0) - startedAt - 30;
-    t.ok(late >= 0 && late < 25, `fired ${late} ms late`);
+    // Never early; how late says how busy the machine is.
+    t.ok(late >= 0 && late < 500, `fired ${late} ms late`);
     await t.rejects(left.bind({ address: other.address, receive: () => {}, runtime }), { code: "address-in-use" });
   });
 }

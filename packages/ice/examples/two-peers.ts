@@ -12,8 +12,7 @@ const options = {
 const alice = await createIceConnection({ role: "controlling", ...options });
 const bob = await createIceConnection({ role: "controlled", ...options });
 
-introduce("alice", alice, bob);
-introduce("bob", bob, alice);
+const gathered = [introduce("alice", alice, bob), introduce("bob", bob, alice)];
 
 await Promise.all([alice.connected(), bob.connected()]);
 alice.send(new TextEncoder().encode("hello, bob"));
@@ -22,6 +21,8 @@ for await (const datagram of bob) {
   break;
 }
 
+// The first path is there long before the last candidate: here they are waited for, to show them all.
+await Promise.all(gathered);
 const { path } = alice;
 console.log(
   `alice sends from ${path?.local.type} ${path?.local.address.key} to ${path?.remote.type} ${path?.remote.address.key}`,
@@ -33,13 +34,16 @@ for (const pair of alice.stats) {
 }
 await Promise.all([alice.close(), bob.close()]);
 
-/** Sends parameters and candidates over: lines of text, as they would travel by any signaling. */
-function introduce(name: string, from: IceConnection, to: IceConnection): void {
+/** Sends parameters and candidates over: lines of text, as they would travel by any signaling. Resolves after the last candidate. */
+function introduce(name: string, from: IceConnection, to: IceConnection): Promise<void> {
   to.setRemoteParameters(from.local);
-  from.onCandidate = (candidate) => {
-    if (candidate) console.log(`${name}: ${formatCandidate(candidate)}`);
-    to.addRemoteCandidate(candidate && parseCandidate(formatCandidate(candidate)));
-  };
+  return new Promise((resolve) => {
+    from.onCandidate = (candidate) => {
+      if (candidate) console.log(`${name}: ${formatCandidate(candidate)}`);
+      else resolve();
+      to.addRemoteCandidate(candidate && parseCandidate(formatCandidate(candidate)));
+    };
+  });
 }
 
 function servers(words: readonly string[]): (string | undefined)[] {

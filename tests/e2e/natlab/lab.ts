@@ -2,14 +2,13 @@
  * A small internet of network namespaces: a bridge in the lab's own namespace, public hosts and NATs on it, hosts behind the
  * NATs. Made and removed with `ip` and `nft`; needs to run inside what natlab.sh makes, and is alone there.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { ip, run } from "./commands.ts";
 import type { NatKindOfLab } from "./kinds.ts";
 import { HAIRPIN_IN, HAIRPIN_IP, HAIRPIN_OUT, LAN, WAN } from "./nat-rules.ts";
 import { NatOfLab, type Side } from "./side.ts";
 import { Station } from "./station-client.ts";
-import type { WireEnds, WireQuality } from "./wire.ts";
+import type { WireQuality } from "./wire.ts";
+import { Wires } from "./wires.ts";
 
 /** Public as far as `classifyIp` goes: the relay refuses what is reserved for documentation. Nothing leaves the lab. */
 export const PUBLIC_NET = "11.0.0";
@@ -64,10 +63,9 @@ export class Lab {
   readonly #namespaces: string[] = [];
   readonly #publicParties = new Map<string, string>();
   readonly #stations = new Map<string, Station>();
-  readonly #wires: WireEnds[] = [];
+  readonly #wires = new Wires();
   /** The lab's ends of those that are not wires. */
   readonly #cables: string[] = [];
-  #wireProcess: ChildProcess | null = null;
   readonly #endings: (() => void)[] = [];
   #sides = 0;
 
@@ -232,9 +230,9 @@ export class Lab {
 
   /** To be called once, when everything that has a wire is there. */
   async up(): Promise<void> {
-    if (this.#wires.length > 0) await this.#startWires();
-    for (const wire of this.#wires)
-      ip(null, [`link set ${wire.ends[1].device} master ${BRIDGE}`, `link set ${wire.ends[1].device} up`]);
+    await this.#wires.start();
+    for (const device of this.#wires.devices)
+      ip(null, [`link set ${device} master ${BRIDGE}`, `link set ${device} up`]);
     for (const act of this.#later.splice(0)) act();
     // Neighbours are known from the start: address resolution over a slow wire would be measured as time of the programs.
     for (const name of this.#publicParties.keys()) {
@@ -267,10 +265,15 @@ export class Lab {
     this.#endings.push(end);
   }
 
-  close(): void {
+  /** What of the lab itself does not work any more; null as long as all is well. */
+  get trouble(): string | null {
+    return this.#wires.trouble;
+  }
+
+  async close(): Promise<void> {
     for (const end of this.#endings) end();
     for (const station of this.#stations.values()) station.close();
-    this.#wireProcess?.kill("SIGKILL");
+    await this.#wires.close();
     // The cables by name: a namespace itself lives on until the last of its processes is gone.
     ip(null, [
       ...this.#cables.map((port) => `link delete ${port}`),
@@ -310,7 +313,7 @@ export class Lab {
         { namespace: `/run/netns/${name}`, device: WAN },
         { namespace: outside, device: port },
       ] as const;
-      this.#wires.push({ ends, quality: wire });
+      this.#wires.add({ ends, quality: wire });
     }
   }
 
@@ -321,18 +324,6 @@ export class Lab {
       ...addresses.map((address) => `addr add ${address}/24 dev ${WAN}`),
       `link set ${WAN} up`,
     ]);
-  }
-
-  async #startWires(): Promise<void> {
-    const child = spawn(process.execPath, [`${import.meta.dir}/wire.ts`, JSON.stringify(this.#wires)], {
-      stdio: ["ignore", "pipe", "inherit"],
-    });
-    this.#wireProcess = child;
-    const ended = once(child, "exit").then(([status]) => {
-      throw new Error(`the wires ended with status ${status}`);
-    });
-    await Promise.race([once(child.stdout, "data"), ended]);
-    ended.catch(() => {}); // at the lab's end
   }
 }
 

@@ -5,7 +5,8 @@
  *
  *   wire.ts JSON      an array of WireEnds; prints one line `ready`
  */
-import { dlopen, FFIType, ptr } from "bun:ffi";
+import { dlopen, FFIType, ptr, read } from "bun:ffi";
+import { getSystemErrorName } from "node:util";
 
 export interface WireEnds {
   readonly ends: readonly [WireEnd, WireEnd];
@@ -49,6 +50,8 @@ const libc = dlopen("libc.so.6", {
   ppoll: { args: [FFIType.ptr, u64, FFIType.ptr, FFIType.ptr], returns: i32 },
   read: { args: [i32, FFIType.ptr, u64], returns: i64 },
   write: { args: [i32, FFIType.ptr, u64], returns: i64 },
+  close: { args: [i32], returns: i32 },
+  __errno_location: { args: [], returns: FFIType.ptr },
 }).symbols;
 
 // <fcntl.h>, <sched.h>, <linux/if_tun.h>, <poll.h>
@@ -64,20 +67,29 @@ const IFREQ_FLAGS_AT = 16;
 const POLLIN = 1;
 const POLLFD_BYTES = 8;
 
+/** Why the last call failed. */
+function lastError(): string {
+  const at = libc.__errno_location();
+  return at === null ? "" : getSystemErrorName(-read.i32(at, 0));
+}
+
 function open(path: string, flags: number): number {
   const descriptor = libc.open(ptr(Buffer.from(`${path}\0`)), flags);
-  if (descriptor < 0) throw new Error(`${path} cannot be opened by this user`);
+  if (descriptor < 0) throw new Error(`${path} cannot be opened by this user: ${lastError()}`);
   return descriptor;
 }
 
 /** A TAP device in that namespace. The thread stays there: the next one goes elsewhere by itself. */
 function openTap({ namespace, device }: WireEnd): number {
-  if (libc.setns(open(namespace, O_RDONLY), CLONE_NEWNET) !== 0) throw new Error(`${namespace} cannot be entered`);
+  const network = open(namespace, O_RDONLY);
+  if (libc.setns(network, CLONE_NEWNET) !== 0) throw new Error(`${namespace} cannot be entered: ${lastError()}`);
+  libc.close(network);
   const descriptor = open("/dev/net/tun", O_RDWR | O_NONBLOCK); // mode 0666 nearly everywhere; else this takes root
   const request = Buffer.alloc(IFREQ_BYTES);
   request.write(device);
   request.writeUInt16LE(IFF_TAP | IFF_NO_PI, IFREQ_FLAGS_AT);
-  if (libc.ioctl(descriptor, TUNSETIFF, ptr(request)) !== 0) throw new Error(`${device}: no TAP device can be made`);
+  if (libc.ioctl(descriptor, TUNSETIFF, ptr(request)) !== 0)
+    throw new Error(`${device}: no TAP device can be made: ${lastError()}`);
   return descriptor;
 }
 

@@ -222,9 +222,11 @@ export class World {
     return status.sessions[0] ?? null;
   }
 
-  /** What the three said last, for failures. */
+  /** What the programs said last, for failures, and before that what became of the lab itself. */
   get tails(): string {
-    return [this.agent, this.connector, this.intermediate].map((program) => program?.tail ?? "").join("\n");
+    const programs = [this.agent, this.connector, this.intermediate, this.secondIntermediate];
+    const said = programs.flatMap((program) => (program ? [program.tail] : []));
+    return [...(this.lab.trouble ? [this.lab.trouble] : []), ...said].join("\n");
   }
 
   /**
@@ -260,7 +262,7 @@ export class World {
 
   async end(): Promise<void> {
     await Promise.all(this.#programs.map((program) => program.stop("SIGKILL")));
-    this.lab.close();
+    await this.lab.close();
     rmSync(this.directory, { recursive: true, force: true });
   }
 }

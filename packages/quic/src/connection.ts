@@ -2,10 +2,10 @@ import { type Deadline, earliest, fromUtf8 } from "@adit/core";
 import type { QuicConfig } from "./config.ts";
 import type { ConnectionOptions } from "./connection-options.ts";
 import { Datagrams } from "./datagrams.ts";
-import { type CloseReason, ConnectionClosedError, fromNative, parseNativeError, QuicError } from "./errors.ts";
+import { type CloseReason, fromNative, parseNativeError, QuicError } from "./errors.ts";
 import type { PeerId } from "./identity.ts";
+import { Lifecycle } from "./lifecycle.ts";
 import type { NativeConnection } from "./native.ts";
-import { closeNative, INTERNAL_ERROR, NO_ERROR, nativeCloseReason } from "./native-close.ts";
 import { NativeTimer } from "./native-timer.ts";
 import { type IdSource, replenishIds } from "./own-ids.ts";
 import { Paths } from "./paths.ts";
@@ -15,13 +15,6 @@ import { statsOf } from "./stats.ts";
 import type { QuicStream } from "./stream.ts";
 import { StreamTable } from "./stream-table.ts";
 import type { QuicConnectionState, QuicEvent, QuicPathStats, QuicStats, SentPacket, VirtualAddress } from "./types.ts";
-
-type State =
-  | { is: "handshaking"; deadline: number }
-  | { is: "established" }
-  | { is: "closing"; close: CloseReason; flushing: boolean } // flushing: CONNECTION_CLOSE waits for what was written before
-  | { is: "draining"; close: CloseReason }
-  | { is: "closed"; close: CloseReason };
 
 /** On top of two round trips, ms; they are known in whole milliseconds only. */
 const SETTLE_MARGIN_MS = 10;
@@ -51,12 +44,11 @@ export class QuicConnection {
   readonly #limits: PeerLimits;
   readonly #datagrams: Datagrams;
   readonly #timer: NativeTimer;
-  #state: State;
+  readonly #life: Lifecycle;
   #peerId: PeerId | null = null;
   #settledAt: number | null = null;
   #events: QuicEvent[] = [];
   #now: number;
-  #closeTold = false;
   #pumpNeeded = false;
   #received = false;
   #workTold = false;
@@ -72,7 +64,6 @@ export class QuicConnection {
     this.role = config.role;
     this.id = options.id;
     this.#now = options.now;
-    this.#state = { is: "handshaking", deadline: options.now + config.handshakeTimeoutMs };
     this.#timer = new NativeTimer(native);
     this.#datagrams = new Datagrams(native, config.maxDatagramSizeBytes);
     this.#limits = new PeerLimits(native, config.overheadLimit, options.now);
@@ -94,10 +85,26 @@ export class QuicConnection {
       log: options.log,
       onWork: () => this.#work(),
     });
+    this.#life = new Lifecycle({
+      native,
+      id: options.id,
+      log: options.log,
+      handshakeDeadline: options.now + config.handshakeTimeoutMs,
+      onEnding: (error) => {
+        this.#streams.closedError = error;
+        this.#timer.touched();
+        this.#pumpNeeded = true;
+      },
+      onTold: (close, error) => {
+        this.#streams.close(error);
+        this.#events.push({ type: "closed", ...close });
+      },
+      onClosed: () => options.owner.closed(this),
+    });
   }
 
   get state(): QuicConnectionState {
-    return this.#state.is;
+    return this.#life.state;
   }
 
   /** Null before `established`; from then on who the peer is. */
@@ -115,7 +122,7 @@ export class QuicConnection {
 
   /** Why it is over; null while it is not. */
   get closeReason(): CloseReason | null {
-    return "close" in this.#state ? this.#state.close : null;
+    return this.#life.closeReason;
   }
 
   /** Application bytes written to all streams so far. */
@@ -138,7 +145,7 @@ export class QuicConnection {
    * @throws QuicError `stream-limit`, `not-established`, `closed`.
    */
   openStream(): QuicStream {
-    this.#mustBeEstablished();
+    this.#life.mustBeEstablished();
     return this.#streams.open();
   }
 
@@ -159,7 +166,7 @@ export class QuicConnection {
 
   /** The largest datagram that {@link sendDatagram} takes now, bytes; 0 when the peer takes none. */
   get maxDatagramBytes(): number {
-    return this.#state.is === "established" ? this.#datagrams.maxBytes : 0;
+    return this.#life.state === "established" ? this.#datagrams.maxBytes : 0;
   }
 
   /** No packet is longer, bytes; {@link QuicConfig.maxDatagramSizeBytes} unless {@link limitPackets} was called. */
@@ -177,7 +184,7 @@ export class QuicConnection {
    * @throws QuicError `not-established`, `closed`.
    */
   sendDatagram(data: Uint8Array): "queued" | "full" | "too-large" {
-    this.#mustBeEstablished();
+    this.#life.mustBeEstablished();
     const result = this.#datagrams.send(data);
     if (result === "queued") this.#work();
     return result;
@@ -189,7 +196,7 @@ export class QuicConnection {
    * @throws QuicError `out-of-identifiers`, `invalid-state` (a server on a new path), `closed`, `not-established`.
    */
   probePath(local: VirtualAddress, remote: VirtualAddress): void {
-    this.#mustBeEstablished();
+    this.#life.mustBeEstablished();
     this.#paths.probe({ local, remote });
     this.#work();
   }
@@ -200,7 +207,7 @@ export class QuicConnection {
    * @throws QuicError `out-of-identifiers`, `invalid-state` (a server), `closed`, `not-established`.
    */
   migrate(local: VirtualAddress, remote: VirtualAddress): void {
-    this.#mustBeEstablished();
+    this.#life.mustBeEstablished();
     this.#paths.migrate(this.#now, { local, remote });
     this.#work();
   }
@@ -212,7 +219,7 @@ export class QuicConnection {
 
   /** Makes the next packet on the active path one that the peer must acknowledge (a PING if need be). Nothing happens once it is over. */
   sendAckEliciting(): void {
-    if (this.#state.is !== "established") return;
+    if (this.#life.state !== "established") return;
     try {
       this.#native.sendAckEliciting();
     } catch (error) {
@@ -235,10 +242,7 @@ export class QuicConnection {
       throw new QuicError("invalid-argument", `an application error code is an integer from 0, not ${code}`);
     }
     if (this.closeReason) return;
-    const close: CloseReason = { by: "local", isApp: true, code, reason };
-    const flushing = this.#state.is === "established";
-    if (!flushing) this.#closeNative(true, code, reason);
-    this.#endWith({ is: "closing", close, flushing });
+    this.#life.close(code, reason);
     this.#work();
   }
 
@@ -246,7 +250,7 @@ export class QuicConnection {
     return statsOf(this.#native, {
       streams: this.#streams.size,
       lingeringStreams: this.#streams.lingering,
-      isEstablished: this.#state.is === "established",
+      isEstablished: this.#life.state === "established",
       receiveErrors: this.#receiveErrors,
       sendErrors: this.#sendErrors,
     });
@@ -262,7 +266,7 @@ export class QuicConnection {
    */
   recv(now: number, data: Uint8Array, local: VirtualAddress, remote: VirtualAddress): void {
     this.#now = now;
-    if (this.#state.is === "closed") return;
+    if (this.#life.state === "closed") return;
     const path = { local, remote };
     const over = this.#limits.beforeReceive(data.length, !this.#paths.isActive(path));
     if (over) return this.#abandon(over);
@@ -283,15 +287,12 @@ export class QuicConnection {
    * there is none. A driver that cannot send now simply does not call: nothing is lost.
    */
   send(out: Uint8Array): SentPacket | null {
-    if (this.#state.is === "closed") return null;
+    if (this.#life.state === "closed") return null;
     this.#timer.touched();
     const room = out.length > this.maxPacketBytes ? out.subarray(0, this.maxPacketBytes) : out;
     const packet = this.#sendNative(room);
     if (packet) return packet;
-    if (this.#state.is === "closing" && this.#state.flushing) {
-      const { close } = this.#state;
-      this.#state = { is: "closing", close, flushing: false };
-      this.#closeNative(close.isApp, close.code, close.isApp ? close.reason : "");
+    if (this.#life.flushed()) {
       this.#pumpNeeded = true;
       return this.#sendNative(room);
     }
@@ -301,12 +302,8 @@ export class QuicConnection {
 
   handleTimeout(now: number): void {
     this.#now = now;
-    if (this.#state.is === "closed") return;
-    if (this.#state.is === "handshaking" && this.#state.deadline <= now) {
-      this.#closeNative(false, NO_ERROR, "handshake timeout");
-      const close: CloseReason = { by: "timeout", isApp: false, code: NO_ERROR, reason: "the handshake took too long" };
-      this.#endWith({ is: "closing", close, flushing: false });
-    }
+    if (this.#life.state === "closed") return;
+    this.#life.handleTimeout(now);
     this.#native.onTimeout(); // does nothing unless one of its timers is due
     this.#timer.fired();
     this.#pumpNeeded = true;
@@ -314,12 +311,11 @@ export class QuicConnection {
 
   pollTimeout(now: number): Deadline | null {
     this.#now = now;
-    if (this.#state.is === "closed") return null;
+    if (this.#life.state === "closed") return null;
     const nativeAt = this.#timer.deadline(now);
     let deadline: Deadline | null = nativeAt === null ? null : { at: nativeAt, reason: "quic" };
-    if (this.#state.is === "handshaking") {
-      deadline = earliest(deadline, { at: this.#state.deadline, reason: "quic-handshake" });
-    }
+    const handshakeAt = this.#life.handshakeDeadline;
+    if (handshakeAt !== null) deadline = earliest(deadline, { at: handshakeAt, reason: "quic-handshake" });
     const leftAt = this.#paths.deadline(now);
     if (leftAt !== null) deadline = earliest(deadline, { at: leftAt, reason: "quic-left-path" });
     const streamsAt = this.#streams.deadline;
@@ -337,9 +333,9 @@ export class QuicConnection {
     this.#pumpNeeded = false;
     const received = this.#received;
     this.#received = false;
-    if (this.#state.is === "handshaking") this.#pumpHandshake();
+    if (this.#life.state === "handshaking") this.#pumpHandshake();
     if (this.closeReason) this.#streams.pumpKicked();
-    if (this.#state.is === "established") {
+    if (this.#life.state === "established") {
       this.#paths.pump(this.#now, (event) => this.#events.push(event));
       replenishIds(this.#native, this.#ids, this.config.connectionIds, this.#options.log);
       // Streams come before the end: what arrived in front of a CONNECTION_CLOSE is read.
@@ -350,18 +346,18 @@ export class QuicConnection {
       const over = received ? this.#limits.check(this.#now, this.receivedBytes + this.#datagrams.receivedBytes) : null;
       if (over) this.#abandon(over);
     }
-    this.#pumpEnd();
+    this.#life.pump();
   }
 
   #pumpHandshake(): void {
     const native = this.#native;
     if (!native.isEstablished() || native.isDraining() || native.isClosed()) return;
     const peer = checkPeer(native, this.#options.check);
-    if (!("peerId" in peer)) return this.#refuse(peer.code, peer.reason);
+    if (!("peerId" in peer)) return this.#life.refuse(peer.code, peer.reason);
     const { peerId } = peer;
     const alpn = fromUtf8(native.applicationProto());
     this.#peerId = peerId;
-    this.#state = { is: "established" };
+    this.#life.established();
     this.#limits.established();
     const rttMs = native.pathStats()[0]?.rtt ?? 0;
     this.#settledAt = this.#now + 2 * rttMs + SETTLE_MARGIN_MS;
@@ -369,58 +365,11 @@ export class QuicConnection {
     this.#events.push({ type: "established", peerId, alpn });
   }
 
-  /** The sentence stays here; the peer learns the alert, once the flight that lets it read 1-RTT packets has left. */
-  #refuse(code: number, reason: string): void {
-    this.#endWith({ is: "closing", close: { by: "local", isApp: false, code, reason }, flushing: true });
-  }
-
-  #pumpEnd(): void {
-    const native = this.#native;
-    const state = this.#state;
-    if (state.is === "closed") return;
-    const nativeClosed = native.isClosed();
-    if (!("close" in state)) {
-      if (!nativeClosed && !native.isDraining() && !native.localError()) return;
-      this.#endWith({ is: "draining", close: nativeCloseReason(native) });
-    }
-    const close = this.closeReason;
-    if (!close) return;
-    this.#tellClosed(close);
-    if (nativeClosed) this.#forget(close);
-  }
-
-  #tellClosed(close: CloseReason): void {
-    if (this.#closeTold) return;
-    this.#closeTold = true;
-    this.#streams.close(new ConnectionClosedError(close));
-    this.#events.push({ type: "closed", ...close });
-  }
-
-  #forget(close: CloseReason): void {
-    this.#state = { is: "closed", close };
-    this.#options.owner.closed(this);
-  }
-
   /** The peer has crossed a bound: nothing is sent any more, not even a CONNECTION_CLOSE. */
   #abandon(why: LimitReason): void {
     this.#options.log.warn("quic-peer-limit", { connection: this.id, peerId: this.#peerId, reason: why });
-    const close = this.closeReason ?? limitClose(why);
-    if (!this.closeReason) this.#endWith({ is: "draining", close });
-    this.#tellClosed(close);
-    this.#forget(close);
+    this.#life.abandon(limitClose(why));
     this.#work();
-  }
-
-  #endWith(state: State & { close: CloseReason }): void {
-    this.#state = state;
-    this.#streams.closedError = new ConnectionClosedError(state.close);
-    this.#timer.touched();
-    this.#pumpNeeded = true;
-  }
-
-  #closeNative(isApp: boolean, code: number, reason: string): void {
-    const error = closeNative(this.#native, isApp, code, reason);
-    if (error !== null) this.#options.log.debug("quic-close-error", { connection: this.id, error });
   }
 
   #sendNative(out: Uint8Array): SentPacket | null {
@@ -439,16 +388,10 @@ export class QuicConnection {
         this.#options.log.debug("quic-send-error", { connection: this.id, error: name });
         // No path can be used just now. One may become usable: the idle timer decides.
         if (name === "InvalidState" || name === "OutOfIdentifiers") return null;
-        this.#closeNative(false, INTERNAL_ERROR, ""); // does nothing if TLS has set a better one
+        this.#life.fail();
       }
     }
     return null;
-  }
-
-  #mustBeEstablished(): void {
-    if (this.#state.is === "established") return;
-    if (this.closeReason) throw new ConnectionClosedError(this.closeReason);
-    throw new QuicError("not-established", "the handshake is not over; wait for the event `established`");
   }
 
   #work(): void {

@@ -1,43 +1,23 @@
-import type { PairCell, Spread } from "./judge.ts";
+import type { PairCell } from "./judge.ts";
+import { ms, page, quote } from "./page.ts";
 import { type Overview, overview } from "./table.ts";
-
-const quote = (text: string) =>
-  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
-const ms = (value: Spread | null) => (value ? `${Math.round(value.p50)} / ${Math.round(value.p95)}` : "–");
 
 /** One page without scripts: the kinds against each other for each round trip, then everything else that was tried. */
 export function htmlPage(cells: readonly PairCell[], kinds: readonly string[], version: string): string {
   const rtts = [...new Set(cells.map(({ rttMs }) => rttMs))];
   const inMatrix = new Set(kinds.flatMap((agent) => kinds.map((connector) => `${agent}:${connector}`)));
   const rest = cells.filter(({ pair }) => !inMatrix.has(pair));
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Adit: NAT matrix</title>
-<style>
-  body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1c2126; background: #fff }
-  table { border-collapse: collapse; margin: 1rem 0 2rem; width: 100% }
-  th, td { border: 1px solid #c9ced4; padding: .4rem .55rem; text-align: left; vertical-align: top; font-variant-numeric: tabular-nums }
-  th { background: #f1f3f5; font-weight: 600 }
-  .direct { background: #e3f4e6 } .relay { background: #fdf1d8 } .wrong { background: #f9d7d5 }
-  small { color: #555d66; display: block }
-</style>
-</head>
-<body>
-<h1>NAT matrix</h1>
-<p>Adit ${quote(version)}. The three programs behind real NATs (Linux network namespaces and nftables), as many sessions as each cell says. Written by
+  return page(
+    "NAT matrix",
+    `<p>Adit ${quote(version)}. The three programs behind real NATs (Linux network namespaces and nftables), as many sessions as each cell says. Written by
 <code>npm run natlab</code>; <a href="nat.md">nat.md</a> says how to read it. NATs by RFC 4787: mapping endpoint-independent (EIM) or
 address-and-port-dependent (APDM); filtering endpoint-independent (EIF), address-dependent (ADF) or address-and-port-dependent (APDF).
 All times in milliseconds, median / 95th percentile, counted from the moment when the agent's listener took the user's connection,
 with nothing connected before: they hold signaling, the relay, the handshake and the first request.</p>
 ${summary(cells)}
 ${rtts.map((rttMs) => matrix(cells, kinds, rttMs)).join("\n")}
-${rest.length > 0 ? others(rest) : ""}
-</body>
-</html>
-`;
+${rest.length > 0 ? others(rest) : ""}`,
+  );
 }
 
 function summary(cells: readonly PairCell[]): string {

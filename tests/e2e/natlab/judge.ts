@@ -172,17 +172,30 @@ function counted(words: readonly string[]): string {
 /** Round trips below which the aims are meant. */
 const AIM_RTT_MS = 50;
 
+export interface ScenarioCell extends Omit<ScenarioJob, "runs"> {
+  /** Those that went well. */
+  readonly runs: readonly ScenarioRun[];
+  readonly problems: readonly string[];
+}
+
 /** `patience` as in {@link judgePair}. */
-export function judgeScenario(job: ScenarioJob, runs: readonly ScenarioRun[], patience: number): readonly string[] {
+export function judgeScenario(
+  job: ScenarioJob,
+  results: readonly (ScenarioRun | { error: string })[],
+  patience: number,
+): ScenarioCell {
   const { aimMs, leaveAimMs } = SCENARIOS[job.name] ?? {};
-  const problems: string[] = [];
+  const runs = results.filter((run): run is ScenarioRun => !("error" in run));
+  const problems = results.flatMap((run) => ("error" in run ? [run.error] : []));
   const gap = spread(runs.map(({ gapMs }) => gapMs));
   if (aimMs !== undefined && gap && job.rttMs < AIM_RTT_MS && gap.p95 > aimMs * patience)
     problems.push(`the silence lasted ${Math.round(gap.p95)} ms at p95, and ${aimMs * patience} ms at most is the aim`);
+  if (aimMs !== undefined && runs.some(({ handshakes }) => handshakes !== 1))
+    problems.push(`handshakes: ${runs.map(({ handshakes }) => handshakes).join(", ")}; the session was to be kept`);
   const left = spread(runs.map(({ leftMs }) => leftMs ?? Number.POSITIVE_INFINITY));
   if (leaveAimMs !== undefined && left && left.p95 > leaveAimMs * patience)
     problems.push(
       `the path was left after ${Math.round(left.p95)} ms at p95; ${leaveAimMs * patience} at most is the aim`,
     );
-  return problems;
+  return { ...job, runs, problems };
 }

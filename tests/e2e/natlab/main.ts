@@ -1,14 +1,15 @@
 /** npm run natlab: hands the work to labs beside each other, judges what comes back, and prints it. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { changesPage } from "./changes-html.ts";
 import { EXTRAS } from "./extras/index.ts";
 import { htmlPage } from "./html.ts";
 import type { Job } from "./jobs.ts";
-import { judgeNat, judgePair, judgeScenario, type PairCell } from "./judge.ts";
+import { judgeNat, judgePair, judgeScenario, type PairCell, type ScenarioCell } from "./judge.ts";
 import { LabProcess } from "./lab-process.ts";
 import { judgeNetcheck, type NetcheckSaid } from "./netcheck.ts";
 import type { PairRun } from "./pair-run.ts";
-import { FAST, isPatient, KINDS, kindsOf, MATRIX, NETCHECKS, planJobs } from "./plan.ts";
+import { CHANGES, FAST, isPatient, KINDS, kindsOf, MATRIX, NETCHECKS, planJobs } from "./plan.ts";
 import type { NatFindings } from "./probe.ts";
 import { SCENARIOS } from "./scenarios/index.ts";
 import type { ScenarioRun } from "./scenarios/scenario.ts";
@@ -27,12 +28,14 @@ oracle of packages/sim. Exit status 1 when something is not as it has to be.
   --runs N                 sessions a pair and round trip (default 10)
   --rtt MS                 round trip between any two, may be repeated (default 0 and 40)
   --fast                   what CI runs: ${FAST.kinds.length} kinds probed, ${FAST.pairs.length} pairs, 1 run, ${FAST.scenarios.length} scenarios; less than a minute
-  --scenario NAME|all      change under load instead of the matrix: ${Object.keys(SCENARIOS).join(", ")}
+  --scenario NAME|all      the network changes under a transfer, instead of the matrix: ${Object.keys(SCENARIOS).join(", ")};
+                           or "changes": ${CHANGES.length} of them, the ones of docs/nat-changes.html
   --netcheck SIDE|all      what adit-agent netcheck says behind such a network, against what was built
   --size BYTES             of the transfer in a scenario (default 200000000)
   --labs N                 labs beside each other (default 2), and three times as many of those in which most is waiting
-  --html FILE              where the page is written (docs/nat-matrix.html for a complete matrix; else nowhere)
-  --json FILE              the raw figures, written again after each pair. If the file is there, what went well in it is not run again
+  --html FILE              where the page is written (docs/nat-matrix.html for a complete matrix, docs/nat-changes.html for all changes in
+                           10 runs each; else nowhere)
+  --json FILE              the raw figures, written again after each pair or scenario. If the file is there, what went well in it is not run again
 
 ADIT_E2E_KEEP=1 shows all that the programs say, ADIT_NATLAB_LOG=debug lets them say more, ADIT_E2E_BIN=DIR runs those of another build.
 `;
@@ -68,7 +71,9 @@ const PATIENT_LABS = 3;
 function plan(): readonly Job[] {
   const { fast } = given;
   const netchecks = given.netcheck?.flatMap((side) => (side === "all" ? NETCHECKS : side));
-  const scenarios = given.scenario?.flatMap((name) => (name === "all" ? Object.keys(SCENARIOS) : name));
+  const scenarios = given.scenario?.flatMap((name) =>
+    name === "all" ? Object.keys(SCENARIOS) : name === "changes" ? CHANGES : name,
+  );
   const pairs = given.pair ?? (scenarios || netchecks ? [] : fast ? fastPairs() : MATRIX);
   return planJobs({
     pairs,
@@ -89,7 +94,7 @@ function fastPairs(): readonly string[] {
 
 const problems: string[] = [];
 const cells: PairCell[] = [];
-const scenarios: { readonly name: string; readonly rttMs: number; readonly runs: readonly ScenarioRun[] }[] = [];
+const scenarios: ScenarioCell[] = [];
 
 /** One job's results, as they came from the lab; what is wrong with them goes to `problems`, and at once to the reader. */
 function finished(job: Job, results: readonly unknown[], failure: string | null): void {
@@ -110,12 +115,10 @@ function finished(job: Job, results: readonly unknown[], failure: string | null)
     words = `netcheck behind ${job.side}`;
     if (!failure) found.push(...judgeNetcheck(job.side, results[0] as NetcheckSaid, given.fast ? FAST_PATIENCE : 1));
   } else {
-    const runs = results as (ScenarioRun | { error: string })[];
-    const good = runs.filter((run): run is ScenarioRun => !("error" in run));
-    words = `${job.name} at ${job.rttMs} ms: ${good.length} of ${job.runs}`;
-    found.push(...runs.flatMap((run) => ("error" in run ? [run.error] : [])));
-    found.push(...judgeScenario(job, good, given.fast ? FAST_PATIENCE : 1));
-    scenarios.push({ name: job.name, rttMs: job.rttMs, runs: good });
+    const cell = judgeScenario(job, results as (ScenarioRun | { error: string })[], given.fast ? FAST_PATIENCE : 1);
+    words = `${job.name} at ${job.rttMs} ms: ${cell.runs.length} of ${job.runs}`;
+    found.push(...cell.problems);
+    scenarios.push(cell);
   }
   if (failure) found.push(failure);
   console.log(`${found.length === 0 ? "ok    " : "not ok"} ${words}`);
@@ -130,9 +133,7 @@ async function main(): Promise<void> {
   }
   const jobs = plan();
   recall();
-  const waiting = jobs.filter(
-    (job) => !(job.kind === "pair" && cells.some((cell) => same(cell, job) && cell.runs >= job.runs)),
-  );
+  const waiting = jobs.filter((job) => !isDone(job));
   const labs = Math.max(1, whole("labs", given.labs, 2));
   const busy = waiting.filter((job) => !isPatient(job));
   const patient = waiting.filter(isPatient);
@@ -146,12 +147,24 @@ async function main(): Promise<void> {
   if (cells.length > 0) console.log(`\n${pairTable(cells)}`);
   if (cells.length > 1) console.log(`\n${overviewTable(cells)}`);
   if (scenarios.length > 0) console.log(`\n${scenarioTable(scenarios)}`);
-  const complete = MATRIX.every((pair) => cells.some((cell) => cell.pair === pair));
-  const page = given.html ?? (complete ? `${import.meta.dir}/../../../docs/nat-matrix.html` : null);
-  const version = JSON.parse(readFileSync(`${import.meta.dir}/../../../package.json`, "utf8")).version as string;
-  if (page) writeFileSync(page, htmlPage(cells, KINDS, version));
+  writePages();
   console.log(`\n${problems.length === 0 ? "everything is as it has to be" : `${problems.length} problems`}`);
   if (problems.length > 0) process.exitCode = 1;
+}
+
+const DOCS = `${import.meta.dir}/../../../docs`;
+/** Of each change, for its page. */
+const PAGE_RUNS = 10;
+
+function writePages(): void {
+  const version = JSON.parse(readFileSync(`${DOCS}/../package.json`, "utf8")).version as string;
+  const allPairs = MATRIX.every((pair) => cells.some((cell) => cell.pair === pair));
+  const pairs = cells.length > 0 ? (given.html ?? (allPairs ? `${DOCS}/nat-matrix.html` : null)) : null;
+  if (pairs) writeFileSync(pairs, htmlPage(cells, KINDS, version));
+  const isMeasured = (name: string) => scenarios.some((cell) => cell.name === name && cell.runs.length >= PAGE_RUNS);
+  const allChanges = CHANGES.every(isMeasured);
+  const changes = cells.length === 0 ? (given.html ?? (allChanges ? `${DOCS}/nat-changes.html` : null)) : null;
+  if (changes && scenarios.length > 0) writeFileSync(changes, changesPage(scenarios, version));
 }
 
 async function work(jobs: readonly Job[], labs: number): Promise<void> {
@@ -171,11 +184,19 @@ function save(): void {
   if (given.json) writeFileSync(given.json, JSON.stringify({ cells, scenarios, problems }, null, 1));
 }
 
-/** The good cells of an earlier run that was not finished. */
+/** What went well in an earlier run that was not finished. */
 function recall(): void {
   if (!given.json || !existsSync(given.json)) return;
-  const earlier = JSON.parse(readFileSync(given.json, "utf8")) as { cells: PairCell[] };
+  const earlier = JSON.parse(readFileSync(given.json, "utf8")) as { cells: PairCell[]; scenarios: ScenarioCell[] };
   cells.push(...earlier.cells.filter((cell) => cell.problems.length === 0));
+  scenarios.push(...earlier.scenarios.filter((cell) => cell.problems.length === 0));
+}
+
+function isDone(job: Job): boolean {
+  if (job.kind === "pair") return cells.some((cell) => same(cell, job) && cell.runs >= job.runs);
+  const { kind } = job;
+  if (kind !== "scenario") return false;
+  return scenarios.some(({ name, rttMs, runs }) => name === job.name && rttMs === job.rttMs && runs.length >= job.runs);
 }
 
 const same = (a: { pair: string; rttMs: number }, b: typeof a) => a.pair === b.pair && a.rttMs === b.rttMs;

@@ -65,6 +65,20 @@ export const NETCHECKS = [
   "eim-apdf+only-443",
 ];
 
+/** The changes of the network under a transfer that docs/nat-changes.html is about. */
+export const CHANGES = [
+  "agent-address",
+  "connector-address",
+  "agent-roams",
+  "agent-nat-reboot",
+  "connector-nat-reboot",
+  "both-nats-reboot",
+  "link-out",
+  "direct-blocked",
+  "intermediate-restart",
+  "relay-dies",
+];
+
 /** What CI runs. */
 export const FAST = {
   kinds: [...KINDS, "eim-adf-hairpin"],

@@ -1,6 +1,6 @@
 /** Runs a scenario: the network changes under a transfer, and what the application saw of it comes out. */
-import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { createHash, randomBytes } from "node:crypto";
+import { closeSync, openSync, writeSync } from "node:fs";
 import { epochMs, type Gap } from "../tool/gaps.ts";
 import { type LogLine, type Program, tool } from "./programs.ts";
 import { SCENARIOS } from "./scenarios/index.ts";
@@ -17,8 +17,8 @@ export interface ScenarioJob {
 
 /** The agent's side and the connector's; hashed, so that a reboot brings other ports. */
 const PAIR = "eim-apdf-hashed:eim-adf-hashed";
-/** The transfer's speed, so that the change comes in its middle. */
-const RATE_BYTES_PER_S = 20_000_000;
+/** The transfer's speed: what two cores carry with the wires beside it, so that the change comes in its middle. */
+const RATE_BYTES_PER_S = 30_000_000;
 const CHANGE_AT = 0.3;
 const DIRECT_MS = 10_000;
 /** Attempts at direct are spaced with a growing backoff. */
@@ -28,11 +28,12 @@ const TRANSFER_MS = 90_000;
 export async function runScenarios(job: ScenarioJob, say: (result: object) => void): Promise<void> {
   const scenario = SCENARIOS[job.name];
   if (!scenario) throw new Error(`no such scenario: ${job.name}`);
+  const file = makeFile(Math.min(job.sizeBytes, scenario.maxBytes ?? job.sizeBytes));
   for (let run = 0; run < job.runs; run++) {
     const world = await World.begin({
       pair: PAIR,
       rttMs: job.rttMs,
-      fileBytes: Math.min(job.sizeBytes, scenario.maxBytes ?? job.sizeBytes),
+      file: file.path,
       rateBytesPerS: RATE_BYTES_PER_S,
       ...scenario.world,
     });
@@ -41,7 +42,7 @@ export async function runScenarios(job: ScenarioJob, say: (result: object) => vo
       const agent = world.startAgent();
       const direct = (line: LogLine) => line.to === "direct" || line.path === "direct";
       if (!(await agent.line(direct, DIRECT_MS)) && !scenario.relayWillDo) throw new Error("not direct to begin with");
-      say(await (scenario.instead?.(world) ?? transfer(world, scenario, agent)));
+      say(await (scenario.instead?.(world) ?? transfer(world, scenario, agent, file)));
     } catch (error) {
       say({
         error: `${(error as Error).message}\n${world.tails}`,
@@ -52,24 +53,43 @@ export async function runScenarios(job: ScenarioJob, say: (result: object) => vo
   }
 }
 
+interface TransferFile {
+  readonly path: string;
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+/** For all runs of a job. */
+function makeFile(bytes: number): TransferFile {
+  const path = `/run/lab/file-of-${bytes}`;
+  const hash = createHash("sha256");
+  const descriptor = openSync(path, "w");
+  for (let left = bytes; left > 0; ) {
+    const chunk = randomBytes(Math.min(left, 1_048_576));
+    hash.update(chunk);
+    writeSync(descriptor, chunk);
+    left -= chunk.length;
+  }
+  closeSync(descriptor);
+  return { path, bytes, sha256: hash.digest("hex") };
+}
+
 interface Done extends LogLine {
   readonly sha256: string;
   readonly gaps: readonly Gap[];
 }
 
-async function transfer(world: World, scenario: Scenario, agent: Program): Promise<ScenarioRun> {
+async function transfer(world: World, scenario: Scenario, agent: Program, file: TransferFile): Promise<ScenarioRun> {
+  const startedMs = epochMs();
   const url = `http://${LOCAL.host}:${LOCAL.port}/file`;
   const download = world.start("agent", "download", tool("get", "--url", url, "--timeout", String(TRANSFER_MS)));
-  const expected = createHash("sha256")
-    .update(readFileSync(`${world.directory}/file`))
-    .digest("hex");
-  const bytes = (world.options.fileBytes ?? 0) * CHANGE_AT;
-  await download.expect("progress", TRANSFER_MS, (line) => Number(line.bytes) >= bytes);
+  await download.expect("progress", TRANSFER_MS, (line) => Number(line.bytes) >= file.bytes * CHANGE_AT);
   const changedMs = epochMs();
   await scenario.change(world);
   const wholeMs = epochMs();
   const done = (await download.expect("done", TRANSFER_MS)) as Done;
-  if (done.sha256 !== expected) throw new Error(`the transfer has the hash ${done.sha256} instead of ${expected}`);
+  if (done.sha256 !== file.sha256)
+    throw new Error(`the transfer has the hash ${done.sha256} instead of ${file.sha256}`);
   const left = agent.lines.find((line) => line.event === "path-changed" && line.timeMs >= changedMs);
   const back = left ? await directAgain(world, agent, changedMs) : null;
   const session = await world.session();
@@ -78,6 +98,7 @@ async function transfer(world: World, scenario: Scenario, agent: Program): Promi
     gapMs: Math.max(0, ...done.gaps.filter(({ atMs, ms }) => atMs + ms >= changedMs).map(({ ms }) => ms)),
     leftMs: left ? left.timeMs - changedMs : null,
     directAgainMs: back === null ? null : Math.max(0, back - (back < wholeMs ? changedMs : wholeMs)),
+    transferMs: done.timeMs - startedMs,
     handshakes: session.handshakes,
     path: session.path,
   };

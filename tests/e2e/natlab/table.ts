@@ -1,5 +1,5 @@
-import { type PairCell, type Spread, spread } from "./judge.ts";
-import type { ScenarioRun } from "./scenarios/scenario.ts";
+import { type PairCell, type ScenarioCell, type Spread, spread } from "./judge.ts";
+import { SCENARIOS } from "./scenarios/index.ts";
 
 const ms = (value: Spread | null) => (value ? `${Math.round(value.p50)}/${Math.round(value.p95)}` : "-");
 
@@ -74,21 +74,52 @@ export function overviewTable(cells: readonly PairCell[]): string {
   );
 }
 
-export function scenarioTable(
-  scenarios: readonly { readonly name: string; readonly rttMs: number; readonly runs: readonly ScenarioRun[] }[],
-): string {
+export function scenarioTable(cells: readonly ScenarioCell[]): string {
   return table(
-    ["scenario", "rtt ms", "runs", "gap p50/p95 ms", "direct again p50/p95 ms", "handshakes", "path at the end"],
-    scenarios.map(({ name, rttMs, runs }) => [
-      name,
-      String(rttMs),
-      String(runs.length),
-      ms(spread(runs.map(({ gapMs }) => gapMs))),
-      ms(spread(runs.flatMap(({ directAgainMs }) => directAgainMs ?? []))),
-      [...new Set(runs.map(({ handshakes }) => handshakes))].join(", "),
-      [...new Set(runs.map(({ path }) => path))].join(", "),
-    ]),
+    [
+      "scenario",
+      "rtt ms",
+      "runs",
+      "gap p50/p95 ms",
+      "aim ms",
+      "moved p50/p95 ms",
+      "direct again p50/p95 ms",
+      "transfer s",
+      "handshakes",
+      "at the end",
+      "",
+    ],
+    cells.map((cell) => {
+      const { gap, moved, directAgain, transfer } = scenarioSpreads(cell);
+      const { name, rttMs, runs, problems } = cell;
+      return [
+        name,
+        String(rttMs),
+        String(runs.length),
+        ms(gap),
+        String(SCENARIOS[name]?.aimMs ?? "-"),
+        ms(moved),
+        ms(directAgain),
+        transfer ? (transfer.p50 / 1000).toFixed(1) : "-",
+        distinct(runs.map(({ handshakes }) => handshakes)),
+        distinct(runs.map(({ path }) => path)),
+        problems.length === 0 ? "ok" : "NOT OK",
+      ];
+    }),
   );
+}
+
+export const distinct = (values: readonly unknown[]): string => [...new Set(values)].join(", ");
+
+/** What the runs of a scenario come to. Null: it did not come to that in any. */
+export function scenarioSpreads({ runs }: ScenarioCell) {
+  return {
+    gap: spread(runs.map(({ gapMs }) => gapMs)),
+    /** To another path. */
+    moved: spread(runs.flatMap(({ leftMs }) => leftMs ?? [])),
+    directAgain: spread(runs.flatMap(({ directAgainMs }) => directAgainMs ?? [])),
+    transfer: spread(runs.flatMap(({ transferMs }) => transferMs ?? [])),
+  };
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

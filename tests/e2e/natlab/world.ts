@@ -1,6 +1,7 @@
 /** The three programs, standing in a lab. */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, openSync, rmSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { epochMs } from "../tool/gaps.ts";
 import { EXTRAS } from "./extras/index.ts";
 import { type PairKind, parsePair, parseSide, type SideKind } from "./kinds.ts";
@@ -13,6 +14,7 @@ export const SERVICE = "127.0.0.1:8080";
 export const LOCAL = { host: "127.0.0.1", port: 9000 };
 const STATUS_URL = "http://127.0.0.1:9435/status";
 const UP_MS = 15_000;
+const SMALL_FILE_BYTES = 65_536;
 
 export interface WorldOptions {
   /** As parsePair reads it. */
@@ -20,8 +22,8 @@ export interface WorldOptions {
   /** Between any two; 0: plain cables, no wires. */
   readonly rttMs: number;
   readonly bindingTimeoutS?: number;
-  /** What the service serves under /file. */
-  readonly fileBytes?: number;
+  /** What the service serves under /file; 64 KiB of something if not given. */
+  readonly file?: string;
   readonly rateBytesPerS?: number;
   readonly quality?: Partial<WireQuality>;
   /** Another intermediate, which agent and connector are told of too. */
@@ -98,10 +100,8 @@ export class World {
     try {
       await world.lab.up();
       await world.#applyExtras();
-      const file = `${world.directory}/file`;
-      spawnSync("head", ["-c", String(options.fileBytes ?? 65_536), "/dev/urandom"], {
-        stdio: ["ignore", openSync(file, "w"), "inherit"],
-      });
+      const file = options.file ?? `${world.directory}/file`;
+      if (options.file === undefined) writeFileSync(file, randomBytes(SMALL_FILE_BYTES));
       const rate = options.rateBytesPerS === undefined ? [] : ["--rate", String(options.rateBytesPerS)];
       world.service = world.start("connector", "service", tool("serve", "--listen", SERVICE, "--file", file, ...rate));
       await world.startIntermediate();

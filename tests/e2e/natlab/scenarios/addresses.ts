@@ -4,10 +4,12 @@ import { ROAMED_AIM_MS, type Scenario } from "./scenario.ts";
 
 /** A host gets another address in its own network. */
 export const agentAddress: Scenario = {
+  words: "the agent's host gets another address in its network",
   change: (world) => changeAddress(world, world.agentSide),
   aimMs: ROAMED_AIM_MS,
 };
 export const connectorAddress: Scenario = {
+  words: "the connector's host gets another address in its network",
   change: (world) => changeAddress(world, world.connectorSide),
   aimMs: ROAMED_AIM_MS,
 };

@@ -1,7 +1,7 @@
 import { ROAMED_AIM_MS, type Scenario } from "./scenario.ts";
 
-/** From Wi-Fi to cell: one interface is gone, another appears, behind another NAT. */
 export const agentRoams: Scenario = {
+  words: "from Wi-Fi to cell: the agent's interface is gone, another appears, behind another NAT",
   world: { secondUplink: "eim-apdf-hashed" },
   aimMs: ROAMED_AIM_MS,
   change({ lab, cellSide }) {

@@ -8,6 +8,7 @@ export const idleShort = idleScenario(8, 3);
 
 function idleScenario(bindingTimeoutS: number, times: number): Scenario {
   return {
+    words: `nothing moves for ${times * bindingTimeoutS} s, behind NATs that forget after ${bindingTimeoutS} s`,
     world: { bindingTimeoutS },
     maxBytes: 1,
     change: () => {},
@@ -28,5 +29,5 @@ async function stayIdle(world: World, idleMs: number): Promise<ScenarioRun> {
       `after ${idleMs} ms: ${after.path}, ${after.migrations - before.migrations} path changes: ${after.reason}`,
     );
   const { handshakes, path } = after;
-  return { gapMs: firstByteMs - connectedMs, leftMs: null, directAgainMs: null, handshakes, path };
+  return { gapMs: firstByteMs - connectedMs, leftMs: null, directAgainMs: null, transferMs: null, handshakes, path };
 }

@@ -1,7 +1,7 @@
 import { type Scenario, STANDING_AIM_MS } from "./scenario.ts";
 
-/** It ends and starts anew. */
 export const intermediateRestart: Scenario = {
+  words: "the intermediate ends and starts anew",
   aimMs: STANDING_AIM_MS,
   async change(world) {
     await world.intermediate?.stop();

@@ -1,16 +1,22 @@
 import { LOCAL, type World } from "../world.ts";
 import { ROAMED_AIM_MS, type Scenario } from "./scenario.ts";
 
-/** All mappings are lost, and the new ones have other ports. */
+// All mappings are lost, and the new ones have other ports.
 export const agentNatReboot: Scenario = {
+  words: "the agent's NAT reboots",
   change: ({ agentSide }) => agentSide.nats[0]?.reboot(),
   aimMs: ROAMED_AIM_MS,
 };
 export const connectorNatReboot: Scenario = {
+  words: "the connector's NAT reboots",
   change: ({ connectorSide }) => connectorSide.nats[0]?.reboot(),
   aimMs: ROAMED_AIM_MS,
 };
-export const bothNatsReboot: Scenario = { change: (world) => world.rebootNats(), aimMs: ROAMED_AIM_MS };
+export const bothNatsReboot: Scenario = {
+  words: "both NATs reboot",
+  change: (world) => world.rebootNats(),
+  aimMs: ROAMED_AIM_MS,
+};
 
 /** Longer than the five seconds for which a session counts as busy. */
 const IDLE_MS = 7_000;
@@ -18,15 +24,17 @@ const IDLE_MS = 7_000;
 const CONNECTOR_SENDS_MS = 6_000;
 
 /** The same while nothing moves, so that nobody notices before the next request. */
-export const idleAgentNatReboot = idleReboot(({ agentSide }) => agentSide.nats[0]?.reboot());
+export const idleAgentNatReboot = idleReboot("the agent's NAT reboots", ({ agentSide }) => agentSide.nats[0]?.reboot());
 export const idleConnectorNatReboot = idleReboot(
+  "the connector's NAT reboots",
   ({ connectorSide }) => connectorSide.nats[0]?.reboot(),
   CONNECTOR_SENDS_MS,
 );
-export const idleBothNatsReboot = idleReboot((world) => world.rebootNats(), CONNECTOR_SENDS_MS);
+export const idleBothNatsReboot = idleReboot("both NATs reboot", (world) => world.rebootNats(), CONNECTOR_SENDS_MS);
 
-function idleReboot(reboot: (world: World) => void, unreachableMs = 0): Scenario {
+function idleReboot(what: string, reboot: (world: World) => void, unreachableMs = 0): Scenario {
   return {
+    words: `${what} while nothing moves; the next request`,
     aimMs: unreachableMs + ROAMED_AIM_MS,
     maxBytes: 1,
     change: () => {},
@@ -39,7 +47,14 @@ function idleReboot(reboot: (world: World) => void, unreachableMs = 0): Scenario
       const session = await world.session();
       if (!session) throw new Error("the session is gone");
       const { handshakes, path } = session;
-      return { gapMs: firstByteMs - connectedMs, leftMs: null, directAgainMs: null, handshakes, path };
+      return {
+        gapMs: firstByteMs - connectedMs,
+        leftMs: null,
+        directAgainMs: null,
+        transferMs: null,
+        handshakes,
+        path,
+      };
     },
   };
 }

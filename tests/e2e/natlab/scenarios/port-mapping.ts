@@ -12,8 +12,8 @@ const EPOCH_MS = 4_000;
 const MAPPED_MS = 3_000;
 const DIRECT_MS = 10_000;
 
-/** Both mappings outlive their leases, and go when the programs do. */
 export const mappingRenewed: Scenario = {
+  words: "both routers' mappings outlive their leases twice, and go when the programs do",
   world: { pair: PAIR },
   maxBytes: 1,
   change: () => {},
@@ -28,8 +28,8 @@ export const mappingRenewed: Scenario = {
   },
 };
 
-/** The router of one side loses its mappings and its connections, and tells its network that it is back: the next session is direct. */
 export const routerRestart: Scenario = {
+  words: "the connector's router loses its mappings and tells its network that it is back; the next session is direct",
   world: { pair: PAIR },
   maxBytes: 1,
   change: () => {},
@@ -69,6 +69,7 @@ async function finish(world: World, directAgainMs: number | null): Promise<Scena
     gapMs: firstByteMs - connectedMs,
     directAgainMs,
     leftMs: null,
+    transferMs: null,
     handshakes: session?.handshakes ?? 0,
     path: session?.path ?? "gone",
   };

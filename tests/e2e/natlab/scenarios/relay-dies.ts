@@ -2,8 +2,8 @@ import { SECOND_RELAY_IP } from "../lab.ts";
 import type { World } from "../world.ts";
 import { type Scenario, STANDING_AIM_MS } from "./scenario.ts";
 
-/** The intermediate whose relay carries the session dies without a word; agent and connector know another one. */
 export const relayDies: Scenario = {
+  words: "both sides behind APDM, two intermediates: the one whose relay carries the session dies without a word",
   world: { pair: "apdm-apdf:apdm-apdf", secondIntermediate: true },
   relayWillDo: true,
   aimMs: STANDING_AIM_MS,

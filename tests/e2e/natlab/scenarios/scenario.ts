@@ -3,10 +3,12 @@ import type { World, WorldOptions } from "../world.ts";
 
 /** The network changes under a transfer. */
 export interface Scenario {
+  /** What happens, for readers. */
+  readonly words: string;
   readonly world?: Partial<WorldOptions>;
   /** Does the change, and returns when the network is whole again (which may be at once). */
   change(world: World): Promise<void> | void;
-  /** How long the silence may last at p95, at round trips below 50 ms. */
+  /** How long the silence may last at p95, at round trips below 50 ms; the time for which there is no way at all is in it. */
   readonly aimMs?: number;
   /** Within how long the session is on another path, at p95. */
   readonly leaveAimMs?: number;
@@ -25,16 +27,18 @@ export interface ScenarioRun {
   readonly leftMs: number | null;
   /** From the change (or from its end, where it has one) to direct; null when the session never left the direct path. */
   readonly directAgainMs: number | null;
+  /** Of the whole file; null where none was transferred. */
+  readonly transferMs: number | null;
   readonly handshakes: number;
   readonly path: string;
 }
 
 /** Nothing changes: the network is bad from the start. */
-export function badNetwork(quality: WireQuality, maxBytes: number): Scenario {
-  return { world: { quality }, relayWillDo: true, maxBytes, change: () => {} };
+export function badNetwork(words: string, quality: WireQuality, maxBytes: number): Scenario {
+  return { words, world: { quality }, relayWillDo: true, maxBytes, change: () => {} };
 }
 
-const OUTAGE_MS = 5000;
+export const OUTAGE_MS = 5000;
 
 /** The agent's NAT loses all, or a share, of what goes to and comes from these addresses for a while. */
 export async function blockFor({ agentSide }: World, ips: readonly string[], percent = 100): Promise<void> {

@@ -32,6 +32,7 @@ const V4: readonly (readonly [string, number, IpClass])[] = [
   ["172.16.0.0", 12, "private"],
   ["192.0.0.0", 24, "reserved"],
   ["192.0.2.0", 24, "reserved"],
+  ["192.88.99.0", 24, "reserved"], // 6to4 relays, deprecated by RFC 7526
   ["192.168.0.0", 16, "private"],
   ["198.18.0.0", 15, "reserved"],
   ["198.51.100.0", 24, "reserved"],
@@ -48,7 +49,9 @@ const V6: readonly (readonly [string, number, IpClass])[] = [
   ["fec0::", 10, "private"], // site-local, deprecated by RFC 3879 but still routed here and there
   ["fc00::", 7, "private"],
   ["ff00::", 8, "multicast"],
+  ["2001::", 23, "reserved"], // IETF protocol assignments: Teredo (RFC 4380), ORCHID, benchmarking; no hosts of the internet
   ["2001:db8::", 32, "reserved"],
+  ["3fff::", 20, "reserved"], // documentation, RFC 9637
   ["100::", 64, "reserved"],
   ["2000::", 3, "public"],
   ["::", 0, "reserved"],

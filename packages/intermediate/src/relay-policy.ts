@@ -83,7 +83,7 @@ export class RelayPolicy {
   constructor(options: RelayPolicyOptions) {
     const { ownIps, relayedIps, allow = [], deny = [] } = options;
     this.#options = options;
-    this.#ownIps = new Set([...ownIps, ...relayedIps].map(reachedIp));
+    this.#ownIps = new Set([...ownIps, ...relayedIps].flatMap(reachedIps));
     this.#relayedIps = new Set(relayedIps);
     this.#lists = [
       ...deny.map((prefix) => ({ prefix, allow: false })),
@@ -115,19 +115,18 @@ export class RelayPolicy {
     return this.#denyIp(peer.ip) ?? this.#denyOwner(owner, peer.ip);
   }
 
+  /** An address is judged as what it leads to; a list may name either. */
   #denyIp(ip: string): RelayDenial | null {
-    const denial = this.#denyClass(ip);
-    if (denial === "metadata" || (denial && NEVER.has(denial))) return denial;
-    // As it is written, and as what it leads to: a list may name either.
-    const listed = new Set([ip, reachedIp(ip)].map((form) => this.#listed(form)));
-    if (listed.has("deny")) return "denied-list";
-    return listed.has("allow") ? null : denial;
+    const forms = reachedIps(ip).map((form) => ({ denial: this.#denyClass(form), listed: this.#listed(form) }));
+    for (const { denial } of forms) if (denial === "metadata" || (denial && NEVER.has(denial))) return denial;
+    if (this.#listed(ip) === "deny" || forms.some(({ listed }) => listed === "deny")) return "denied-list";
+    return forms.find(({ denial, listed }) => denial !== null && listed !== "allow")?.denial ?? null;
   }
 
   #denyClass(ip: string): RelayDenial | null {
-    if (METADATA.has(reachedIp(ip))) return "metadata";
+    if (METADATA.has(ip)) return "metadata";
     const is = classifyIp(ip);
-    if (is === "public") return this.#ownIps.has(reachedIp(ip)) ? "own-address" : null;
+    if (is === "public") return this.#ownIps.has(ip) ? "own-address" : null;
     if (is === "loopback" || is === "private") return this.#options.allowPrivate ? null : is;
     return is;
   }
@@ -147,9 +146,9 @@ export class RelayPolicy {
   #isService(peer: SocketAddress): boolean {
     return this.#options.services.some((service) => {
       if (service.port !== peer.port) return false;
-      const ip = reachedIp(peer.ip);
-      if (classifyIp(service.ip) !== "unspecified") return service.ip === ip;
-      return this.#ownIps.has(ip) || classifyIp(ip) === "loopback";
+      const ips = reachedIps(peer.ip);
+      if (classifyIp(service.ip) !== "unspecified") return ips.includes(service.ip);
+      return ips.some((ip) => this.#ownIps.has(ip) || classifyIp(ip) === "loopback");
     });
   }
 }
@@ -160,10 +159,23 @@ const EMBEDDING: readonly { readonly network: Uint8Array; readonly length: numbe
   { network: parseIp("2002::") as Uint8Array, length: 16, at: 2 }, // 6to4, RFC 3056 §2
 ];
 
-/** The IPv4 address that a NAT64 or 6to4 address leads to; any other address as it is. */
-function reachedIp(ip: string): string {
+/** NAT64 prefixes of a site's own choice (RFC 8215). How long they are nobody tells: RFC 6052 §2.2 has these places, around byte 8. */
+const LOCAL_NAT64 = { network: parseIp("64:ff9b:1::") as Uint8Array, length: 48 } as const;
+const LOCAL_NAT64_PLACES = [
+  [6, 7, 9, 10],
+  [7, 9, 10, 11],
+  [9, 10, 11, 12],
+  [12, 13, 14, 15],
+] as const;
+
+/** What an address leads to: itself; or the IPv4 address in it, if it is one of NAT64 or 6to4; or any of several that may be meant. */
+function reachedIps(ip: string): readonly string[] {
   const bytes = parseIp(ip);
-  if (bytes?.length !== 16) return ip;
+  if (bytes?.length !== 16) return [ip];
   const embedded = EMBEDDING.find(({ network, length }) => ipInPrefix(bytes, network, length));
-  return embedded ? formatIp(bytes.slice(embedded.at, embedded.at + 4)) : ip;
+  if (embedded) return [formatIp(bytes.slice(embedded.at, embedded.at + 4))];
+  if (!ipInPrefix(bytes, LOCAL_NAT64.network, LOCAL_NAT64.length)) return [ip];
+  const readings = LOCAL_NAT64_PLACES.map((places) => formatIp(bytes.filter((_, i) => places.some((at) => at === i))));
+  // Where it does not stand there are zeros.
+  return [ip, ...readings.filter((reading) => classifyIp(reading) !== "unspecified")];
 }

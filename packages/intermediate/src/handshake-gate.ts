@@ -16,6 +16,12 @@ const MAX_HANDSHAKES = 512;
 export const RETRY_FROM_HANDSHAKES = 64;
 export const RETRY_FROM_HANDSHAKES_PER_IP = 16;
 
+/**
+ * Handshakes of one address at one time, proved or not: who answers every Retry and then falls silent must not hold all there are. As many
+ * as it may do in a second, a quarter of all at most unless the operator grants more.
+ */
+const HANDSHAKES_PER_IP = MAX_HANDSHAKES / 4;
+
 export type HandshakeDrop = "clients" | "handshakes" | "ip-clients" | "ip-handshakes" | "draining";
 
 export class HandshakeGate {
@@ -50,6 +56,7 @@ export class HandshakeGate {
     if (this.#clients >= MAX_CLIENTS) return "clients";
     if ((this.#clientsPerIp.get(source) ?? 0) >= this.#limits().clientsPerIp) return "ip-clients";
     if (this.#handshakes >= MAX_HANDSHAKES) return "handshakes";
+    if ((this.#handshakesPerIp.get(source) ?? 0) >= this.#perIp) return "ip-handshakes";
     const spent = !this.#ipLimits.mayHandshake(now, from.ip);
     if (proved) return spent ? "ip-handshakes" : "accept";
     const busy =
@@ -58,9 +65,18 @@ export class HandshakeGate {
     return spent || busy ? "retry" : "accept";
   }
 
-  /** Whether that address has handshakes left. */
-  mayHandshake(now: Millis, from: SocketAddress): boolean {
-    return this.#handshakes < MAX_HANDSHAKES && this.#ipLimits.mayHandshake(now, from.ip);
+  /** TCP has proved that address: it is charged with a handshake of TLS, unless it has none left. */
+  takeTls(now: Millis, from: SocketAddress): boolean {
+    if (this.#handshakes >= MAX_HANDSHAKES || !this.#ipLimits.mayHandshake(now, from.ip)) return false;
+    this.#ipLimits.chargeHandshake(now, from.ip);
+    return true;
+  }
+
+  /** Whether a client whose handshake is over, and was charged by {@link takeTls}, is let in. */
+  decideTls(from: SocketAddress): "accept" | HandshakeDrop {
+    if (this.#closed) return "draining";
+    if (this.#clients >= MAX_CLIENTS) return "clients";
+    return (this.#clientsPerIp.get(sourceKey(from.ip)) ?? 0) >= this.#limits().clientsPerIp ? "ip-clients" : "accept";
   }
 
   accepted(from: SocketAddress): void {
@@ -69,10 +85,13 @@ export class HandshakeGate {
     this.#countHandshake(from, 1);
   }
 
-  /** The handshake is complete, which proves the address: now it is charged. */
-  established(now: Millis, from: SocketAddress): void {
-    this.#countHandshake(from, -1);
+  /** The address is proved, by a Retry's token or by the end of the handshake: it pays for it, however it ends. Once for each. */
+  charge(now: Millis, from: SocketAddress): void {
     this.#ipLimits.chargeHandshake(now, from.ip);
+  }
+
+  established(from: SocketAddress): void {
+    this.#countHandshake(from, -1);
   }
 
   failed(from: SocketAddress): void {
@@ -82,6 +101,10 @@ export class HandshakeGate {
   gone(from: SocketAddress): void {
     this.#clients--;
     add(this.#clientsPerIp, sourceKey(from.ip), -1);
+  }
+
+  get #perIp(): number {
+    return Math.max(HANDSHAKES_PER_IP, this.#limits().handshakesPerIpPerSecond);
   }
 
   #countHandshake(from: SocketAddress, by: 1 | -1): void {

@@ -26,7 +26,7 @@ export class IpLimits {
   }
 
   /**
-   * A QUIC handshake, half a millisecond of CPU, was done with this address. Only that is charged: first packets come from anywhere that
+   * A handshake, half a millisecond of CPU, is to be done with this address, which is proved: first packets of QUIC come from anywhere that
    * their sender writes into them, and must not use up somebody else's share.
    */
   chargeHandshake(now: Millis, ip: string): void {

@@ -34,8 +34,8 @@ export interface QuicFrontOptions {
   readonly log: Logger;
   /** A first packet was turned away. */
   readonly onDrop: (reason: HandshakeDrop) => void;
-  /** A handshake begins. */
-  readonly onConnection: (connection: QuicConnection, from: SocketAddress) => void;
+  /** A handshake begins; `proved`: its address is. */
+  readonly onConnection: (now: Millis, connection: QuicConnection, from: SocketAddress, proved: boolean) => void;
   /** A packet was handed to the connection. */
   readonly onPacket: (connection: QuicConnection) => void;
 }
@@ -90,12 +90,13 @@ export class QuicFront {
       route.connection.recv(now, data, this.#local, remote);
       return onPacket(route.connection);
     }
-    const verdict = gate.decide(now, from, this.quic.hasProvedAddress(now, route.header, remote));
+    const proved = this.quic.hasProvedAddress(now, route.header, remote);
+    const verdict = gate.decide(now, from, proved);
     if (verdict === "retry") return this.loose.retry(now, route.header, from);
     if (verdict !== "accept") return onDrop(verdict);
     const connection = this.quic.accept(now, route.header, this.#local, remote);
     if (!connection) return;
-    onConnection(connection, from);
+    onConnection(now, connection, from, proved);
     connection.recv(now, data, this.#local, remote);
     onPacket(connection);
   }

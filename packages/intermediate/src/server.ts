@@ -193,6 +193,7 @@ async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock:
     stunTls,
     alternateIp,
     certificate: options.tlsCertificate ?? own,
+    takeTlsHandshake: (from: SocketAddress) => signaling?.takeTlsHandshake(clock.now(), from) ?? false,
     clock,
     signaling: {
       listen,
@@ -202,9 +203,8 @@ async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock:
       },
       door: {
         identity: own,
-        mayHandshake: (from: SocketAddress) => signaling?.mayHandshake(clock.now(), from) ?? false,
         take: (socket: TLSSocket, from: SocketAddress) => {
-          if (signaling) signaling.handleTls(clock.now(), socket, from);
+          if (signaling) signaling.handleTls(socket, from);
           else socket.destroy();
         },
       },

@@ -28,13 +28,16 @@ export class SignalingClientConnection {
   readonly origin: SocketAddress;
   /** When its TURN credentials are due for renewal; null when it has none. */
   renewAt: Millis | null = null;
+  /** Whether its address has been charged with the handshake. */
+  isCharged: boolean;
   #state: State = { is: "handshaking" };
   #pending: Uint8Array | null = null;
 
-  constructor(id: ConnectionId, carrier: Carrier, origin: SocketAddress) {
+  constructor(id: ConnectionId, carrier: Carrier, origin: SocketAddress, isCharged: boolean) {
     this.id = id;
     this.carrier = carrier;
     this.origin = origin;
+    this.isCharged = isCharged;
   }
 
   get isHandshaking(): boolean {

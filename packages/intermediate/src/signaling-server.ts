@@ -98,7 +98,7 @@ export class SignalingServer implements DriverComponent {
       random,
       log,
       onDrop: (reason) => this.drops.add(reason),
-      onConnection: (connection, from) => this.#handleConnection(connection, from),
+      onConnection: (now, connection, from, proved) => this.#handleConnection(now, connection, from, proved),
       onPacket: (connection) => {
         const client = this.#byQuic.get(connection);
         if (client) this.#dirty.add(client);
@@ -146,24 +146,26 @@ export class SignalingServer implements DriverComponent {
     this.#front.handleDatagram(now, from, data);
   }
 
-  #handleConnection(quic: QuicConnection, from: SocketAddress): void {
+  #handleConnection(now: Millis, quic: QuicConnection, from: SocketAddress, proved: boolean): void {
     const client: SignalingClientConnection = new SignalingClientConnection(
       ++this.#lastId,
       new QuicCarrier(quic, from, () => this.#touch(client)),
       from,
+      proved,
     );
     this.#clients.set(client.id, client);
     this.#byQuic.set(quic, client);
     this.#gate.accepted(from);
+    if (proved) this.#gate.charge(now, from);
   }
 
-  /** Whether TLS may be spoken with that address: asked before it costs anything. */
-  mayHandshake(now: Millis, from: SocketAddress): boolean {
-    return this.#gate.mayHandshake(now, from);
+  /** Whether TLS may be spoken with that address, which then pays for it: asked before it costs anything. */
+  takeTlsHandshake(now: Millis, from: SocketAddress): boolean {
+    return this.#gate.takeTls(now, from);
   }
 
   /** A client whose TLS handshake is over. What its certificate says is looked at here. */
-  handleTls(now: Millis, socket: TLSSocket, from: SocketAddress): void {
+  handleTls(socket: TLSSocket, from: SocketAddress): void {
     const { raw } = socket.getPeerCertificate();
     const peerId = raw ? peerIdFromCertificate(raw) : null;
     if (peerId === null) {
@@ -171,9 +173,8 @@ export class SignalingServer implements DriverComponent {
       socket.destroy();
       return;
     }
-    // TCP's handshake has proved the address.
-    const verdict = this.#gate.decide(now, from, true);
-    if (verdict !== "accept" && verdict !== "retry") {
+    const verdict = this.#gate.decideTls(from);
+    if (verdict !== "accept") {
       this.drops.add(verdict);
       socket.destroy();
       return;
@@ -182,6 +183,7 @@ export class SignalingServer implements DriverComponent {
       ++this.#lastId,
       TlsCarrier.accepted(socket, from, peerId, () => this.#touch(client)),
       from,
+      true,
     );
     this.#clients.set(client.id, client);
     this.#gate.accepted(from);
@@ -311,7 +313,9 @@ export class SignalingServer implements DriverComponent {
   }
 
   #establish(now: Millis, client: SignalingClientConnection, peerId: string): void {
-    this.#gate.established(now, client.origin);
+    this.#gate.established(client.origin);
+    if (!client.isCharged) this.#gate.charge(now, client.origin);
+    client.isCharged = true;
     const observed = this.#observedOf(client);
     const admitted = this.#options.admit(peerId);
     client.open(

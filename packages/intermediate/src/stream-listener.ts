@@ -56,8 +56,6 @@ export const STREAM_LIMITS: StreamLimits = {
 export interface SignalingDoor {
   /** Shown to those who name {@link IDENTITY_SERVER_NAME}, in PEM. */
   readonly identity: { readonly cert: string; readonly key: string };
-  /** Whether that address may have another TLS handshake: half a millisecond of CPU. */
-  mayHandshake(from: SocketAddress): boolean;
   /** The handshake is over; the socket is the taker's. */
   take(socket: TLSSocket, from: SocketAddress): void;
 }
@@ -76,6 +74,8 @@ export interface StreamListenerOptions {
   readonly address: SocketAddress;
   /** TLS when given: certificate chain and key in PEM. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
+  /** Whether that address may have another TLS handshake, half a millisecond of CPU, with which it is charged then. */
+  takeHandshake?: ((from: SocketAddress) => boolean) | undefined;
   /** Only with {@link tls}. */
   readonly signaling?: SignalingDoor | undefined;
   readonly limits?: Partial<StreamLimits>;
@@ -226,7 +226,8 @@ export class StreamListener implements UdpSocket {
     const inUse = this.#perSource.get(source) ?? 0;
     if (this.#connections.size >= this.#limits.connections) return this.#refuse(raw, "too-many");
     if (inUse >= this.#limits.connectionsPerIp) return this.#refuse(raw, "too-many-from-address");
-    if (this.#options.signaling?.mayHandshake(from) === false) return this.#refuse(raw, "too-many-handshakes");
+    const { tls, takeHandshake } = this.#options;
+    if (tls && takeHandshake?.(from) === false) return this.#refuse(raw, "too-many-handshakes");
     const now = this.#clock.now();
     const connection: Connection = {
       raw,

@@ -16,6 +16,8 @@ export interface StunListenOptions {
   readonly stun: readonly SocketAddress[];
   readonly stunTls?: readonly SocketAddress[] | undefined;
   readonly signaling?: SignalingListenOptions | undefined;
+  /** Whether that address may have another TLS handshake, with which it is charged then. */
+  takeTlsHandshake?: ((from: SocketAddress) => boolean) | undefined;
   /** For TLS: PEM. */
   readonly certificate: Certificate;
   /** RFC 5780: a second IP address of this host, beside the first of {@link stun}. */
@@ -97,6 +99,7 @@ export async function openStunListeners(
       address,
       tls,
       signaling,
+      takeHandshake: options.takeTlsHandshake,
       clock,
       ...(streamLimits ? { limits: streamLimits } : {}),
       hasAllocation: (from) => id !== null && (sink()?.hasAllocation(clock.now(), from, id) ?? false),

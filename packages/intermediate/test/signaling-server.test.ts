@@ -189,6 +189,69 @@ test("handshakes of one address are bounded, and only proved ones are charged", 
   t.notOk(late.client.isUp);
 });
 
+test("who answers every Retry and then falls silent holds a quarter of the handshakes, and pays for each", async (t) => {
+  const kit = new SignalingKit();
+  const deliver = (from: SocketAddress, packets: Uint8Array[]): void => {
+    for (const data of packets) kit.server.handleDatagram(kit.now, from, data);
+    kit.server.drain(kit.now);
+  };
+  const stall = (port: number): void => {
+    const peer = kit.join("agent", { ip: "6.6.6.6", port });
+    deliver(peer.address, peer.turn(kit.now));
+    const answer = kit.server.pollTransmit();
+    // A Retry (RFC 9000 §17.2.5: type 3), which it answers.
+    if (answer && ((answer.data[0] ?? 0) & 0xf0) === 0xf0) {
+      peer.receive(kit.now, answer.data.slice());
+      deliver(peer.address, peer.turn(kit.now));
+    }
+    while (kit.server.pollTransmit());
+    kit.peers.pop();
+  };
+  for (let i = 0; i < 600; i++) stall(2_000 + i);
+  t.equal(kit.server.handshakeCount, 128);
+  t.ok(kit.server.drops.get("ip-handshakes") >= 400);
+  const agent = kit.join("agent", { ip: "8.8.4.4" });
+  await kit.until("everybody else gets in", () => agent.client.isUp);
+
+  kit.limits = { ...DEFAULT_LIMITS, handshakesPerIpPerSecond: 1 };
+  kit.skewMs += 10_001;
+  kit.pump();
+  t.equal(kit.server.handshakeCount, 0);
+  const before = kit.server.drops.get("ip-handshakes");
+  for (let i = 0; i < 60; i++) stall(4_000 + i);
+  t.ok(kit.server.drops.get("ip-handshakes") > before, "handshakes that were proved and never ended were charged");
+});
+
+test("a client that writes another's address into its packets neither moves there nor has that one flooded", async (t) => {
+  const kit = new SignalingKit();
+  const connector = kit.join("connector", { name: "office" });
+  const agent = kit.join("agent");
+  await kit.until("both up", () => connector.event("registered") !== undefined && agent.client.isUp);
+  agent.say(kit.now, { type: "connect", sessionId: 7n, target: "office", expectedPeer: null });
+  await kit.until("connected", () => agent.got("connected").length > 0);
+  const victim = SocketAddress.of("7.7.7.7", 4321);
+  let forged = 0;
+  let received = 0;
+  for (let i = 0; i < 200; i++) {
+    agent.say(kit.now, { type: "ping", id: BigInt(i) });
+    for (const data of agent.turn(kit.now)) {
+      forged += data.length;
+      kit.server.handleDatagram(kit.now, victim, data);
+    }
+    kit.server.drain(kit.now);
+    for (let out = kit.server.pollTransmit(); out; out = kit.server.pollTransmit()) {
+      if (out.to.equals(victim)) received += out.data.length;
+      else agent.receive(kit.now, out.data.slice());
+    }
+    kit.skewMs += 20;
+    const due = kit.server.pollTimeout();
+    if (due && due.at <= kit.now) kit.server.handleTimeout(kit.now);
+  }
+  t.ok(forged > 0 && received <= 3 * forged, `${received} bytes for ${forged} (RFC 9000 §8.1)`);
+  t.equal(agent.event("observed"), undefined);
+  t.notOk(kit.server.rendezvous.isSessionPeer(connector.identity.peerId, victim.ip), "the relay does not lead there");
+});
+
 test("a restart of the server is told to a client by the first packet it sends, not by its timeouts", async (t) => {
   const kit = new SignalingKit();
   const connector = kit.join("connector", { name: "office" });

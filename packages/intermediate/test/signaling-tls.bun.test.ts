@@ -145,6 +145,30 @@ test("clients of one address are bounded over TLS as over QUIC, and handshakes a
   t.equal(intermediate.signaling.clientCount, 2);
 });
 
+test("TLS handshakes are charged to the address whatever they are for, and however they end", async (t) => {
+  const limits = { ...OPEN_POLICY.limits, handshakesPerIpPerSecond: 1 };
+  const policy = Object.assign(Object.create(OPEN_POLICY), { limits });
+  const intermediate = await start(t, { policy: () => policy, stunTls: [LOOPBACK] });
+  const { certificatePem: cert, keyPem: key } = Identity.generate();
+  const tries = [
+    { at: tlsOf(intermediate), with: { ALPNProtocols: [TURN_ALPN] } },
+    { at: tlsOf(intermediate), with: { ALPNProtocols: [SIGNALING_ALPN] } }, // no certificate: turned away behind the handshake
+    { at: intermediate.stun.tls[0] as SocketAddress, with: {} },
+    { at: tlsOf(intermediate), with: { ALPNProtocols: [SIGNALING_ALPN], cert, key } },
+  ];
+  let refused = 0;
+  for (let i = 0; i < 24; i++) {
+    const { at, with: options } = tries[i % tries.length] as (typeof tries)[number];
+    await dial(t, at, options).then(
+      (socket) => socket.destroy(),
+      () => refused++,
+    );
+  }
+  const closes = intermediate.stun.streams.map((listener) => listener.closes.get("too-many-handshakes"));
+  // Ten at once, and one a second while the test takes; a machine that is slow grants more.
+  t.ok(refused > 0 && refused === closes.reduce((a, b) => a + b), `${refused} refused, ${closes} counted`);
+});
+
 test("one port serves STUN over TLS as well, with the certificate of an authority for everybody else", async (t) => {
   const authority = Identity.generate();
   const intermediate = await start(t, { tlsCertificate: { cert: authority.certificatePem, key: authority.keyPem } });

@@ -1,5 +1,7 @@
+import { type AddressInfo, createServer } from "node:net";
 import { SocketAddress } from "@adit/core";
 import { test } from "@adit/harness";
+import { askOverHttp, readAnswer } from "../src/netcheck/portal.ts";
 import type { NetcheckReport } from "../src/netcheck/report.ts";
 import { expectation } from "../src/netcheck/verdict.ts";
 import { inWords } from "../src/netcheck/words.ts";
@@ -22,7 +24,15 @@ const mapped: NonNullable<NetcheckReport["portMapping"]> = {
   protocols: [{ protocol: "pcp", available: true, why: null }],
   sentence: "11.0.0.10:40000 at the router 192.168.1.1 by PCP",
 };
-const known = { udp: true, tcp: true, nat, portMapping: null, intermediates: [intermediate] } as const;
+const known = {
+  udp: true,
+  tcp: true,
+  intercepted: false,
+  signIn: null,
+  nat,
+  portMapping: null,
+  intermediates: [intermediate],
+} as const;
 
 test("what to expect, for each kind of network", (t) => {
   const cases: readonly (readonly [
@@ -69,7 +79,6 @@ test("what to expect, for each kind of network", (t) => {
 test("the report for a person: a line each, and what it comes to", (t) => {
   const report: NetcheckReport = {
     ...known,
-    intercepted: false,
     ipv4: { address: "198.51.100.7", nat: true },
     ipv6: null,
     portMapping: mapped,
@@ -98,4 +107,49 @@ test("the report for a person: a line each, and what it comes to", (t) => {
   );
   const blocked = inWords({ ...report, udp: false, tcp: false, intercepted: true, nat: null, ipv4: null });
   t.match(blocked, /^UDP {11}is blocked\nTCP {11}is answered by something else: a captive portal or a proxy\n/);
+});
+
+test("a captive portal is told by what it answers in place of the server, and where to sign in", (t) => {
+  const answer = (status: string, ...headers: readonly string[]) =>
+    readAnswer([`HTTP/1.1 ${status}`, ...headers, "\r\n"].join("\r\n"), "203.0.113.1");
+  const portal = (signIn: string | null) => ({ kind: "portal", signIn }) as const;
+  t.same(answer("302 Found", "Location: http://login.hotel.example/?u=1"), portal("http://login.hotel.example/?u=1"));
+  t.same(answer("307 x", "content-length: 0", "location: https://p.example"), portal("https://p.example/"));
+  t.same(answer("511 Network Authentication Required"), portal(null), "RFC 6585 §6");
+  t.same(answer("302 Found", "Location: javascript:alert(1)"), { kind: "page" }, "no place for a browser");
+  t.same(
+    answer("302 Found", `Location: http://p.example/${"x".repeat(400)}`),
+    { kind: "page" },
+    "too long to be shown",
+  );
+  t.same(answer("511 x", "Location: http://p.example/\u001b[31m"), portal("http://p.example/%1B[31m"));
+  t.same(answer("301 Moved", "Location: https://203.0.113.1/"), { kind: "page" }, "the server's own web server");
+  t.same(answer("200 OK"), { kind: "page" });
+  t.same(readAnswer("", "203.0.113.1"), { kind: "nothing" });
+  t.same(readAnswer("SSH-2.0-OpenSSH", "203.0.113.1"), { kind: "nothing" });
+  const silent = { ...known, udp: false, tcp: false, nat: null, intermediates: [], intercepted: true };
+  t.match(
+    expectation({ ...silent, signIn: "http://p.example/" }).sentence,
+    /: open http:\/\/p\.example\/ in a browser/,
+  );
+  t.match(expectation(silent).sentence, /: open any page in a browser/);
+});
+
+test("what answers HTTP at the server's address is asked once, and silence is not waited for long", async (t) => {
+  const asked: string[] = [];
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", (data) => {
+      asked.push(data.toString());
+      socket.end("HTTP/1.0 302 Found\r\nLocation: http://portal.example/\r\n\r\n");
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  const address = SocketAddress.of("127.0.0.1", 3478);
+  t.same(await askOverHttp(address, port), { kind: "portal", signIn: "http://portal.example/" });
+  t.equal(asked.length, 1);
+  t.match(asked[0] ?? "", /^GET \/ HTTP\/1\.1\r\nHost: 127\.0\.0\.1\r\n/);
+  await new Promise((resolve) => server.close(resolve));
+  t.same(await askOverHttp(address, port), { kind: "nothing" }, "nobody there any more");
 });

@@ -1,6 +1,7 @@
 /** What `adit-agent netcheck` says behind each kind of network, against what was built. */
 import { canConnectDirectly, composeNats, type NatKind } from "@adit/sim";
 import { EXTRAS } from "./extras/index.ts";
+import { SIGN_IN_URL } from "./extras/portal.ts";
 import { parseSide } from "./kinds.ts";
 import { PROBE_IPS } from "./lab.ts";
 import { adit } from "./programs.ts";
@@ -16,6 +17,8 @@ export interface NetcheckJob {
 export interface NetcheckSaid {
   readonly udp: boolean | null;
   readonly tcp: boolean | null;
+  readonly intercepted: boolean | null;
+  readonly signIn: string | null;
   readonly ipv4: { readonly address: string; readonly nat: boolean } | null;
   readonly nat: {
     readonly present: boolean;
@@ -70,9 +73,17 @@ export function judgeNetcheck(side: string, said: NetcheckSaid, patience: number
     if (found !== wanted) problems.push(`${words}: ${String(found)}, not ${String(wanted)}`);
   };
   const { layers, extras } = parseSide(side);
-  const has = (trait: "blocksUdp" | "mapsPorts") => extras.some((name) => trait in EXTRAS[name]);
+  const has = (trait: "blocksUdp" | "mapsPorts" | "isPortal") => extras.some((name) => trait in EXTRAS[name]);
   if (said.tookMs > patience * MAX_MS) problems.push(`took ${said.tookMs} ms`);
   expect("udp", said.udp, !has("blocksUdp"));
+  expect("intercepted", said.intercepted, has("isPortal"));
+  expect("sign in at", said.signIn, has("isPortal") ? SIGN_IN_URL : null);
+  if (has("isPortal")) {
+    expect("tcp", said.tcp, false);
+    expect("an intermediate is connected", said.intermediates[0]?.connected, false);
+    expect("relay", said.expect.relay, false);
+    return problems;
+  }
   expect("an intermediate is connected", said.intermediates[0]?.connected, true);
   expect("over", said.intermediates[0]?.transport, has("blocksUdp") ? "tls" : "quic");
   expect("relay", said.expect.relay, true);

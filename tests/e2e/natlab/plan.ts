@@ -63,6 +63,8 @@ export const NETCHECKS = [
   "apdm-apdf/eim-apdf+igd",
   "eim-apdf+no-udp",
   "eim-apdf+only-443",
+  "eim-apdf+portal",
+  "eim-apdf+portal-tcp",
 ];
 
 /** The changes of the network under a transfer that docs/nat-changes.html is about. */

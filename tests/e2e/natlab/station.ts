@@ -2,6 +2,7 @@
  * A hand of the lab inside one namespace: a process that does there what it is told on stdin, one JSON line a command,
  * one JSON line an answer. (A process lives in one network namespace, so the lab itself cannot.)
  */
+import { createServer } from "node:http";
 import { connect, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 import { epochMs } from "../tool/gaps.ts";
@@ -20,6 +21,7 @@ const commands = {
   status: async (url: string): Promise<unknown> => (await fetch(url, { signal: AbortSignal.timeout(2000) })).json(),
   serveProbes,
   classify,
+  servePortal,
 };
 
 export type StationCommands = typeof commands;
@@ -42,6 +44,12 @@ async function firstByte(host: string, port: number, path: string, timeoutMs: nu
   } finally {
     socket.destroy();
   }
+}
+
+/** Whoever is asked for, answers with the way to `signInUrl`; once it returns, until the process ends. */
+async function servePortal(ip: string, port: number, signInUrl: string): Promise<void> {
+  const server = createServer((_, response) => response.writeHead(302, { location: signInUrl }).end());
+  await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, ip, resolve));
 }
 
 async function connected(host: string, port: number, deadlineMs: number): Promise<Socket> {

@@ -12,6 +12,7 @@ import {
 import { Identity } from "@adit/quic";
 import type { Endpoint } from "@adit/transport";
 import type { StartEndpoint } from "../link.ts";
+import { askOverHttp, type HttpAnswer } from "./portal.ts";
 import { addressesOf, askOverTcp, natSeenFrom, type Place, type StreamAnswer, tryPortMapping } from "./probes.ts";
 import type { IntermediateFindings, NatFindings, NetcheckReport, PublicAddress } from "./report.ts";
 import { expectation } from "./verdict.ts";
@@ -51,15 +52,17 @@ export async function netcheck(start: StartEndpoint, values: NetcheckValues, con
   ]);
   const { intermediates } = meeting;
   const found = digest(natReports, meeting);
-  const tcp = tcpFindings(streams, intermediates);
-  // Where TCP does not get there either, it may as well be the server that is down.
-  const udp = found.udp === false && !tcp.tcp ? null : found.udp;
+  const isSilent = found.udp !== true && !tcpAnswers(streams, intermediates);
+  const http: HttpAnswer = isSilent && servers[0] ? await askOverHttp(servers[0]) : { kind: "nothing" };
+  const tcp = tcpFindings(streams, intermediates, http);
+  // Where nothing of this network stands in for the server, and TCP does not get there either, it may as well be the server that is down.
+  const udp = found.udp === false && isSilent && !tcp.intercepted ? null : found.udp;
   const { ipv4, ipv6, nat } = found;
   const known = { udp, ...tcp, ipv4, ipv6, nat, portMapping, intermediates };
   const report: NetcheckReport = {
     ...known,
     expect: expectation(known),
-    unknown: unanswered(known.nat, natReports, servers),
+    unknown: [...unanswered(known.nat, natReports, servers), ...(http.kind === "page" ? [WHO_ANSWERS_HTTP] : [])],
     tookMs: Math.round(performance.now() - began),
   };
   context.print(values.json ? JSON.stringify(report) : inWords(report));
@@ -176,15 +179,24 @@ function natFindings(report: NatReport, seenByPorts: Meeting["mapping"]): NatFin
   };
 }
 
+const WHO_ANSWERS_HTTP =
+  "whether a captive portal is in the way: something answers HTTP at the server's address; a browser shows what it is";
+
+const tcpAnswers = (streams: readonly StreamAnswer[], intermediates: readonly IntermediateFindings[]): boolean =>
+  intermediates.some(({ transport }) => transport === "tls") || streams.includes("answers");
+
 function tcpFindings(
   streams: readonly StreamAnswer[],
   intermediates: readonly IntermediateFindings[],
-): Pick<NetcheckReport, "tcp" | "intercepted"> {
-  const overTls = intermediates.some(({ transport }) => transport === "tls");
-  const tcp = overTls || streams.includes("answers");
+  http: HttpAnswer,
+): Pick<NetcheckReport, "tcp" | "intercepted" | "signIn"> {
+  if (tcpAnswers(streams, intermediates)) return { tcp: true, intercepted: false, signIn: null };
+  if (streams.length === 0) return { tcp: null, intercepted: null, signIn: null };
+  const isPortal = http.kind === "portal";
   return {
-    tcp: tcp || (streams.length > 0 ? false : null),
-    intercepted: tcp ? false : streams.length > 0 ? streams.includes("foreign") : null,
+    tcp: false,
+    intercepted: isPortal || streams.includes("foreign"),
+    signIn: isPortal ? http.signIn : null,
   };
 }
 

@@ -7,8 +7,10 @@ export interface NetcheckReport {
   readonly udp: boolean | null;
   /** Whether a STUN server answers over TCP; asked because a network without UDP may have it. */
   readonly tcp: boolean | null;
-  /** Something else than the server answers on its TCP port: a captive portal, or a proxy. */
+  /** Something else than the server answers in its place: a captive portal, or a proxy. */
   readonly intercepted: boolean | null;
+  /** Where a captive portal sends browsers to; null when none was seen, or it does not say. */
+  readonly signIn: string | null;
   /** Null: no STUN server answered over IPv4. */
   readonly ipv4: PublicAddress | null;
   readonly ipv6: PublicAddress | null;

@@ -1,7 +1,7 @@
 import { type Outlook, outlookOf } from "@adit/ice";
 import type { NetcheckReport } from "./report.ts";
 
-type Known = Pick<NetcheckReport, "udp" | "tcp" | "nat" | "portMapping" | "intermediates">;
+type Known = Pick<NetcheckReport, "udp" | "tcp" | "intercepted" | "signIn" | "nat" | "portMapping" | "intermediates">;
 
 /** What sessions will be like from here. */
 export function expectation(known: Known): NetcheckReport["expect"] {
@@ -10,9 +10,15 @@ export function expectation(known: Known): NetcheckReport["expect"] {
   const answers = udp === true || tcp === true;
   const relay = intermediates.length > 0 ? intermediates.some(({ connected }) => connected) : answers ? null : false;
   const counts = direct === "few" && known.nat?.portDelta != null;
-  const sentence = answers ? `${sentenceOf(direct, relay, known)}${counts ? COUNTS : ""}` : NOTHING;
+  const sentence = answers ? `${sentenceOf(direct, relay, known)}${counts ? COUNTS : ""}` : silence(known);
   return { direct, relay, sentence };
 }
+
+const silence = ({ intercepted, signIn }: Known): string => {
+  if (!intercepted) return NOTHING;
+  const where = signIn === null ? "open any page in a browser" : `open ${signIn} in a browser`;
+  return `Something answers in place of the server, as captive portals do: ${where}, sign in, and try again.`;
+};
 
 const NOTHING =
   "Nothing answers, so no session begins from here: this network lets neither UDP nor TCP out to the server, or the server is not there.";

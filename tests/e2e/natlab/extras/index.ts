@@ -4,6 +4,7 @@ import type { Side } from "../side.ts";
 import { firewall6, only6 } from "./firewall6.ts";
 import { noUdp } from "./no-udp.ts";
 import { only443 } from "./only-443.ts";
+import { captivePortal } from "./portal.ts";
 import { router } from "./router.ts";
 
 export interface Extra {
@@ -12,6 +13,8 @@ export interface Extra {
   apply(lab: Lab, side: Side): Promise<void> | void;
   /** No UDP gets through: nothing can be direct. */
   readonly blocksUdp?: boolean;
+  /** Not even a relayed session gets out. */
+  readonly isPortal?: boolean;
   /** There is IPv6 too. */
   readonly ipv6?: boolean;
   /** There is no IPv4: for both sides or for none. */
@@ -25,6 +28,8 @@ export const EXTRAS = {
   only6,
   "no-udp": noUdp,
   "only-443": only443,
+  portal: captivePortal("port 80"),
+  "portal-tcp": captivePortal("all of TCP"),
   pcp: router("pcp"),
   "nat-pmp": router("nat-pmp"),
   upnp: router("upnp"),

@@ -5,9 +5,9 @@ import { EXTRAS, type ExtraName } from "./extras/index.ts";
 export type NatPorts = "preserving" | "hashed" | "random" | "sequential";
 
 export interface NatKindOfLab {
-  readonly mapping: Exclude<NatMapping, "ADM">;
+  readonly mapping: NatMapping;
   readonly filtering: NatFiltering;
-  /** EIM: preserving, or hashed (some other port, the same until a reboot). APDM: random, or sequential. */
+  /** EIM: preserving, or hashed (some other port, the same until a reboot). ADM: hashed. APDM: random, or sequential. */
   readonly ports: NatPorts;
   /** RFC 4787 §6: whether those behind it reach each other by their external addresses. */
   readonly hairpin: boolean;
@@ -31,8 +31,14 @@ export interface PairKind {
   readonly shared: NatKindOfLab | null;
 }
 
-const KIND = /^(eim|apdm)-(eif|adf|apdf)((?:-[a-z]+)*)$/;
+const KIND = /^(eim|adm|apdm)-(eif|adf|apdf)((?:-[a-z]+)*)$/;
 const PORTS: readonly string[] = ["preserving", "hashed", "random", "sequential"];
+/** What goes with each mapping; the first if none is named. */
+const PORTS_OF: Readonly<Record<NatMapping, readonly NatPorts[]>> = {
+  EIM: ["preserving", "hashed"],
+  ADM: ["hashed"],
+  APDM: ["random", "sequential"],
+};
 
 /** @throws RangeError with what was expected. */
 function parseNat(text: string): NatKindOfLab {
@@ -42,13 +48,13 @@ function parseNat(text: string): NatKindOfLab {
   const others = traits.filter((trait) => !PORTS.includes(trait) && trait !== "hairpin" && trait !== "isolated");
   if (!found || ports.length > 1 || others.length > 0) {
     throw new RangeError(
-      `"${text}": open, or eim|apdm, then -eif, -adf or -apdf, then optionally -preserving, -hashed, -random or -sequential, ` +
+      `"${text}": open, or eim|adm|apdm, then -eif, -adf or -apdf, then optionally -preserving, -hashed, -random or -sequential, ` +
         "-hairpin, -isolated was expected",
     );
   }
-  const mapping = found[1] === "eim" ? "EIM" : "APDM";
-  const chosen = (ports[0] ?? (mapping === "EIM" ? "preserving" : "random")) as NatPorts;
-  if ((mapping === "EIM") !== (chosen === "preserving" || chosen === "hashed"))
+  const mapping = found[1]?.toUpperCase() as NatMapping;
+  const chosen = (ports[0] ?? PORTS_OF[mapping][0]) as NatPorts;
+  if (!PORTS_OF[mapping].includes(chosen))
     throw new RangeError(`"${text}": ${mapping} does not go with ${chosen} ports`);
   return {
     mapping,

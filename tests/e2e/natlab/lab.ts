@@ -140,7 +140,7 @@ export class Lab {
       `link set ${LAN} up`,
       `addr add ${insideIp}/24 dev ${LAN}`,
     ]);
-    run("sysctl", ["-qw", "net.ipv4.ip_forward=1", ...conntrackTimeouts(bindingTimeoutS)], { namespace: name });
+    run("sysctl", ["-qw", "net.ipv4.ip_forward=1"], { namespace: name });
     if (kind.hairpin) layHairpin(name);
     return new NatOfLab(name, { ...kind, externalIp, generation: 1, bindingTimeoutS });
   }
@@ -326,11 +326,6 @@ export class Lab {
     ]);
   }
 }
-
-const conntrackTimeouts = (seconds: number) => [
-  `net.netfilter.nf_conntrack_udp_timeout=${seconds}`,
-  `net.netfilter.nf_conntrack_udp_timeout_stream=${seconds}`,
-];
 
 /** See {@link HAIRPIN_OUT}. What comes in again has the NAT's own address as its source. */
 function layHairpin(namespace: string): void {

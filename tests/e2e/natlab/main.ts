@@ -22,7 +22,7 @@ no result counts before the NATs are what they are called. Then each pair, agent
 oracle of packages/sim. Exit status 1 when something is not as it has to be.
 
   --pair PAIR              this pair alone; may be repeated. A pair is AGENT:CONNECTOR, or AGENT:CONNECTOR@NAT when both are behind
-                           that NAT. A side is "open", or a NAT like eim-apdf, apdm-adf-sequential, eim-adf-hashed, or several NATs,
+                           that NAT. A side is "open", or a NAT like eim-apdf, adm-adf, apdm-adf-sequential, eim-adf-hashed, or several NATs,
                            the innermost first: eim-eif/apdm-apdf; then what else there is about it: +${Object.keys(EXTRAS).join(", +")}.
                            A NAT may also be -hairpin and -isolated: eim-apdf:open@eim-adf-hairpin-isolated
   --runs N                 sessions a pair and round trip (default 10)

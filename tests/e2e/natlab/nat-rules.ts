@@ -89,8 +89,8 @@ const FILTER: Record<NatFiltering, string> = {
 
 export const TRANSLATION: Record<NatPorts, (nat: NatSetting) => string> = {
   preserving: ({ externalIp }) => `snat to ${externalIp}`,
-  hashed: ({ externalIp, generation }) =>
-    `snat to ${externalIp} : jhash ip saddr . udp sport mod 60000 seed ${generation} offset 4000`,
+  hashed: ({ externalIp, generation, mapping }) =>
+    `snat to ${externalIp} : jhash ip saddr . udp sport${mapping === "ADM" ? " . ip daddr" : ""} mod 60000 seed ${generation} offset 4000`,
   random: ({ externalIp }) => `snat to ${externalIp} fully-random`,
   // By way of a map, because a number from numgen itself has the machine's byte order, not the port's.
   sequential: ({ externalIp }) =>

@@ -1,8 +1,8 @@
 /** What `adit-agent netcheck` says behind each kind of network, against what was built. */
 import { canConnectDirectly, composeNats, type NatKind } from "@adit/sim";
-import { EXTRAS } from "./extras/index.ts";
+import { EXTRAS, type Extra } from "./extras/index.ts";
 import { SIGN_IN_URL } from "./extras/portal.ts";
-import { parseSide } from "./kinds.ts";
+import { parseSide, type SideKind } from "./kinds.ts";
 import { PROBE_IPS } from "./lab.ts";
 import { adit } from "./programs.ts";
 import { World } from "./world.ts";
@@ -27,6 +27,7 @@ export interface NetcheckSaid {
     readonly portsPreserved: boolean | null;
     readonly portDelta: number | null;
     readonly hairpin: boolean | null;
+    readonly bindingLifetime: { readonly atLeastMs: number; readonly belowMs: number | null } | null;
   } | null;
   readonly portMapping: { readonly external: string | null; readonly public: boolean | null } | null;
   readonly intermediates: readonly { readonly connected: boolean; readonly transport: string | null }[];
@@ -36,6 +37,8 @@ export interface NetcheckSaid {
 
 /** A few seconds: signaling over TLS is found out within 3, silence costs 1.5 a question. */
 const MAX_MS = 10_000;
+/** The lifetime of a mapping is found out by waiting for its end, several times. */
+const MAX_LIFETIME_MS = 180_000;
 const UP_MS = 15_000;
 
 export async function runNetcheck({ side }: NetcheckJob, say: (result: object) => void): Promise<void> {
@@ -52,12 +55,10 @@ export async function runNetcheck({ side }: NetcheckJob, say: (result: object) =
       ),
     );
     await server.expect("listening", UP_MS);
-    const checker = world.start(
-      "agent",
-      "netcheck",
-      adit("agent", "netcheck", "--intermediate", intermediate, "--json", "--state-dir", `${world.directory}/netcheck`),
-    );
-    await checker.line(() => false, 2 * MAX_MS); // its end
+    const asks = lifetimeOf(parseSide(side)) === undefined ? [] : ["--binding-lifetime"];
+    const options = ["--intermediate", intermediate, ...asks, "--state-dir", `${world.directory}/netcheck`];
+    const checker = world.start("agent", "netcheck", adit("agent", "netcheck", "--json", ...options));
+    await checker.line(() => false, 2 * maxMs(parseSide(side))); // its end
     const report = checker.lines.find(({ tookMs }) => tookMs !== undefined);
     if (!report) throw new Error(`netcheck printed no report:\n${checker.tail}`);
     say(report);
@@ -66,15 +67,20 @@ export async function runNetcheck({ side }: NetcheckJob, say: (result: object) =
   }
 }
 
+const lifetimeOf = ({ extras }: SideKind): number | undefined =>
+  extras.flatMap((name) => (EXTRAS[name] as Extra).forgetsAfterS ?? [])[0];
+const maxMs = (side: SideKind): number => (lifetimeOf(side) === undefined ? MAX_MS : MAX_LIFETIME_MS);
+
 /** What is wrong with what it said. `patience` stretches the time. */
 export function judgeNetcheck(side: string, said: NetcheckSaid, patience: number): string[] {
   const problems: string[] = [];
   const expect = (words: string, found: unknown, wanted: unknown): void => {
     if (found !== wanted) problems.push(`${words}: ${String(found)}, not ${String(wanted)}`);
   };
-  const { layers, extras } = parseSide(side);
+  const built = parseSide(side);
+  const { layers, extras } = built;
   const has = (trait: "blocksUdp" | "mapsPorts" | "isPortal") => extras.some((name) => trait in EXTRAS[name]);
-  if (said.tookMs > patience * MAX_MS) problems.push(`took ${said.tookMs} ms`);
+  if (said.tookMs > patience * maxMs(built)) problems.push(`took ${said.tookMs} ms`);
   expect("udp", said.udp, !has("blocksUdp"));
   expect("intercepted", said.intercepted, has("isPortal"));
   expect("sign in at", said.signIn, has("isPortal") ? SIGN_IN_URL : null);
@@ -95,6 +101,10 @@ export function judgeNetcheck(side: string, said: NetcheckSaid, patience: number
   const kind = composeNats([...layers].reverse()) ?? { mapping: "EIM", filtering: "EIF" };
   const [only, ...more] = layers;
   expect("behind a NAT", said.ipv4?.nat, layers.length > 0);
+  const forgetsMs = (lifetimeOf(built) ?? Number.NaN) * 1000;
+  const { atLeastMs = Number.NaN, belowMs } = said.nat?.bindingLifetime ?? {};
+  if (!Number.isNaN(forgetsMs) && !(atLeastMs <= forgetsMs && forgetsMs <= (belowMs ?? 0)))
+    problems.push(`mappings live ${atLeastMs} to ${belowMs} ms, not ${forgetsMs}`);
   expect("filtering", said.nat?.filtering, kind.filtering);
   const mapped = has("mapsPorts") && layers.length === 1;
   expect("a public port is mapped", said.portMapping?.public ?? false, mapped);
@@ -114,7 +124,7 @@ function outlookByOracle(mine: NatKind): string {
   const others = (["EIM", "APDM"] as const).flatMap((mapping) =>
     (["EIF", "ADF", "APDF"] as const).map((filtering) => ({ mapping, filtering })),
   );
-  const direct = others.filter((other) => canConnectDirectly(mine, other));
-  if (direct.length === others.length) return "all";
-  return direct.length === others.filter(({ mapping }) => mapping === "EIM").length ? "most" : "few";
+  const isDirect = (other: NatKind) => canConnectDirectly(mine, other);
+  if (others.every(isDirect)) return "all";
+  return others.filter(({ mapping }) => mapping === "EIM").every(isDirect) ? "most" : "few";
 }

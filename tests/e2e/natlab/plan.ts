@@ -55,6 +55,7 @@ export const NETCHECKS = [
   ...KINDS,
   "eim-adf-hairpin",
   "eim-apdf-hashed",
+  "adm-adf",
   "apdm-adf-sequential",
   "eim-eif/apdm-apdf",
   "apdm-apdf+pcp",
@@ -63,6 +64,7 @@ export const NETCHECKS = [
   "apdm-apdf/eim-apdf+igd",
   "eim-apdf+no-udp",
   "eim-apdf+only-443",
+  "eim-apdf+forgets-20",
   "eim-apdf+portal",
   "eim-apdf+portal-tcp",
 ];

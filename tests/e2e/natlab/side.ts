@@ -23,7 +23,7 @@ export class NatOfLab {
   constructor(name: string, setting: NatSetting) {
     this.name = name;
     this.#setting = setting;
-    this.#load();
+    this.forgetAfter(setting.bindingTimeoutS);
   }
 
   get setting(): NatSetting {
@@ -45,6 +45,14 @@ export class NatOfLab {
   /** Another external address, as after a reconnect of the line; mappings are gone with the old one. */
   renumber(externalIp: string): void {
     this.#setting = { ...this.#setting, externalIp, generation: this.#setting.generation + 1 };
+    this.#load();
+  }
+
+  /** Mappings that rest for so long are forgotten, from now on. */
+  forgetAfter(bindingTimeoutS: number): void {
+    const timeouts = ["timeout", "timeout_stream"].map((name) => `net.netfilter.nf_conntrack_udp_${name}`);
+    run("sysctl", ["-qw", ...timeouts.map((name) => `${name}=${bindingTimeoutS}`)], { namespace: this.name });
+    this.#setting = { ...this.#setting, bindingTimeoutS };
     this.#load();
   }
 

@@ -66,6 +66,6 @@ function portsInWords({ ports }: NetworkView): string {
 
 function explainSilence(own: NetworkView, peer: NetworkView | null): string {
   if (own.mapping === "eim" && peer?.mapping === "eim")
-    return "both NATs can be passed (EIM), so a firewall on one side lets in no UDP, not even as an answer";
+    return "both NATs look passable (EIM), so a firewall on one side lets in no UDP, not even as an answer, or a NAT gives each host another port (ADM)";
   return "UDP between the two sides is blocked, or their NATs do not let it through";
 }

@@ -2,6 +2,7 @@
 import type { Lab } from "../lab.ts";
 import type { Side } from "../side.ts";
 import { firewall6, only6 } from "./firewall6.ts";
+import { forgetsAfter } from "./forgets.ts";
 import { noUdp } from "./no-udp.ts";
 import { only443 } from "./only-443.ts";
 import { captivePortal } from "./portal.ts";
@@ -13,6 +14,7 @@ export interface Extra {
   apply(lab: Lab, side: Side): Promise<void> | void;
   /** No UDP gets through: nothing can be direct. */
   readonly blocksUdp?: boolean;
+  readonly forgetsAfterS?: number;
   /** Not even a relayed session gets out. */
   readonly isPortal?: boolean;
   /** There is IPv6 too. */
@@ -30,6 +32,7 @@ export const EXTRAS = {
   "only-443": only443,
   portal: captivePortal("port 80"),
   "portal-tcp": captivePortal("all of TCP"),
+  "forgets-20": forgetsAfter(20),
   pcp: router("pcp"),
   "nat-pmp": router("nat-pmp"),
   upnp: router("upnp"),

@@ -4,7 +4,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { epochMs, type Gap } from "../tool/gaps.ts";
 import { type LogLine, type Program, tool } from "./programs.ts";
 import { SCENARIOS } from "./scenarios/index.ts";
-import type { Scenario, ScenarioRun } from "./scenarios/scenario.ts";
+import { none, type Scenario, type ScenarioRun } from "./scenarios/scenario.ts";
 import { LOCAL, World } from "./world.ts";
 
 export interface ScenarioJob {
@@ -39,10 +39,8 @@ export async function runScenarios(job: ScenarioJob, say: (result: object) => vo
     });
     try {
       await world.startConnector();
-      const agent = world.startAgent();
-      const direct = (line: LogLine) => line.to === "direct" || line.path === "direct";
-      if (!(await agent.line(direct, DIRECT_MS)) && !scenario.relayWillDo) throw new Error("not direct to begin with");
-      say(await (scenario.instead?.(world) ?? transfer(world, scenario, agent, file)));
+      const agent = scenario.startsAlone ? null : await startedAgent(world, scenario);
+      say(await (scenario.instead?.(world) ?? transfer(world, scenario, agent as Program, file)));
     } catch (error) {
       say({
         error: `${(error as Error).message}\n${world.tails}`,
@@ -51,6 +49,14 @@ export async function runScenarios(job: ScenarioJob, say: (result: object) => vo
       await world.end();
     }
   }
+}
+
+/** Where it is to be: on a direct path, unless the relay will do. */
+async function startedAgent(world: World, scenario: Scenario): Promise<Program> {
+  const agent = world.startAgent();
+  const direct = (line: LogLine) => line.to === "direct" || line.path === "direct";
+  if (!(await agent.line(direct, DIRECT_MS)) && !scenario.relayWillDo) throw new Error("not direct to begin with");
+  return agent;
 }
 
 interface TransferFile {
@@ -96,6 +102,7 @@ async function transfer(world: World, scenario: Scenario, agent: Program, file: 
   if (!session) throw new Error("the session is gone");
   return {
     gapMs: Math.max(0, ...done.gaps.filter(({ atMs, ms }) => atMs + ms >= changedMs).map(({ ms }) => ms)),
+    ...none,
     leftMs: left ? left.timeMs - changedMs : null,
     directAgainMs: back === null ? null : Math.max(0, back - (back < wholeMs ? changedMs : wholeMs)),
     transferMs: done.timeMs - startedMs,

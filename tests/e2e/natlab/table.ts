@@ -84,13 +84,14 @@ export function scenarioTable(cells: readonly ScenarioCell[]): string {
       "aim ms",
       "moved p50/p95 ms",
       "direct again p50/p95 ms",
+      "up p50/p95 ms",
       "transfer s",
       "handshakes",
       "at the end",
       "",
     ],
     cells.map((cell) => {
-      const { gap, moved, directAgain, transfer } = scenarioSpreads(cell);
+      const { gap, moved, directAgain, up, transfer } = scenarioSpreads(cell);
       const { name, rttMs, runs, problems } = cell;
       return [
         name,
@@ -100,6 +101,7 @@ export function scenarioTable(cells: readonly ScenarioCell[]): string {
         String(SCENARIOS[name]?.aimMs ?? "-"),
         ms(moved),
         ms(directAgain),
+        ms(up),
         transfer ? (transfer.p50 / 1000).toFixed(1) : "-",
         distinct(runs.map(({ handshakes }) => handshakes)),
         distinct(runs.map(({ path }) => path)),
@@ -118,6 +120,7 @@ export function scenarioSpreads({ runs }: ScenarioCell) {
     /** To another path. */
     moved: spread(runs.flatMap(({ leftMs }) => leftMs ?? [])),
     directAgain: spread(runs.flatMap(({ directAgainMs }) => directAgainMs ?? [])),
+    up: spread(runs.flatMap(({ upMs }) => upMs ?? [])),
     transfer: spread(runs.flatMap(({ transferMs }) => transferMs ?? [])),
   };
 }

@@ -214,13 +214,16 @@ function* questions(options: NatDiscoveryOptions): Script {
     return arrived || mapping === "EIM" || filtering === "EIF" ? arrived : null;
   }
 
-  /** §4.6: the third socket's mapping rests, then the second asks the server to answer there. */
+  /**
+   * §4.6: the third socket's mapping rests, then the second asks the server to answer there. The first trial is short, because it is short
+   * lives that one wants to know of.
+   */
   function* findLifetime({
     maxMs,
     resolutionMs,
   }: NonNullable<NatDiscoveryOptions["lifetime"]>): Generator<Question, NatReport["lifetime"], Answer> {
     let [alive, dead]: [Millis, Millis | null] = [0, null];
-    for (let trial = maxMs; ; trial = (alive + (dead ?? maxMs)) / 2) {
+    for (let trial = Math.sqrt(maxMs * resolutionMs); ; trial = dead === null ? maxMs : (alive + dead) / 2) {
       const base = (yield ask(third, server))?.mapped;
       if (!base) return null;
       yield { kind: "wait", ms: trial };
@@ -228,7 +231,7 @@ function* questions(options: NatDiscoveryOptions): Script {
       const came = yield { ...question, responsePort: base.port, answerOn: third.socket };
       if (came) alive = trial;
       else dead = trial;
-      if (dead === null || dead - alive <= resolutionMs) return { atLeastMs: alive, belowMs: dead };
+      if (alive === maxMs || (dead !== null && dead - alive <= resolutionMs)) return { atLeastMs: alive, belowMs: dead };
     }
   }
 }

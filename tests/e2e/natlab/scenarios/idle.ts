@@ -1,5 +1,5 @@
 import { LOCAL, type World } from "../world.ts";
-import type { Scenario, ScenarioRun } from "./scenario.ts";
+import { none, type Scenario, type ScenarioRun } from "./scenario.ts";
 
 /** Nothing moves for ten times as long as the NATs keep a mapping that is not used. */
 export const idle = idleScenario(20, 10);
@@ -29,5 +29,5 @@ async function stayIdle(world: World, idleMs: number): Promise<ScenarioRun> {
       `after ${idleMs} ms: ${after.path}, ${after.migrations - before.migrations} path changes: ${after.reason}`,
     );
   const { handshakes, path } = after;
-  return { gapMs: firstByteMs - connectedMs, leftMs: null, directAgainMs: null, transferMs: null, handshakes, path };
+  return { ...none, gapMs: firstByteMs - connectedMs, handshakes, path };
 }

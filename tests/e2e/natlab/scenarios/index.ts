@@ -1,7 +1,7 @@
 /** All that may happen to a network, by name. */
 import { agentAddress, connectorAddress } from "./addresses.ts";
 import { agentRoams } from "./agent-roams.ts";
-import { lossy20, satellite450, shrinkingMtu, slow5mbit, smallMtu } from "./bad-networks.ts";
+import { jittery30, lossy20, satellite450, shrinkingMtu, slow5mbit, smallMtu } from "./bad-networks.ts";
 import { directBlocked } from "./direct-blocked.ts";
 import { directLoses } from "./direct-loses.ts";
 import { idle, idleShort } from "./idle.ts";
@@ -18,6 +18,7 @@ import {
 import { mappingRenewed, routerRestart } from "./port-mapping.ts";
 import { relayDies } from "./relay-dies.ts";
 import type { Scenario } from "./scenario.ts";
+import { lossy20StaysUp, satellite450StaysUp, slow5mbitStaysUp } from "./stays-up.ts";
 
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "agent-address": agentAddress,
@@ -39,6 +40,10 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "small-mtu": smallMtu,
   "shrinking-mtu": shrinkingMtu,
   "slow-5mbit": slow5mbit,
+  "jittery-30": jittery30,
+  "lossy-20-stays-up": lossy20StaysUp,
+  "satellite-450-stays-up": satellite450StaysUp,
+  "slow-5mbit-stays-up": slow5mbitStaysUp,
   idle,
   "idle-short": idleShort,
   "mapping-renewed": mappingRenewed,

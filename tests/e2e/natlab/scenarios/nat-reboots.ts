@@ -1,5 +1,5 @@
 import { LOCAL, type World } from "../world.ts";
-import { ROAMED_AIM_MS, type Scenario } from "./scenario.ts";
+import { none, ROAMED_AIM_MS, type Scenario } from "./scenario.ts";
 
 // All mappings are lost, and the new ones have other ports.
 export const agentNatReboot: Scenario = {
@@ -48,10 +48,8 @@ function idleReboot(what: string, reboot: (world: World) => void, unreachableMs 
       if (!session) throw new Error("the session is gone");
       const { handshakes, path } = session;
       return {
+        ...none,
         gapMs: firstByteMs - connectedMs,
-        leftMs: null,
-        directAgainMs: null,
-        transferMs: null,
         handshakes,
         path,
       };

@@ -3,7 +3,7 @@ import { MAX_LEASE_S, mappedPorts, restartRouter } from "../extras/router.ts";
 import type { LogLine } from "../programs.ts";
 import type { Side } from "../side.ts";
 import { LOCAL, type World } from "../world.ts";
-import type { Scenario, ScenarioRun } from "./scenario.ts";
+import { none, type Scenario, type ScenarioRun } from "./scenario.ts";
 
 /** No way but the mapped ports: neither NAT would do for the other. */
 const PAIR = "apdm-apdf+pcp:apdm-apdf+nat-pmp";
@@ -66,10 +66,9 @@ async function finish(world: World, directAgainMs: number | null): Promise<Scena
   const left = [...mappedPorts(world.agentSide), ...mappedPorts(world.connectorSide)];
   if (left.length > 0) throw new Error(`left behind in the routers: ${left.join("; ")}`);
   return {
+    ...none,
     gapMs: firstByteMs - connectedMs,
     directAgainMs,
-    leftMs: null,
-    transferMs: null,
     handshakes: session?.handshakes ?? 0,
     path: session?.path ?? "gone",
   };

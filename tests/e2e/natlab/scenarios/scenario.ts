@@ -14,6 +14,8 @@ export interface Scenario {
   readonly leaveAimMs?: number;
   /** For networks that would take too long for the whole file. */
   readonly maxBytes?: number;
+  /** The agent is not there yet: `instead` starts it. */
+  readonly startsAlone?: boolean;
   /** Being direct is not what it is about. */
   readonly relayWillDo?: boolean;
   /** A transfer is not what it is about: what is done in its place, once the session is direct. */
@@ -27,14 +29,24 @@ export interface ScenarioRun {
   readonly leftMs: number | null;
   /** From the change (or from its end, where it has one) to direct; null when the session never left the direct path. */
   readonly directAgainMs: number | null;
+  /** From the first connection to its first byte, where coming up is what it is about. */
+  readonly upMs: number | null;
   /** Of the whole file; null where none was transferred. */
   readonly transferMs: number | null;
   readonly handshakes: number;
   readonly path: string;
 }
 
+/** What a scenario may have no figure for. */
+export const none = { leftMs: null, directAgainMs: null, upMs: null, transferMs: null } as const;
+
+export interface BadNetwork {
+  readonly words: string;
+  readonly quality: WireQuality;
+}
+
 /** Nothing changes: the network is bad from the start. */
-export function badNetwork(words: string, quality: WireQuality, maxBytes: number): Scenario {
+export function transferOver({ words, quality }: BadNetwork, maxBytes: number): Scenario {
   return { words, world: { quality }, relayWillDo: true, maxBytes, change: () => {} };
 }
 

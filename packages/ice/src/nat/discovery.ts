@@ -231,7 +231,8 @@ function* questions(options: NatDiscoveryOptions): Script {
       const came = yield { ...question, responsePort: base.port, answerOn: third.socket };
       if (came) alive = trial;
       else dead = trial;
-      if (alive === maxMs || (dead !== null && dead - alive <= resolutionMs)) return { atLeastMs: alive, belowMs: dead };
+      if (alive === maxMs || (dead !== null && dead - alive <= resolutionMs))
+        return { atLeastMs: alive, belowMs: dead };
     }
   }
 }

@@ -7,6 +7,7 @@
 import { parseArgs } from "node:util";
 import { seededRandom } from "@adit/core";
 import { Identity, QuicConfig, type QuicConnection, QuicEndpoint, type QuicStream } from "@adit/quic";
+import { Link, type Network, type Wire } from "./lib/wire.ts";
 
 const { values } = parseArgs({
   options: {
@@ -21,65 +22,10 @@ const { values } = parseArgs({
 
 type Algorithm = "cubic" | "bbr" | "reno";
 
-interface Network {
-  readonly rttMs: number;
-  /** Of packets, in each direction. */
-  readonly loss: number;
-  readonly mbps: number;
-}
-
 const QUEUE_MS = Number(values.queue);
 const MEGABYTE = 1_000_000;
 const LOCAL = { host: "192.0.2.1", port: 1 };
 const REMOTE = { host: "192.0.2.2", port: 1 };
-
-/** One direction. */
-class Wire {
-  readonly #network: Network;
-  readonly #random: () => number;
-  readonly #flying: { readonly at: number; readonly to: (data: Uint8Array) => void; readonly data: Uint8Array }[] = [];
-  #freeAt = 0;
-  #sent = 0;
-  #waitedMs = 0;
-
-  constructor(network: Network, random: () => number) {
-    this.#network = network;
-    this.#random = random;
-  }
-
-  send(now: number, data: Uint8Array, to: (data: Uint8Array) => void): void {
-    const { rttMs, loss, mbps } = this.#network;
-    const startsAt = Math.max(now, this.#freeAt);
-    if (startsAt - now > QUEUE_MS) return;
-    this.#sent++;
-    this.#waitedMs += startsAt - now;
-    this.#freeAt = startsAt + (data.length * 8) / (mbps * 1000);
-    if (this.#random() >= loss) this.#flying.push({ at: this.#freeAt + rttMs / 2, to, data });
-  }
-
-  get meanWaitMs(): number {
-    return this.#waitedMs / Math.max(1, this.#sent);
-  }
-
-  deliver(now: number): void {
-    let count = 0;
-    while ((this.#flying[count]?.at ?? Number.POSITIVE_INFINITY) <= now) count++;
-    for (const { to, data } of this.#flying.splice(0, count)) to(data);
-  }
-}
-
-/** Both directions, for one run or for several that share it. */
-class Link {
-  readonly up: Wire;
-  readonly down: Wire;
-
-  constructor(network: Network, seed: number) {
-    const random = seededRandom(seed);
-    const uniform = () => new DataView(random.bytes(4).buffer).getUint32(0) / 2 ** 32;
-    this.up = new Wire(network, uniform);
-    this.down = new Wire(network, uniform);
-  }
-}
 
 class Run {
   readonly algorithm: Algorithm;
@@ -207,7 +153,9 @@ console.log(`seed ${seed}, ${seconds} s, a queue of ${QUEUE_MS} ms: Mb/s (s for 
 row("", algorithms);
 for (const mbps of [5, 50]) {
   const runs = [20, 100, 450].flatMap((rttMs) =>
-    [0, 0.01, 0.2].flatMap((loss) => algorithms.map((algorithm) => new Run(algorithm, { rttMs, loss, mbps }, seed))),
+    [0, 0.01, 0.2].flatMap((loss) =>
+      algorithms.map((algorithm) => new Run(algorithm, { rttMs, loss, mbps, queueMs: QUEUE_MS }, seed)),
+    ),
   );
   const endAt = await together(runs);
   for (let i = 0; i < runs.length; i += algorithms.length) {
@@ -221,7 +169,7 @@ for (const mbps of [5, 50]) {
 }
 
 console.log("\nbeside a transfer by cubic that shares the bottleneck, 20 Mb/s: its own, cubic's");
-const shared = [20, 100].map((rttMs) => ({ rttMs, loss: 0, mbps: 20 }));
+const shared = [20, 100].map((rttMs) => ({ rttMs, loss: 0, mbps: 20, queueMs: QUEUE_MS }));
 const rivals = shared.map((network) =>
   algorithms.map((algorithm) => {
     const link = new Link(network, seed);

@@ -3,6 +3,7 @@ import { STREAM_REFUSED } from "./config.ts";
 import { type ConnectionClosedError, fromNative, parseNativeError, QuicError } from "./errors.ts";
 import { type NativeConnection, quiche } from "./native.ts";
 import { QuicStream, type StreamHost } from "./stream.ts";
+import { Writers } from "./writers.ts";
 
 export interface StreamTableOptions {
   readonly native: NativeConnection;
@@ -46,8 +47,7 @@ export class StreamTable implements StreamHost {
   readonly #options: StreamTableOptions;
   readonly #streams = new Map<number, QuicStream>();
   #openedHere = 0;
-  /** Their last write was not taken whole. In turn: the first to be served goes to the end when it blocks again. */
-  readonly #blocked = new Set<QuicStream>();
+  readonly #writers = new Writers();
   /** A handler was set since the last pump. */
   readonly #kicked = new Set<QuicStream>();
   #ended: QuicStream[] = [];
@@ -73,6 +73,10 @@ export class StreamTable implements StreamHost {
   /** How many streams are open, either direction. */
   get size(): number {
     return this.#streams.size;
+  }
+
+  get now(): number {
+    return this.#now;
   }
 
   get lingering(): number {
@@ -143,13 +147,12 @@ export class StreamTable implements StreamHost {
   }
 
   blocked(stream: QuicStream): void {
-    this.#blocked.delete(stream);
-    this.#blocked.add(stream);
+    this.#writers.add(stream);
   }
 
   ended(stream: QuicStream): void {
     if (!this.#streams.delete(stream.id)) return;
-    this.#blocked.delete(stream);
+    this.#writers.delete(stream);
     this.#ended.push(stream);
     if (stream.isFinished && !this.closedError)
       this.#finishedStreams.push({ id: stream.id, sentBytes: stream.sentBytes });
@@ -200,7 +203,7 @@ export class StreamTable implements StreamHost {
     this.closedError = error;
     const streams = [...this.#streams.values()];
     this.#streams.clear();
-    this.#blocked.clear();
+    this.#writers.clear();
     this.#lingering.clear();
     this.#finished.clear();
     this.#finishedStreams = [];
@@ -210,11 +213,7 @@ export class StreamTable implements StreamHost {
   }
 
   #pumpWriters(now: number, received: boolean): void {
-    if (this.#blocked.size > 0) {
-      const blocked = [...this.#blocked];
-      this.#blocked.clear();
-      for (const stream of blocked) stream.pumpWritable();
-    }
+    this.#writers.pump();
     if (received) this.#scanAt ??= this.#streams.size <= SCAN_AT_ONCE ? now : this.#scannedAt + SCAN_INTERVAL_MS;
     if (this.#scanAt === null || this.#scanAt > now) return;
     this.#scanAt = null;

@@ -7,11 +7,14 @@ import {
   StreamStoppedError,
 } from "./errors.ts";
 import { type NativeConnection, quiche } from "./native.ts";
+import { SendRate } from "./send-rate.ts";
 import { makeReadable, makeWritable } from "./web-streams.ts";
 
 /** What a stream needs of its connection. */
 export interface StreamHost {
   readonly native: NativeConnection;
+  /** The driver's clock. */
+  readonly now: number;
   /** Not null once the connection is over. */
   readonly closedError: ConnectionClosedError | null;
   /** The application did something: packets may have to leave. */
@@ -41,6 +44,9 @@ type WriteSide =
   | { is: "reset" } // by us
   | { is: "stopped"; error: StreamStoppedError }; // by the peer
 
+/** The native library's default. */
+const LIGHT_URGENCY = 127;
+const BULK_URGENCY = 159;
 const EMPTY = new Uint8Array(0);
 const scratch = new Uint8Array(65_536);
 
@@ -51,6 +57,9 @@ const scratch = new Uint8Array(65_536);
 export class QuicStream {
   readonly id: number;
   readonly #host: StreamHost;
+  readonly #rate = new SendRate();
+  /** What the application has set; null: it follows from {@link SendRate}. */
+  #urgency: number | null = null;
   #sentBytes = 0;
   #receivedBytes = 0;
   /** How many bytes the peer says it has written in all; null when it has not said. */
@@ -120,6 +129,9 @@ export class QuicStream {
     if (data.length === 0) return 0;
     const taken = this.#send(data, false) ?? 0;
     this.#sentBytes += taken;
+    if (this.#rate.sent(this.#host.now, taken) && this.#urgency === null) {
+      this.#prioritize(this.isBulk ? BULK_URGENCY : LIGHT_URGENCY, true);
+    }
     this.#host.transferred(taken, 0);
     this.#host.work();
     side.blocked = taken < data.length;
@@ -155,17 +167,17 @@ export class QuicStream {
     this.#endRead({ is: "stopped" });
   }
 
-  /** How the connection shares its capacity: lower `urgency` (0..255, 127 by default) first; equal ones in turn if `incremental`. */
+  /**
+   * How the connection shares its capacity: lower `urgency` (0..255) first; equal ones in turn if `incremental`. Unless this is called it is
+   * {@link LIGHT_URGENCY} for a stream that has sent little lately and {@link BULK_URGENCY} for the others, so that nobody who types waits
+   * behind somebody who copies.
+   */
   priority(urgency: number, incremental: boolean): void {
     if (!Number.isInteger(urgency) || urgency < 0 || urgency > 255) {
       throw new QuicError("invalid-argument", `urgency must be 0..255, not ${urgency}`);
     }
-    if (this.#host.closedError) return;
-    try {
-      this.#host.native.streamPriority(this.id, urgency, incremental);
-    } catch (error) {
-      throw fromNative(error, `set the priority of stream ${this.id}`);
-    }
+    this.#urgency = urgency;
+    this.#prioritize(urgency, incremental);
   }
 
   /** Called when `read` has something to say (bytes, the end, an error); next after `read` said "blocked". */
@@ -237,6 +249,11 @@ export class QuicStream {
     this.pumpReadable();
   }
 
+  /** @internal Whether streams with little to say go before it. */
+  get isBulk(): boolean {
+    return this.#urgency === null ? this.#rate.isBulk : this.#urgency > LIGHT_URGENCY;
+  }
+
   /** @internal Something can be read. */
   pumpReadable(): void {
     if (this.#readSide.is === "open" && !this.#readableTold && this.#onReadable) {
@@ -245,10 +262,10 @@ export class QuicStream {
     }
   }
 
-  /** @internal A write may go on, or the peer stopped reading. */
-  pumpWritable(): void {
+  /** @internal A write may go on, or the peer stopped reading. False: it still waits. */
+  pumpWritable(): boolean {
     const side = this.#writeSide;
-    if (side.is !== "open") return;
+    if (side.is !== "open") return true;
     let capacity: number;
     try {
       capacity = this.#host.native.streamCapacity(this.id);
@@ -257,13 +274,13 @@ export class QuicStream {
       const handler = this.#onStopped;
       if (stopped && handler) this.#call(() => handler(stopped));
       if (stopped && side.blocked && this.#onWritable) this.#call(this.#onWritable);
-      return;
+      return true;
     }
-    if (!side.blocked) return;
-    if (capacity > 0 || this.#host.closedError) {
-      side.blocked = false;
-      if (this.#onWritable) this.#call(this.#onWritable);
-    } else this.#host.blocked(this);
+    if (!side.blocked) return true;
+    if (capacity === 0 && !this.#host.closedError) return false;
+    side.blocked = false;
+    if (this.#onWritable) this.#call(this.#onWritable);
+    return true;
   }
 
   /** @internal The stream or its connection is over: everyone who waits is told. */
@@ -284,6 +301,15 @@ export class QuicStream {
   #cutShortBy(): Error | null {
     if (this.#readSide.is === "reset") return this.#readSide.error;
     return this.#writeSide.is === "stopped" ? this.#writeSide.error : null;
+  }
+
+  #prioritize(urgency: number, incremental: boolean): void {
+    if (this.#host.closedError) return;
+    try {
+      this.#host.native.streamPriority(this.id, urgency, incremental);
+    } catch (error) {
+      throw fromNative(error, `set the priority of stream ${this.id}`);
+    }
   }
 
   #openWriteSide(): WriteSide & { is: "open" } {

@@ -37,7 +37,7 @@ export interface LocalCandidate extends Candidate {
 /** §5.1.2.2: "The RECOMMENDED values for type preferences are 126 for host candidates, 110 for peer-reflexive ..., 100 for server-reflexive ..., and 0 for relayed". */
 export const TYPE_PREFERENCE: Readonly<Record<CandidateType, number>> = { host: 126, prflx: 110, srflx: 100, relay: 0 };
 
-/** The highest local preference (§5.1.2.1: "an integer from 0 ... to 65535 inclusive"). */
+/** The highest local preference (§5.1.2.1: "an integer from 0 (lowest preference) to 65535 (highest preference) inclusive"). */
 export const MAX_LOCAL_PREFERENCE = 65_535;
 
 /**

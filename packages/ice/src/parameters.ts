@@ -18,9 +18,9 @@ export interface IceParameters {
 const ICE_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const ICE_TEXT = /^[A-Za-z0-9+/]*$/;
 
-/** RFC 8445 §14.2: "The RECOMMENDED default Ta is 50 ms", and the agents use the higher of their two values. */
+/** RFC 8445 §14.2: "ICE agents SHOULD use a default Ta value, 50 ms", and "Both agents MUST use the higher value of the proposed values." */
 export const DEFAULT_TA_MS = 50;
-/** RFC 8445 §14.2: "agents MUST NOT use a Ta value smaller than 5 ms". */
+/** RFC 8445 §14.2: transactions "MUST NOT be sent more often than once every 5 ms". */
 export const MIN_TA_MS = 5;
 
 const TA_OPTION = /^ta\/(\d{1,4})$/;

@@ -39,7 +39,7 @@ export interface EarlyCheck {
   readonly content: CheckContent;
 }
 
-/** Answered at once, acted upon when the parameters are there (RFC 8445 §7.3, "checks received before the answer"). */
+/** Answered at once, acted upon when the parameters are there (RFC 8445 §7.3). */
 export class EarlyChecks {
   readonly #byPath = new Map<string, EarlyCheck>();
 

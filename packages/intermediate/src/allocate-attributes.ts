@@ -13,10 +13,10 @@ import {
 } from "@adit/ice";
 import type { WantedPort } from "./allocation.ts";
 
-/** RFC 8656 §3.2: "the default value of 10 minutes". */
+/** RFC 8656 §6: "the default lifetime value of 600 seconds (10 minutes)". */
 export const DEFAULT_LIFETIME_MS = 600_000;
 
-/** RFC 8656 §7.2: "the server SHOULD use ... a maximum allowed lifetime ... 3600 seconds (1 hour)". */
+/** RFC 8656 §7.2: "a maximum allowed lifetime value of no more than 3600 seconds (1 hour)" is RECOMMENDED. */
 export const MAX_LIFETIME_MS = 3_600_000;
 
 /** The R bit of EVEN-PORT (RFC 8656 §18.7): keep the next port for a RESERVATION-TOKEN. */

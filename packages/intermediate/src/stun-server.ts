@@ -75,7 +75,7 @@ export class BindingServer {
     }
     const origin = this.#choose(asked, wanted.change);
     success.address(STUN_ATTRIBUTE.RESPONSE_ORIGIN, origin.address);
-    // §7.4: where answers come from "if the client requested the 'change IP' and 'change port' flags".
+    // §7.4: where answers come from if the client requests both changes.
     success.address(STUN_ATTRIBUTE.OTHER_ADDRESS, this.#choose(asked, CHANGE_IP | CHANGE_PORT).address);
     if (wanted.paddingBytes > 0) success.add(STUN_ATTRIBUTE.PADDING, new Uint8Array(wanted.paddingBytes));
     return { data: success.build(options), socket: origin.socket, to: wanted.to };

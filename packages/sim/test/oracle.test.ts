@@ -16,7 +16,7 @@ const MAX_PEER_ADDRESSES = 40;
 /**
  * The simplest hole puncher: pings each known address of the peer, answers each ping to where it came from, and learns the
  * addresses that pings come from. Connected when an answer comes from the very address that the ping went to ("the source
- * address of the response equals the destination of the request", RFC 8445 §7.2.5.2.1).
+ * and destination transport addresses in the Binding request and response are symmetric", RFC 8445 §7.2.5.2.1).
  */
 class Puncher {
   readonly peers = new Map<string, SocketAddress>();

@@ -123,7 +123,7 @@ export const isComprehensionRequired = (type: number): boolean => type < 0x8000;
 /**
  * The longest value, bytes, that these attributes may have; longer ones are neither written nor believed.
  * USERNAME: "fewer than 509 bytes" (§14.3). REALM, NONCE, SOFTWARE, reason phrase: fewer than 128 characters, "which can be as
- * long as 509 bytes when encoding them and 763 bytes when decoding them" (§14.8, §14.9, §14.10, §14.14).
+ * long as 509 bytes when encoding them or 763 bytes when decoding them" (§14.8; §14.9, §14.10, §14.14 likewise).
  */
 export const STUN_LIMITS = {
   USERNAME_BYTES: 508,

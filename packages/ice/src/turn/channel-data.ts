@@ -4,7 +4,7 @@
  */
 export const CHANNEL_DATA_HEADER_BYTES = 4;
 
-/** RFC 8656 §12: "0x4000 through 0x4FFF: These values are the allowed channel numbers (4096 possible values)". */
+/** RFC 8656 §12.2: "The channel number is in the range 0x4000 through 0x4FFF (inclusive)". */
 export const MIN_CHANNEL_NUMBER = 0x4000;
 export const MAX_CHANNEL_NUMBER = 0x4fff;
 

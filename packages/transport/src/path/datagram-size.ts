@@ -20,7 +20,7 @@ const MAX_MISSES = 4;
 const MIN_WAIT_MS = 100;
 /** While larger datagrams leave, the size is proved again this often, ms. */
 const VERIFY_MS = 500;
-/** RFC 8899 §5.1.1, PMTU_RAISE_TIMER: "the time period after which a PL will try to probe for a larger size": 600 s. */
+/** RFC 8899 §5.1.1, PMTU_RAISE_TIMER: "the period a sender will continue to use the current PLPMTU, after which it reenters the Search Phase": 600 s. */
 const RAISE_MS = 600_000;
 /** After a black hole the first search comes sooner, ms, and then after twice as long each time. */
 const FIRST_RAISE_MS = 15_000;

@@ -1,12 +1,13 @@
 import { fromUtf8, type SocketAddress, seededRandom, utf8 } from "@adit/core";
 import { test } from "@adit/harness";
 import { PATIENCE_MS } from "../src/agent.ts";
-import { GATHERING_LIMIT_MS } from "../src/driver/gatherer.ts";
+import { encodeSuccess } from "../src/checks.ts";
+import { BINDING_KEEPALIVE_MS, GATHERING_LIMIT_MS } from "../src/driver/gatherer.ts";
 import { GatheringAgent, type GatheringEvent } from "../src/driver/gathering-agent.ts";
 import { StunBuilder } from "../src/stun/builder.ts";
 import { decodeStun } from "../src/stun/message.ts";
 import { STUN_ATTRIBUTE } from "../src/stun/tables.ts";
-import { address, makeCheck, OURS, PEER, PEER_PARAMETERS, remoteHost, STRANGER } from "./kit.ts";
+import { address, makeCheck, mustDecode, OURS, PEER, PEER_KEY, PEER_PARAMETERS, remoteHost, STRANGER } from "./kit.ts";
 
 const SERVER = address("192.0.2.1", 3478);
 const DEAD = address("192.0.2.2", 3478);
@@ -52,7 +53,64 @@ test("a dead server costs the others nothing, and ends gathering 5 s later", (t)
     sent.filter(({ to }) => to.equals(DEAD)).map(({ at }) => at),
     [0, 500, 1_500, 3_500, 7_500, 15_500, 31_500],
   );
+  machine.close(60_000);
   t.equal(machine.pollTimeout(), null, "nothing goes on for ever");
+});
+
+test("bindings that servers told us are kept until ICE has concluded, and asked for anew when it restarts (§5.1.1.4)", (t) => {
+  const { machine, sent, run, drain, answer } = make(SERVER);
+  const asked = () => sent.filter(({ to }) => to.equals(SERVER));
+  run(0);
+  answer(20, t.must(asked()[0]).data);
+  run(20 + BINDING_KEEPALIVE_MS);
+  t.equal(asked().length, 2, "nobody has answered us yet");
+  answer(20_000, t.must(asked()[1]).data);
+  t.equal(machine.agent.localCandidates.length, 2, "the same address is no news");
+  machine.agent.setRemoteParameters(20_001, PEER_PARAMETERS);
+  machine.addRemoteCandidate(20_001, remoteHost(PEER));
+  drain(20_001);
+  const check = t.must(sent.find(({ to }) => to.equals(PEER)));
+  const request = mustDecode(check.data);
+  machine.handleDatagram(20_011, 0, PEER, encodeSuccess(request, OURS, PEER_KEY));
+  const nominate = { nominate: { value: null } };
+  machine.handleDatagram(20_012, 0, PEER, makeCheck(machine.agent, seededRandom(3), nominate));
+  drain(20_012);
+  t.ok(machine.agent.nominated);
+  run(60_000);
+  t.equal(asked().length, 2, "the pair that was found is kept by its own checks");
+  machine.restart(60_000);
+  drain(60_000);
+  t.equal(asked().length, 3);
+});
+
+test("a relay that has no room is asked what address it sees (§5.1.1.2)", (t) => {
+  for (const [code, asks] of [
+    [486, true],
+    [508, true],
+    [442, false],
+  ] as const) {
+    const turnServers = [{ address: SERVER, username: "user", password: "password" }];
+    const machine = new GatheringAgent(0, {
+      role: "controlled",
+      random: seededRandom(1),
+      sockets: new Map([[0, OURS]]),
+      turnServers,
+    });
+    const allocate = mustDecode(t.must(machine.pollTransmit()).data);
+    const refusal = new StunBuilder("error", allocate.method, allocate.transactionId).errorCode(code).build();
+    machine.handleDatagram(10, 0, SERVER, refusal);
+    machine.handleTimeout(20);
+    const query = machine.pollTransmit();
+    t.equal(query !== null, asks, `${code}`);
+    if (!query) continue;
+    const { method, transactionId } = mustDecode(query.data);
+    const seen = new StunBuilder("success", method, transactionId).xorAddress(STUN_ATTRIBUTE.XOR_MAPPED_ADDRESS, SEEN);
+    machine.handleDatagram(30, 0, SERVER, seen.build());
+    t.same(
+      machine.agent.localCandidates.map(({ type }) => type),
+      ["host", "srflx"],
+    );
+  }
 });
 
 test("the peer cannot aim us at our own servers", (t) => {

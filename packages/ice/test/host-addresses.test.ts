@@ -39,3 +39,18 @@ test("addresses that nobody else can reach are left out (RFC 8445 §5.1.1.1), an
   const many = { eth0: Array.from({ length: 40 }, (_, i) => ({ address: `10.0.0.${i}` })) };
   t.equal(hostAddresses(many).length, MAX_SOCKETS);
 });
+
+test("an IPv6 address made from the hardware's gives way to one that is not, on its interface and in its prefix (§5.1.1.1)", (t) => {
+  const eui64 = "2001:db8::211:22ff:fe33:4455";
+  const temporary = "2001:db8::a1b2:c3d4:e5f6:1";
+  const list = (...ips: string[]) => ips.map((address) => ({ address }));
+  t.same(hostAddresses({ eth0: list(eui64, temporary) }), [temporary]);
+  t.same(hostAddresses({ eth0: list(eui64) }), [eui64], "better than none");
+  t.same(hostAddresses({ eth0: list(eui64), eth1: list(temporary) }), [eui64, temporary], "another interface");
+  t.same(hostAddresses({ eth0: list(eui64, "2001:db8:0:1::1") }), [eui64, "2001:db8:0:1::1"], "another prefix");
+  t.same(
+    hostAddresses({ eth0: list("::ffff:10.0.0.1", "::10.0.0.1", "10.0.0.1") }),
+    ["10.0.0.1"],
+    "no disguises of IPv4",
+  );
+});

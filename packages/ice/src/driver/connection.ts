@@ -165,7 +165,7 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
    * returns and their {@link localCandidates}. Data goes on over the old path until the new generation has one.
    */
   restart(): IceParameters {
-    const parameters = this.#machine.agent.restart(this.#clock.now());
+    const parameters = this.#machine.restart(this.#clock.now());
     this.#turn();
     return parameters;
   }

@@ -14,7 +14,7 @@ import { MIN_TA_MS } from "../parameters.ts";
 import { getAddress, getXorAddress } from "../stun/attributes.ts";
 import { StunBuilder } from "../stun/builder.ts";
 import { decodeStun } from "../stun/message.ts";
-import { STUN_ATTRIBUTE, STUN_METHOD } from "../stun/tables.ts";
+import { STUN_ATTRIBUTE, STUN_ERROR, STUN_METHOD } from "../stun/tables.ts";
 import { StunTransactions } from "../stun/transaction.ts";
 import { TurnClient } from "../turn/client.ts";
 import type { RelayFamily, TurnTransport } from "../turn/options.ts";
@@ -38,6 +38,12 @@ export const GATHERING_LIMIT_MS = 5_000;
  * lets be: the servers are few, and the peer waits for what they say.
  */
 export const GATHERING_TA_MS = MIN_TA_MS;
+
+/**
+ * RFC 8445 §5.1.1.4: "For server-reflexive candidates learned through a Binding request, the bindings MUST be kept alive by additional
+ * Binding requests to the server", until ICE has concluded; so often, as §11 has it for the pairs.
+ */
+export const BINDING_KEEPALIVE_MS = 15_000;
 
 export type GathererEvent =
   | { readonly type: "candidate"; readonly candidate: LocalCandidateInit }
@@ -87,11 +93,16 @@ export class Gatherer {
   readonly #events: GathererEvent[] = [];
   /** IP addresses that every allocation lets in, those to come too. */
   readonly #permitted = new Set<string>();
+  /** Those that servers are asked from by UDP, with the address of each. */
+  readonly #sockets = new Map<SocketId, SocketAddress>();
   #awaitedStreams: number;
   /** Transactions that wait for their turn: as many as sockets and servers make. */
   readonly #starts: { readonly socket: SocketId; readonly start: (now: Millis) => void }[] = [];
   #nextStartAt: Millis = Number.NEGATIVE_INFINITY;
   #endsAt: Millis | null = null;
+  /** Bindings that servers told us, with when to ask again: one for each socket and server. */
+  #bindings: { readonly query: Query; readonly at: Millis }[] = [];
+  #isConcluded = false;
 
   constructor(o: GathererServers & { readonly sockets: ReadonlyMap<SocketId, SocketAddress>; readonly now: Millis }) {
     this.#servers = o;
@@ -128,15 +139,31 @@ export class Gatherer {
 
   /** A network is gone, with what was got through it; the relays find out by themselves. */
   removeSocket(now: Millis, socket: SocketId): void {
+    this.#sockets.delete(socket);
     if (this.#queries.size > 0) this.#gone.add(socket);
     const waiting = this.#starts.filter((one) => one.socket !== socket);
     this.#starts.splice(0, this.#starts.length, ...waiting);
+    this.#bindings = this.#bindings.filter(({ query }) => query.socket !== socket);
     for (const [relaySocket, { client }] of this.#turns) {
       if (client.socket !== socket) continue;
       this.#turns.delete(relaySocket);
       this.#events.push({ type: "socket-lost", socket: relaySocket });
     }
     this.#settle(now);
+  }
+
+  /** ICE has its pair: bindings are no longer kept. */
+  conclude(): void {
+    this.#isConcluded = true;
+    this.#bindings = [];
+  }
+
+  /** ICE begins anew: every STUN server is asked again what it sees, as bindings were not kept since it concluded. */
+  restart(now: Millis): void {
+    if (!this.#isConcluded) return;
+    this.#isConcluded = false;
+    for (const [socket, base] of this.#sockets) this.#askServers(socket, base);
+    this.#startNext(now);
   }
 
   /** Whatever is held is asked for at once: the machine slept, or the network behind a socket changed. */
@@ -191,6 +218,7 @@ export class Gatherer {
   }
 
   handleTimeout(now: Millis): void {
+    this.#renewBindings(now);
     this.#startNext(now);
     this.#queries.handleTimeout(now);
     for (const { client } of this.#turns.values()) client.handleTimeout(now);
@@ -202,6 +230,7 @@ export class Gatherer {
     let deadline = this.#queries.pollTimeout();
     if (this.#starts.length > 0) deadline = earliest(deadline, { at: this.#nextStartAt, reason: "gathering-pace" });
     for (const { client } of this.#turns.values()) deadline = earliest(deadline, client.pollTimeout());
+    for (const { at } of this.#bindings) deadline = earliest(deadline, { at, reason: "binding-keepalive" });
     return this.#endsAt === null ? deadline : earliest(deadline, { at: this.#endsAt, reason: "gathering-limit" });
   }
 
@@ -227,18 +256,26 @@ export class Gatherer {
     this.#starts.length = 0;
     this.#events.length = 0;
     this.#endsAt = null;
+    this.conclude();
     for (const { client } of this.#turns.values()) client.close(now);
   }
 
   #gather(now: Millis, socket: SocketId, base: SocketAddress): void {
-    const { stunServers, turnServers } = this.#servers;
-    for (const server of stunServers) {
-      if (server.family !== base.family) continue;
-      this.#starts.push({ socket, start: (at) => this.#ask(at, { socket, base, server }) });
-    }
-    for (const server of turnServers) {
+    this.#sockets.set(socket, base);
+    this.#askServers(socket, base);
+    for (const server of this.#servers.turnServers) {
       if (server.address.family === base.family) this.#allocate(now, socket, base, server);
     }
+  }
+
+  #askServers(socket: SocketId, base: SocketAddress): void {
+    for (const server of this.#servers.stunServers) {
+      if (server.family === base.family) this.#askInTurn({ socket, base, server });
+    }
+  }
+
+  #askInTurn(query: Query): void {
+    this.#starts.push({ socket: query.socket, start: (at) => this.#ask(at, query) });
   }
 
   #allocate(now: Millis, socket: SocketId, base: SocketAddress, server: TurnServer): void {
@@ -276,6 +313,13 @@ export class Gatherer {
     this.#queries.start(now, request.build({ fingerprint: true }), query);
   }
 
+  #renewBindings(now: Millis): void {
+    const due = this.#bindings.filter(({ at }) => at <= now);
+    if (due.length === 0) return;
+    this.#bindings = this.#bindings.filter(({ at }) => at > now);
+    for (const { query } of due) this.#askInTurn(query);
+  }
+
   /** Whether it was the answer of a STUN server that was asked. */
   #handleAnswer(now: Millis, socket: SocketId, from: SocketAddress, data: Uint8Array): boolean {
     if (this.#queries.size === 0) return false;
@@ -287,7 +331,10 @@ export class Gatherer {
     this.#queries.finish(pending);
     const mapped =
       getXorAddress(message, STUN_ATTRIBUTE.XOR_MAPPED_ADDRESS) ?? getAddress(message, STUN_ATTRIBUTE.MAPPED_ADDRESS);
-    if (message.class === "success" && mapped) this.#announceReflexive(query, mapped);
+    if (message.class === "success" && mapped) {
+      this.#announceReflexive(query, mapped);
+      if (!this.#isConcluded) this.#bindings.push({ query, at: now + BINDING_KEEPALIVE_MS });
+    }
     this.#settle(now);
     return true;
   }
@@ -314,6 +361,8 @@ export class Gatherer {
           this.#events.push({ type: "socket-lost", socket: relaySocket });
         } else if (event.type === "failed") {
           turn.settled = true;
+          // §5.1.1.2: "the agent SHOULD instead send a Binding request to obtain a server-reflexive candidate."
+          if (isUdp && isOutOfResources(event.code)) this.#askInTurn({ socket, base, server });
         }
       }
     }
@@ -332,3 +381,7 @@ export class Gatherer {
     this.#events.push({ type: "done" });
   }
 }
+
+/** "If the Allocate request is rejected because the server lacks resources to fulfill it" (RFC 8445 §5.1.1.2). */
+const isOutOfResources = (code: number | null): boolean =>
+  code === STUN_ERROR.INSUFFICIENT_CAPACITY || code === STUN_ERROR.ALLOCATION_QUOTA_REACHED;

@@ -12,6 +12,7 @@ import { IceAgent } from "../agent.ts";
 import type { IceAgentOptions, IceEvent } from "../agent-types.ts";
 import type { Candidate } from "../candidate.ts";
 import type { PairId, PairInfo } from "../pair.ts";
+import type { IceParameters } from "../parameters.ts";
 import type { PortLease } from "../portmap/types.ts";
 import { isStun } from "../stun/message.ts";
 import type { RelayFamily } from "../turn/options.ts";
@@ -125,6 +126,13 @@ export class GatheringAgent {
     this.#takeGathered(now);
   }
 
+  /** Begins a new generation, as {@link IceAgent.restart}; what servers told us is asked for again. */
+  restart(now: Millis): IceParameters {
+    const parameters = this.agent.restart(now);
+    this.#gatherer.restart(now);
+    return parameters;
+  }
+
   /** A network is gone: its candidates and pairs go, also those of allocations that were made through it. */
   removeSocket(now: Millis, socket: SocketId): void {
     this.agent.removeLocalSocket(now, socket);
@@ -189,6 +197,8 @@ export class GatheringAgent {
         this.#gatherer.allocation(event.pair.socket)?.bindChannel(now, event.pair.remote.address);
       } else if (event.type === "pair-expired") {
         this.#heard.delete(event.pair.id);
+      } else if (event.type === "completed") {
+        this.#gatherer.conclude();
       }
       return event;
     }

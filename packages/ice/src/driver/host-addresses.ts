@@ -8,10 +8,12 @@ export const MAX_SOCKETS = 16;
 export type Interfaces = NodeJS.Dict<readonly { readonly address: string }[]>;
 
 const SITE_LOCAL = parseIp("fec0::") as Uint8Array;
+const IPV4_COMPATIBLE = parseIp("::") as Uint8Array;
 
 /**
- * The addresses that others may reach, the preferred first. RFC 8445 §5.1.1.1: no loopback addresses, no IPv6 site-local or
- * IPv4-mapped ones. IPv6 link-local ones are left out too, as a candidate cannot carry the zone that they need.
+ * The addresses that others may reach, the preferred first. RFC 8445 §5.1.1.1: no loopback addresses, no IPv6 site-local,
+ * IPv4-mapped or IPv4-compatible ones, none that give the machine away where the interface has another. IPv6 link-local ones are left
+ * out too, as a candidate cannot carry the zone that they need.
  */
 export function hostAddresses(
   interfaces: Interfaces = networkInterfaces(),
@@ -19,9 +21,9 @@ export function hostAddresses(
 ): string[] {
   const ips = Object.entries(interfaces)
     .filter(([name]) => isWanted(name))
-    .flatMap(([, addresses]) => addresses ?? [])
-    .map(({ address }) => address)
-    .filter(isCandidateIp);
+    .flatMap(([, addresses]) =>
+      withoutTrackable((addresses ?? []).map(({ address }) => address).filter(isCandidateIp)),
+    );
   return interleaveFamilies([...new Set(ips)]).slice(0, MAX_SOCKETS);
 }
 
@@ -44,5 +46,24 @@ function isCandidateIp(ip: string): boolean {
   if (!bytes) return false; // with a zone
   const is = classifyIp(ip);
   if (is === "loopback" || is === "unspecified" || is === "multicast") return false;
-  return bytes.length === 4 || (is !== "link-local" && !ipInPrefix(bytes, SITE_LOCAL, 10));
+  if (bytes.length === 4) return !ip.includes(":"); // IPv4-mapped
+  return is !== "link-local" && !ipInPrefix(bytes, SITE_LOCAL, 10) && !ipInPrefix(bytes, IPV4_COMPATIBLE, 96);
 }
+
+/**
+ * Of one interface. RFC 8445 §5.1.1.1: "host candidates that correspond to IPv6 addresses that do allow location tracking, are configured
+ * on the same interface, and are part of the same network prefix MUST NOT be gathered" where there is one that does not.
+ */
+function withoutTrackable(ips: readonly string[]): readonly string[] {
+  const isTwin = (trackable: Uint8Array) => (ip: string) => {
+    const other = parseIp(ip);
+    return other?.length === 16 && !isEui64(other) && ipInPrefix(other, trackable, 64);
+  };
+  return ips.filter((ip) => {
+    const bytes = parseIp(ip);
+    return !bytes || !isEui64(bytes) || !ips.some(isTwin(bytes));
+  });
+}
+
+/** Whether an IPv6 address is made from the hardware address (modified EUI-64, RFC 4291 appendix A). */
+const isEui64 = (bytes: Uint8Array): boolean => bytes.length === 16 && bytes[11] === 0xff && bytes[12] === 0xfe;

@@ -13,7 +13,7 @@ import { CandidateStore } from "./candidate-store.ts";
 import { Checklist } from "./checklist.ts";
 import { Generation, Generations } from "./generation.ts";
 import { Outbox } from "./outbox.ts";
-import type { CandidatePair, IceRole, PairFailure } from "./pair.ts";
+import type { CandidatePair, ConsentEnd, IceRole, PairFailure } from "./pair.ts";
 import { DEFAULT_TA_MS, generateParameters, MIN_TA_MS, taOption } from "./parameters.ts";
 import { Rules } from "./rules.ts";
 import { Transactions } from "./transactions.ts";
@@ -29,7 +29,8 @@ export class AgentState {
   readonly rules: Rules;
   readonly isServer: (address: SocketAddress) => boolean;
   readonly ownTaMs: Millis;
-  readonly tieBreaker: bigint;
+  /** Stays for the session, but for a 487 (RFC 8445 §16.1). */
+  tieBreaker: bigint;
   readonly candidates = new CandidateStore();
   readonly checklist: Checklist;
   readonly transactions = new Transactions();
@@ -92,7 +93,7 @@ export class AgentState {
   }
 
   /** Sending on a pair must stop, and only a new generation brings it back (RFC 7675 §5.1, §5.2). */
-  endConsent(now: Millis, pair: CandidatePair, reason: "consent-expired" | "consent-revoked"): void {
+  endConsent(now: Millis, pair: CandidatePair, reason: ConsentEnd): void {
     const generation = pair.consent?.generation;
     pair.setConsent(null);
     // Late answers must not bring it back.

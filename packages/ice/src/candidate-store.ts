@@ -173,14 +173,16 @@ export class CandidateStore {
     return host?.address ?? init.address;
   }
 
-  /** §5.1.2.1: candidates of one type get different preferences; the ones added first are preferred. */
+  /** §5.1.2.1: "the local preference MUST be unique for each one" of a type; the ones added first are preferred. */
   #defaultPreference({ type, tcpType }: LocalCandidateInit): number {
-    if (tcpType) {
-      const rank = this.#locals.filter((one) => one.type === type && one.tcpType === tcpType).length;
-      return tcpLocalPreference(tcpType, rank);
-    }
+    const taken = new Set<number>();
+    for (const one of this.#locals) if (one.type === type) taken.add(localPreferenceOf(one.priority));
     const highest = type === "relay" ? MAX_RELAY_LOCAL_PREFERENCE : MAX_LOCAL_PREFERENCE;
-    return highest - this.#locals.filter((one) => one.type === type).length;
+    const at = (rank: number) => (tcpType ? tcpLocalPreference(tcpType, rank) : highest - rank);
+    // Not by their number: where one has gone, the next would get the preference of one that stays.
+    let rank = 0;
+    while (taken.has(at(rank))) rank++;
+    return at(rank);
   }
 }
 

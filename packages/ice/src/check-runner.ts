@@ -116,7 +116,10 @@ export class CheckRunner {
     for (const transaction of repeat) if (!transaction.pair.exhausted) this.#transmit(transaction);
     const unnominated: CandidatePair[] = [];
     for (const { pair, kind, key } of over) {
-      if (pair.state.kind === "in-progress" && pair.state.transactionId === key) this.#state.fail(now, pair, "timeout");
+      if (pair.state.kind === "in-progress" && pair.state.transactionId === key) {
+        // RFC 8489 §9.1.4: "instead of signaling a timeout ..., the layer MUST signal that the integrity protection was violated".
+        this.#state.fail(now, pair, pair.forgedAnswers > 0 ? "integrity" : "timeout");
+      }
       if (kind === "nomination") unnominated.push(pair);
     }
     this.#renewConsents(now);

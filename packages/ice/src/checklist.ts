@@ -2,7 +2,7 @@ import type { Millis } from "@adit/core";
 import { type Candidate, isRelayedLocal, isRelayedRemote, type LocalCandidate } from "./candidate.ts";
 import { CandidatePair, type IceRole, type PairId, pairId } from "./pair.ts";
 
-/** RFC 8445 §6.1.2.5: "the agent MUST limit the total number of connectivity checks ... A default limit of 100". */
+/** RFC 8445 §6.1.2.5: "The default limit of candidate pairs for the checklist set is 100, but the value MUST be configurable". */
 export const DEFAULT_MAX_PAIRS = 100;
 
 /**
@@ -148,6 +148,7 @@ export class Checklist {
     for (const pair of this.#pairs.values()) {
       pair.setState({ kind: "frozen" });
       pair.unanswered = 0;
+      pair.forgedAnswers = 0;
       pair.checksBegun = 0;
       pair.reconnects = 0;
       pair.pendingNomination = null;

@@ -12,6 +12,8 @@ export type IceRole = "controlling" | "controlled";
 /** Why a check of a pair failed for good. */
 export type PairFailure =
   | "timeout"
+  /** Every answer that came had the wrong password, or none (RFC 8489 §9.1.4). */
+  | "integrity"
   | "consent-expired"
   /** The peer took its consent back (403, RFC 7675 §5.2). */
   | "consent-revoked"
@@ -20,6 +22,9 @@ export type PairFailure =
   /** TCP: it could not be made, or went and could not be made again. */
   | "connection-failed"
   | "connection-lost";
+
+/** Why data may no longer be sent on a pair that was valid: what its state says then. `error-response`: its nomination was refused. */
+export type ConsentEnd = Extract<PairFailure, "consent-expired" | "consent-revoked" | "error-response">;
 
 /**
  * Why a pair was nominated: the other side did it (`peer`), nothing else worked (`only-valid`), everything else was relayed
@@ -103,6 +108,8 @@ export class CandidatePair {
   #responsesReceived = 0;
   /** Requests since the last answer, without those that consent covers. */
   unanswered = 0;
+  /** Answers since the last authentic one, or since the generation began, whose integrity was missing or wrong. */
+  forgedAnswers = 0;
   /** Checks begun in this generation, repetitions not counted. */
   checksBegun = 0;
   /** TCP connections made anew in this generation after one that worked was lost. */
@@ -206,6 +213,7 @@ export class CandidatePair {
   noteResponse(rttMs: number): void {
     this.#responsesReceived++;
     this.unanswered = 0;
+    this.forgedAnswers = 0;
     this.#rttMs = rttMs;
     this.#info = null;
   }

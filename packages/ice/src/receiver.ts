@@ -1,4 +1,4 @@
-import { isRelaySocket, type Millis, type SocketAddress, type SocketId } from "@adit/core";
+import { isRelaySocket, type Millis, randomU64, type SocketAddress, type SocketId } from "@adit/core";
 import type { AgentState } from "./agent-state.ts";
 import type { IceDropReason, IceReceipt } from "./agent-types.ts";
 import type { CheckRunner } from "./check-runner.ts";
@@ -141,7 +141,10 @@ export class Receiver {
     // §7.2.5.2.1: an answer from elsewhere is none. The check is not failed for it, as that would let others fail it.
     if (pair.socket !== socket || !pair.remote.address.equals(from)) return dropped("wrong-path");
     if (hasWrongFingerprint(message)) return dropped("fingerprint");
-    if (!verifyIntegrity(message, transaction.answerKey)) return dropped("integrity");
+    if (!verifyIntegrity(message, transaction.answerKey)) {
+      pair.forgedAnswers++;
+      return dropped("integrity");
+    }
     if (unknownInCheck(message).length > 0) return dropped("unknown-attribute");
     if (message.class === "error") {
       transactions.delete(transaction);
@@ -192,22 +195,29 @@ export class Receiver {
     // RFC 7675 §5.2: consent "is immediately revoked by ... receipt of a valid and authenticated STUN response with error code Forbidden
     // (403)".
     if (code === STUN_ERROR.FORBIDDEN && pair.consent?.generation === generation) {
-      this.#state.endConsent(now, pair, "consent-revoked");
-      this.#nominator.failed(pair);
+      this.#endConsent(now, pair, "consent-revoked");
       return;
     }
     if (generation !== this.#state.generations.current) return;
     const isCheck = pair.state.kind === "in-progress" && pair.state.transactionId === transaction.key;
     if (code === STUN_ERROR.ROLE_CONFLICT) {
-      // §7.2.5.1: what counts is the role that the request claimed, as we may have switched since.
+      // §7.2.5.1: what counts is the role that the request claimed, as we may have switched since. "The agent MUST change the
+      // tiebreaker value."
       this.switchRole(otherRole(transaction.role));
+      this.#state.tieBreaker = randomU64(this.#state.random);
       if (isCheck) this.#checks.trigger(now, pair);
       return;
     }
     // §7.2.5.2.4: a redirect (300) or a refusal (4xx, 5xx) of a check is final. Probes and consent are no checks (RFC 7675 §5.1).
     this.#state.log.debug("ice-error-response", { pair: pair.id, code });
     if (isCheck) this.#state.fail(now, pair, "error-response");
-    if (kind === "nomination") this.#nominator.failed(pair);
+    // §7.2.5.3.4: "the agent MUST remove the candidate pair from the valid list": the peer may turn a nomination down (§7.3.1.5).
+    if (kind === "nomination") this.#endConsent(now, pair, "error-response");
+  }
+
+  #endConsent(now: Millis, pair: CandidatePair, reason: "consent-revoked" | "error-response"): void {
+    this.#state.endConsent(now, pair, reason);
+    this.#nominator.failed(pair);
   }
 }
 

@@ -3,7 +3,7 @@ import { test } from "@adit/harness";
 import { IceAgent } from "../src/agent.ts";
 import { SECOND_CHECK_MS } from "../src/check-runner.ts";
 import { encodeError, encodeSuccess } from "../src/checks.ts";
-import { getErrorCode, hasAttribute } from "../src/stun/attributes.ts";
+import { getErrorCode, getU64, hasAttribute } from "../src/stun/attributes.ts";
 import type { StunMessage } from "../src/stun/message.ts";
 import { STUN_ATTRIBUTE } from "../src/stun/tables.ts";
 import {
@@ -48,6 +48,50 @@ test("487 makes us switch to the role that the refused request did not claim, an
     const types = again.attributes.map(({ type }) => type);
     t.equal(types.includes(STUN_ATTRIBUTE.ICE_CONTROLLED), role === "controlling");
   }
+});
+
+test("487 makes us change the tie-breaker (§7.2.5.1)", (t) => {
+  const { agent, request } = makeAgent("controlled");
+  t.equal(getU64(request, STUN_ATTRIBUTE.ICE_CONTROLLED), 1000n);
+  agent.handleDatagram(9, 0, PEER, encodeError(request, { code: 487 }, PEER_KEY));
+  agent.handleTimeout(100);
+  const [again] = drainRequests(agent);
+  const tieBreaker = t.must(getU64(t.must(again), STUN_ATTRIBUTE.ICE_CONTROLLING));
+  t.notEqual(tieBreaker, 1000n);
+  agent.handleTimeout(700);
+  const [repeated] = drainRequests(agent);
+  t.equal(getU64(t.must(repeated), STUN_ATTRIBUTE.ICE_CONTROLLING), tieBreaker, "and keep the new one");
+});
+
+test("a nomination that the peer refuses fails the pair, and another is nominated (§7.2.5.3.4, §7.3.1.5)", (t) => {
+  const { agent, request, id } = makeAgent("controlling");
+  agent.handleDatagram(10, 0, PEER, encodeSuccess(request, OURS, PEER_KEY));
+  const [nomination] = drainRequests(agent);
+  drainEvents(agent);
+  agent.handleDatagram(20, 0, PEER, encodeError(t.must(nomination), { code: 400 }, PEER_KEY));
+  t.same([agent.pair(id)?.valid, agent.pair(id)?.failure], [false, "error-response"]);
+  t.same(
+    drainEvents(agent).map(({ type }) => type),
+    ["pair-expired"],
+  );
+  t.same(runAlone(agent, 10_000), [], "it is not asked for again and again");
+  agent.addRemoteCandidate(10_000, remoteHost(STRANGER, 100));
+  const [check] = drainRequests(agent);
+  agent.handleDatagram(10_010, 0, STRANGER, encodeSuccess(t.must(check), OURS, PEER_KEY));
+  const [other] = drainRequests(agent);
+  t.ok(hasAttribute(t.must(other), STUN_ATTRIBUTE.USE_CANDIDATE));
+});
+
+test("a check whose answers were all signed with another password says so when it fails (RFC 8489 §9.1.4)", (t) => {
+  const { agent, request, id } = makeAgent();
+  const forged = encodeSuccess(request, OURS, new Uint8Array(20));
+  t.same(agent.handleDatagram(9, 0, PEER, forged), { kind: "dropped", reason: "integrity" });
+  t.equal(agent.pair(id)?.state, "in-progress", "it goes on");
+  runAlone(agent, 60_000);
+  t.equal(agent.pair(id)?.failure, "integrity");
+  const silent = makeAgent();
+  runAlone(silent.agent, 60_000);
+  t.equal(silent.agent.pair(id)?.failure, "timeout");
 });
 
 test("a check that claims our role: the greater tie-breaker controls, who has to switch is told 487 or switches (§7.3.1.1)", (t) => {

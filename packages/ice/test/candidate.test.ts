@@ -96,6 +96,21 @@ test("a candidate that is redundant is refused (§5.1.3), and earlier ones are p
   t.equal(reflexive.related, host.address);
 });
 
+test("no two candidates of a type have one priority, whatever came and went (§5.1.2.1)", (t) => {
+  const store = new CandidateStore();
+  const types = ["host", "relay"] as const;
+  const add = (i: number) => {
+    for (const type of types)
+      store.addLocal({ type, address: address(`10.0.${types.indexOf(type)}.${i}`, 1), socket: i });
+  };
+  for (let i = 0; i < 4; i++) add(i);
+  store.removeSocket(1);
+  store.removeSocket(0);
+  for (let i = 4; i < 7; i++) add(i);
+  t.equal(store.locals.length, 10);
+  t.equal(new Set(store.locals.map(({ priority }) => priority)).size, 10);
+});
+
 test("a relayed candidate that is one of our host candidates is none (§5.1.1.2)", (t) => {
   const store = new CandidateStore();
   const host = local("10.0.0.1", store);

@@ -15,6 +15,8 @@ export interface Limits {
   readonly clientsPerIp: number;
   /** Relayed addresses: keys cost nothing, addresses do. */
   readonly allocationsPerIp: number;
+  /** Sessions that agents have asked for from there: keys cost nothing, addresses do. */
+  readonly sessionsPerIp: number;
   /** On average; ten seconds' worth at once. */
   readonly handshakesPerIpPerSecond: number;
   /** TURN's refusals to somebody who proved nothing (401, 438, 400), on average; ten seconds' worth at once. */
@@ -33,6 +35,7 @@ export const DEFAULT_LIMITS: Limits = {
   relayBytesPerDay: Number.POSITIVE_INFINITY,
   clientsPerIp: 512,
   allocationsPerIp: 512,
+  sessionsPerIp: 1024,
   handshakesPerIpPerSecond: 100,
   challengesPerIpPerSecond: 100,
   newNamesPerIpPerHour: 600,

@@ -4,7 +4,7 @@
  * It believes nobody about a session but its two parties, reads of what it passes on only what it needs (candidates, to repeat them
  * in StartPunching), and bounds what each key may make it remember. Framing, rate and direction of messages were checked before.
  */
-import { Counters, type Deadline, type Logger, type Millis, nullLogger, type SocketAddress } from "@adit/core";
+import { Counters, type Deadline, type Logger, type Millis, nullLogger, SocketAddress } from "@adit/core";
 import type {
   CandidateAnswer,
   CandidateOffer,
@@ -38,6 +38,9 @@ import {
 /** StartPunching's delay lies in 0..1000 ms. */
 const MAX_PUNCH_DELAY_MS = 1_000;
 
+/** In Connected before the connector has answered. */
+const UNSPECIFIED = { 4: SocketAddress.of("0.0.0.0", 0), 6: SocketAddress.of("::", 0) } as const;
+
 const ABOUT_TO_STOP = "this intermediate is about to stop; try again";
 
 export type RendezvousOutput =
@@ -59,6 +62,7 @@ export type RendezvousRefusal =
   | "peer-changed"
   | "unknown-session"
   | "quota-sessions"
+  | "ip-sessions"
   | "policy-connect"
   | "draining"
   | "absent-peer";
@@ -298,11 +302,22 @@ export class Rendezvous {
       this.counters.add("quota-sessions");
       return refuse("too-many", "too many sessions; end some, or try later");
     }
-    const { peerId, connection, registration, observed } = connector;
-    this.#log.debug("session-introduced", { sessionId, agent: agent.peerId, connector: peerId });
-    const name = registration?.name ?? null;
-    this.#send(agent.connection, { type: "connected", sessionId, peerId, name, peerObserved: observed });
-    this.#send(connection, { type: "incoming", sessionId, peerId: agent.peerId, peerObserved: agent.observed });
+    if (session === "ip-full") {
+      this.counters.add("ip-sessions");
+      return refuse("too-many", "too many sessions from your address; end some, or try later");
+    }
+    this.#log.debug("session-introduced", { sessionId, agent: agent.peerId, connector: connector.peerId });
+    this.#tellConnected(session);
+    const { peerId, observed: peerObserved } = agent;
+    this.#send(connector.connection, { type: "incoming", sessionId, peerId, peerObserved });
+  }
+
+  /** Where a connector is, only those learn whom it has answered. */
+  #tellConnected({ id: sessionId, agent, connector, answered }: Session): void {
+    const { peerId, observed } = connector;
+    const name = this.#byPeer.get(peerId)?.registration?.name ?? null;
+    const peerObserved = answered ? observed : UNSPECIFIED[observed.family];
+    this.#sendTo(agent, { type: "connected", sessionId, peerId, name, peerObserved });
   }
 
   /** Of both: a connector whose key may not register any more is not dropped, but nobody is led to it. */
@@ -313,10 +328,14 @@ export class Rendezvous {
   }
 
   /** A new session, or the same one again: an agent whose signaling came back may say Connect anew with the same id. */
-  #openSession(now: Millis, agent: Connection, connector: Connection, id: bigint): Session | "taken" | "full" {
+  #openSession(
+    now: Millis,
+    agent: Connection,
+    connector: Connection,
+    id: bigint,
+  ): Session | "taken" | "full" | "ip-full" {
     const known = this.#sessions.get(id);
-    if (!known)
-      return this.#sessions.create(now, id, agent, connector, this.#registrar.accounts.limits.sessionsPerKey) ?? "full";
+    if (!known) return this.#sessions.create(now, id, agent, connector, this.#registrar.accounts.limits);
     if (known.agent.peerId !== agent.peerId || known.connector.peerId !== connector.peerId) return "taken";
     this.#sessions.confirm(known, known.agent, agent.connection, agent.observed);
     return known;
@@ -341,6 +360,10 @@ export class Rendezvous {
     if (message.type === "candidate") {
       if (message.candidate) addCandidate(party, message.ufrag, message.candidate);
     } else if ("ice" in message) startGeneration(party, message.ice.ufrag, message.candidates);
+    // Any word of the connector's but that it is over; its answer as a rule.
+    if (party === session.connector && message.type !== "session-end" && this.#sessions.answer(session)) {
+      this.#tellConnected(session);
+    }
     this.#sendTo(otherParty(session, party), message);
     const isAnswer = message.type === "candidate-answer" || (message.type === "restart" && message.answer);
     if (isAnswer) this.#startPunching(session);

@@ -7,6 +7,8 @@
 import { Counters, type Millis, type SocketAddress } from "@adit/core";
 import { Histogram } from "@adit/program";
 import type { PunchingResult, Role, SignaledCandidate } from "@adit/signaling";
+import { sourceKey } from "./ip-limits.ts";
+import type { Limits } from "./limits.ts";
 
 /** Names one signaling connection. */
 export type ConnectionId = number;
@@ -17,6 +19,12 @@ export const ABSENCE_LIMIT_MS = 600_000;
 /** Sessions at one time; per key of a connector. Past them, or past the agent's own limit, Connect gets `too-many`. */
 export const MAX_SESSIONS = 16_384;
 export const MAX_SESSIONS_PER_CONNECTOR = 1024;
+
+/**
+ * How long a session may wait for the connector's first word. Until then it is the agent's wish alone, and makes way where a bound is reached:
+ * whoever asks for a connector and offers nothing must not keep others from it.
+ */
+export const UNANSWERED_LIMIT_MS = 30_000;
 
 /** Candidates kept per party for StartPunching: as many as a message may carry. */
 const MAX_CANDIDATES = 64;
@@ -51,6 +59,10 @@ export interface Session {
   readonly agent: Party;
   readonly connector: Party;
   readonly introducedAt: Millis;
+  /** What the agent came from, as {@link sourceKey} has it: charged with the session as long as that lasts. */
+  readonly source: string;
+  /** Whether the connector has spoken of it. Before that the agent learns nothing of where the connector is, nor does the relay lead there. */
+  answered: boolean;
   /** Whether its first direct path was told of. */
   punched: boolean;
   /** The last PunchingResult; the agent's word counts before the connector's. */
@@ -72,6 +84,9 @@ export interface SessionCounts {
 export class SessionTable {
   readonly #sessions = new Map<bigint, Session>();
   readonly #byPeer = new Map<string, Set<Session>>();
+  /** The oldest first. */
+  readonly #unanswered = new Set<Session>();
+  readonly #perSource = new Map<string, number>();
   /** How many sessions let `peerId` exchange packets with `ip`, by `peerId|ip`. */
   readonly #reach = new Map<string, number>();
   /** From the introduction of a session until a party tells of its first direct path, seconds. */
@@ -103,19 +118,26 @@ export class SessionTable {
     return this.#reach.has(`${peerId}|${ip}`);
   }
 
-  /** Null when a bound is reached. */
-  create(now: Millis, id: bigint, agent: NewParty, connector: NewParty, maxPerAgent: number): Session | null {
-    if (this.#sessions.size >= MAX_SESSIONS) return null;
-    if (!this.#makeRoom(agent.peerId, maxPerAgent)) return null;
-    if (!this.#makeRoom(connector.peerId, MAX_SESSIONS_PER_CONNECTOR)) return null;
+  /** `full`, `ip-full`: a bound is reached, the key's or the table's, or that of the agent's address. */
+  create(now: Millis, id: bigint, agent: NewParty, connector: NewParty, limits: Limits): Session | "full" | "ip-full" {
+    const source = sourceKey(agent.observed.ip);
+    if ((this.#perSource.get(source) ?? 0) >= limits.sessionsPerIp) return "ip-full";
+    if (!this.#makeRoom()) return "full";
+    if (!this.#makeRoomFor(agent.peerId, limits.sessionsPerKey, isSilent)) return "full";
+    if (!this.#makeRoomFor(connector.peerId, MAX_SESSIONS_PER_CONNECTOR, isUnwanted)) return "full";
     const session: Session = {
       id,
       agent: newParty("agent", agent),
       connector: newParty("connector", connector),
       introducedAt: now,
+      source,
+      answered: false,
       punched: false,
       outcome: null,
     };
+    this.#unanswered.add(session);
+    this.#perSource.set(source, (this.#perSource.get(source) ?? 0) + 1);
+    this.#sweepAt = Math.min(this.#sweepAt ?? Number.POSITIVE_INFINITY, now + UNANSWERED_LIMIT_MS);
     this.#sessions.set(id, session);
     for (const party of [session.agent, session.connector]) {
       const sessions = this.#byPeer.get(party.peerId) ?? new Set();
@@ -125,6 +147,17 @@ export class SessionTable {
     this.#total++;
     this.#onChange();
     return session;
+  }
+
+  /** The connector has spoken of it: the agent may be led to it. True the first time. */
+  answer(session: Session): boolean {
+    if (session.answered || this.#sessions.get(session.id) !== session) return false;
+    this.#countReach(session, -1);
+    session.answered = true;
+    this.#unanswered.delete(session);
+    this.#countReach(session, 1);
+    this.#onChange();
+    return true;
   }
 
   /** The relay lets nothing of the session pass any more. */
@@ -144,6 +177,10 @@ export class SessionTable {
 
   #remove(session: Session): boolean {
     if (!this.#sessions.delete(session.id)) return false;
+    this.#unanswered.delete(session);
+    const left = (this.#perSource.get(session.source) ?? 1) - 1;
+    if (left > 0) this.#perSource.set(session.source, left);
+    else this.#perSource.delete(session.source);
     for (const party of [session.agent, session.connector]) {
       const sessions = this.#byPeer.get(party.peerId);
       sessions?.delete(session);
@@ -234,26 +271,45 @@ export class SessionTable {
       const over = this.#farewells.shift();
       if (over) this.#cutOff(over.session);
     }
-    let waiting = false;
+    for (const session of this.#unanswered) {
+      if (session.introducedAt + UNANSWERED_LIMIT_MS > now) break;
+      this.end(session);
+    }
+    let absent = false;
     for (const session of [...this.#sessions.values()]) {
       for (const party of [session.agent, session.connector]) {
         if (party.presence.kind !== "absent") continue;
         if (party.presence.until <= now) this.end(session);
-        else waiting = true;
+        else absent = true;
       }
     }
-    const farewellAt = this.#farewells[0]?.until ?? null;
-    const sweepAt = waiting ? now + SWEEP_MS : null;
-    this.#sweepAt = farewellAt === null || sweepAt === null ? (farewellAt ?? sweepAt) : Math.min(farewellAt, sweepAt);
+    this.#sweepAt = this.#nextSweep(now, absent);
   }
 
-  /** Room for one more session of this key: at the bound the oldest one that nobody vouched for since its connection broke makes way. */
-  #makeRoom(peerId: string, limit: number): boolean {
+  #nextSweep(now: Millis, absent: boolean): Millis | null {
+    const [unanswered] = this.#unanswered;
+    const at = Math.min(
+      absent ? now + SWEEP_MS : Number.POSITIVE_INFINITY,
+      this.#farewells[0]?.until ?? Number.POSITIVE_INFINITY,
+      unanswered ? unanswered.introducedAt + UNANSWERED_LIMIT_MS : Number.POSITIVE_INFINITY,
+    );
+    return at === Number.POSITIVE_INFINITY ? null : at;
+  }
+
+  /** Room for one more: at the bound the oldest one that no connector has answered makes way. */
+  #makeRoom(): boolean {
+    if (this.#sessions.size < MAX_SESSIONS) return true;
+    const [oldest] = this.#unanswered;
+    if (oldest) this.end(oldest);
+    return oldest !== undefined;
+  }
+
+  /** Room for one more session of this key: at the bound the oldest one that may make way does. */
+  #makeRoomFor(peerId: string, limit: number, mayGo: (session: Session, own: Party) => boolean): boolean {
     const sessions = this.of(peerId);
     if (sessions.size < limit) return true;
     for (const session of sessions) {
-      const own = session.agent.peerId === peerId ? session.agent : session.connector;
-      if (own.presence.kind === "present") continue;
+      if (!mayGo(session, session.agent.peerId === peerId ? session.agent : session.connector)) continue;
       this.end(session);
       return true;
     }
@@ -271,18 +327,22 @@ export class SessionTable {
     this.#onChange();
   }
 
-  #countReach(session: Session, by: 1 | -1): void {
-    for (const [peerId, ip] of [
-      [session.agent.peerId, session.connector.observed.ip],
-      [session.connector.peerId, session.agent.observed.ip],
-    ]) {
-      const key = `${peerId}|${ip}`;
-      const count = (this.#reach.get(key) ?? 0) + by;
-      if (count > 0) this.#reach.set(key, count);
-      else this.#reach.delete(key);
-    }
+  #countReach({ agent, connector, answered }: Session, by: 1 | -1): void {
+    this.#countWay(connector.peerId, agent.observed.ip, by);
+    if (answered) this.#countWay(agent.peerId, connector.observed.ip, by);
+  }
+
+  #countWay(peerId: string, ip: string, by: 1 | -1): void {
+    const key = `${peerId}|${ip}`;
+    const count = (this.#reach.get(key) ?? 0) + by;
+    if (count > 0) this.#reach.set(key, count);
+    else this.#reach.delete(key);
   }
 }
+
+/** Nobody vouched for it since its connection broke. */
+const isSilent = (_: Session, own: Party): boolean => own.presence.kind !== "present";
+const isUnwanted = (session: Session, own: Party): boolean => !session.answered || isSilent(session, own);
 
 export interface NewParty {
   readonly peerId: string;

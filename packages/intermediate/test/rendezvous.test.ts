@@ -6,7 +6,12 @@ import { Accounts } from "../src/accounts.ts";
 import { DEFAULT_LIMITS } from "../src/limits.ts";
 import { MemoryNameStore, NameStoreError } from "../src/names/name-store.ts";
 import { Rendezvous } from "../src/rendezvous.ts";
-import { ABSENCE_LIMIT_MS, FAREWELL_MS } from "../src/session-table.ts";
+import {
+  ABSENCE_LIMIT_MS,
+  FAREWELL_MS,
+  MAX_SESSIONS_PER_CONNECTOR,
+  UNANSWERED_LIMIT_MS,
+} from "../src/session-table.ts";
 
 const AGENT = "a".repeat(52);
 const CONNECTOR = "c".repeat(52);
@@ -118,28 +123,111 @@ const answer = (sessionId: bigint, ...ips: string[]): SessionMessage => ({
   candidates: ips.map(candidate),
 });
 
-/** An agent and a connector with session 7. */
+/** An agent and a connector with session 7, which the connector has answered. */
 function introduced(kit: Kit): { agent: number; connector: number } {
   const connector = kit.connector();
   const agent = kit.join("agent", AGENT, "8.8.8.8");
   kit.say(agent, connect(7n));
+  kit.say(connector, answer(7n));
   kit.got(agent);
   kit.got(connector);
   return { agent, connector };
 }
 
-test("an agent finds a connector by name and by PeerId, and both learn of each other", (t) => {
+test("an agent finds a connector by name and by PeerId; where it is, the agent learns when it has answered", (t) => {
   for (const target of ["office", CONNECTOR]) {
     const kit = new Kit();
     const connector = kit.connector();
     t.same(kit.got(connector), [{ type: "registered", requestId: 1n, name: "office" }]);
     const agent = kit.join("agent", AGENT, "8.8.8.8");
     kit.say(agent, connect(7n, target));
-    t.same(kit.got(agent), [
-      { type: "connected", sessionId: 7n, peerId: CONNECTOR, name: "office", peerObserved: at("9.9.9.9") },
-    ]);
+    const connected = { type: "connected", sessionId: 7n, peerId: CONNECTOR, name: "office" };
+    t.same(kit.got(agent), [{ ...connected, peerObserved: at("0.0.0.0", 0) }]);
     t.same(kit.got(connector), [{ type: "incoming", sessionId: 7n, peerId: AGENT, peerObserved: at("8.8.8.8") }]);
+    t.notOk(kit.rendezvous.isSessionPeer(AGENT, "9.9.9.9"), "nor does the relay lead a stranger there");
+    t.ok(kit.rendezvous.isSessionPeer(CONNECTOR, "8.8.8.8"), "the connector prepares its relay before it answers");
+    kit.say(connector, answer(7n, "1.1.1.1"));
+    t.same(kit.got(agent).slice(0, 1), [{ ...connected, peerObserved: at("9.9.9.9") }], "ahead of the answer");
+    t.ok(kit.rendezvous.isSessionPeer(AGENT, "9.9.9.9"));
+    kit.say(connector, answer(7n, "1.1.1.1"));
+    t.same(kit.types(agent), ["candidate-answer", "start-punching"], "once");
+    kit.say(agent, connect(7n, target));
+    t.same(kit.got(agent), [{ ...connected, peerObserved: at("9.9.9.9") }], "and whoever comes back at once");
   }
+});
+
+test("a connector that refuses, or ends what it never answered, stays unseen", (t) => {
+  const refusals: SessionMessage[] = [
+    { type: "error", code: "not-allowed", message: "", sessionId: 7n, requestId: null },
+    { type: "session-end", sessionId: 7n, reason: "x" },
+  ];
+  for (const refusal of refusals) {
+    const kit = new Kit();
+    const connector = kit.connector();
+    const agent = kit.join("agent", AGENT, "8.8.8.8");
+    kit.say(agent, connect(7n));
+    kit.say(connector, refusal);
+    const told = kit.got(agent).flatMap((message) => (message.type === "connected" ? message.peerObserved.key : []));
+    t.same(told, ["0.0.0.0:0"]);
+    t.notOk(kit.rendezvous.isSessionPeer(AGENT, "9.9.9.9"));
+  }
+});
+
+test("a session that its connector does not answer is forgotten after 30 s, and no timer is left", (t) => {
+  const kit = new Kit();
+  kit.connector();
+  const agent = kit.join("agent", AGENT, "8.8.8.8");
+  for (const id of [1n, 2n]) kit.say(agent, connect(id));
+  kit.advance(UNANSWERED_LIMIT_MS - 1);
+  t.equal(kit.rendezvous.sessionCounts().active, 2);
+  kit.advance(1);
+  t.equal(kit.rendezvous.sessionCounts().active, 0);
+  t.notOk(kit.rendezvous.isSessionPeer(CONNECTOR, "8.8.8.8"));
+  t.equal(kit.rendezvous.pollTimeout(), null);
+});
+
+test("keys in masses that ask for a connector and offer nothing keep nobody from it", (t) => {
+  const kit = new Kit();
+  kit.limits = { ...DEFAULT_LIMITS, sessionsPerKey: 1 };
+  const connector = kit.connector();
+  const friend = kit.join("agent", AGENT, "8.8.8.8");
+  kit.say(friend, connect(7n));
+  kit.say(connector, answer(7n));
+  kit.got(friend);
+  const attack = (id: number) => {
+    const key = `${id}`.padStart(52, "x");
+    const crowd = kit.join("agent", key, `6.${id >> 16}.${(id >> 8) & 255}.${id & 255}`);
+    kit.say(crowd, connect(BigInt(100 + id)));
+    return kit.types(crowd);
+  };
+  for (let id = 0; id < MAX_SESSIONS_PER_CONNECTOR + 100; id++) t.same(attack(id), ["connected"]);
+  const other = kit.join("agent", STRANGER, "8.8.4.4");
+  kit.say(other, connect(8n));
+  t.same(kit.types(other), ["connected"]);
+  kit.got(connector);
+  kit.say(connector, answer(8n));
+  t.same(kit.types(other), ["connected", "candidate-answer", "start-punching"]);
+  t.ok(kit.rendezvous.isSessionPeer(AGENT, "9.9.9.9"), "what was answered stays");
+  t.equal(kit.rendezvous.sessionCounts().active, MAX_SESSIONS_PER_CONNECTOR);
+});
+
+test("sessions are bounded by the address that asks for them, whatever keys it shows", (t) => {
+  const kit = new Kit();
+  kit.limits = { ...DEFAULT_LIMITS, sessionsPerIp: 3 };
+  kit.connector();
+  const ask = (key: string, ip: string, id: bigint) => {
+    const agent = kit.join("agent", key.repeat(52), ip);
+    kit.say(agent, connect(id));
+    return kit.types(agent);
+  };
+  t.same(ask("e", "2001:db8::1", 1n), ["connected"]);
+  t.same(ask("f", "2001:db8::2", 2n), ["connected"]);
+  t.same(ask("g", "2001:db8::3:4", 3n), ["connected"]);
+  t.same(ask("h", "2001:db8::4:5:6", 4n), ["error:too-many"], "a /64 is one host's");
+  t.equal(kit.rendezvous.counters.get("ip-sessions"), 1);
+  t.same(ask("i", "2001:db8:0:1::1", 5n), ["connected"]);
+  kit.advance(UNANSWERED_LIMIT_MS);
+  t.same(ask("h", "2001:db8::4:5:6", 4n), ["connected"], "it is given back");
 });
 
 test("who is not there is not found; a name of another key than expected is refused", (t) => {

@@ -36,13 +36,14 @@ test("registration, Connect and the whole introduction go over the wire", async 
   agent.say(kit.now, { type: "candidate-offer", sessionId: 7n, serviceId: "web", ice, candidates: [], ticket: null });
   await kit.until("the offer", () => connector.got("candidate-offer").length > 0);
   t.equal(agent.got("connected")[0]?.peerId, connector.identity.peerId);
-  t.equal(agent.got("connected")[0]?.peerObserved.ip, "9.9.9.9");
+  t.equal(agent.got("connected")[0]?.peerObserved.key, "0.0.0.0:0", "it has not answered");
   t.equal(connector.got("incoming")[0]?.peerId, agent.identity.peerId);
   t.ok(kit.server.rendezvous.isSessionPeer(connector.identity.peerId, "8.8.8.8"));
   t.ok(kit.sessionChanges > 0);
   connector.say(kit.now, { type: "candidate-answer", sessionId: 7n, ice, candidates: [] });
   await kit.until("punching", () => agent.got("start-punching").length + connector.got("start-punching").length === 2);
   t.equal(agent.got("candidate-answer").length, 1);
+  t.equal(agent.got("connected")[1]?.peerObserved.ip, "9.9.9.9");
 });
 
 test("a key that --allow does not list is told so, gets no credentials, and stops trying", async (t) => {
@@ -292,7 +293,10 @@ test("a drain tells everybody to go and lets nobody in, and the sessions stay kn
   const agent = kit.join("agent");
   await kit.until("both up", () => connector.event("registered") !== undefined && agent.client.isUp);
   agent.say(kit.now, { type: "connect", sessionId: 7n, target: "office", expectedPeer: null });
-  await kit.until("connected", () => agent.got("connected").length > 0);
+  await kit.until("announced", () => connector.got("incoming").length > 0);
+  const ice = { ufrag: "abcd", pwd: "p".repeat(22), options: [] };
+  connector.say(kit.now, { type: "candidate-answer", sessionId: 7n, ice, candidates: [] });
+  await kit.until("answered", () => agent.got("candidate-answer").length > 0);
   kit.server.beginDrain(kit.now);
   await kit.until("told", () => agent.event("down") !== undefined && connector.event("down") !== undefined);
   t.match(agent.event("down")?.reason ?? "", /shutdown/);

@@ -100,6 +100,7 @@ export interface Connected {
   readonly peerId: string;
   /** The connector's registered name, if it has one. */
   readonly name: string | null;
+  /** The unspecified address with port 0 until the connector has answered; then the message comes again. */
   readonly peerObserved: SocketAddress;
 }
 

@@ -69,7 +69,7 @@ export const signalingCodec: Codec<SignalingMessage> = enumCodec<SignalingMessag
   register: { tag: 2, fields: { requestId: u64, name } },
   registered: { tag: 3, fields: { requestId: u64, name } },
   connect: { tag: 4, fields: { sessionId: u64, target, expectedPeer: option(peerId) } },
-  connected: { tag: 5, fields: { sessionId: u64, peerId, name: option(name), peerObserved: address } },
+  connected: { tag: 5, fields: { sessionId: u64, peerId, name: option(name), peerObserved: anyAddress } },
   incoming: { tag: 6, fields: { sessionId: u64, peerId, peerObserved: address } },
   "candidate-offer": { tag: 7, fields: { sessionId: u64, serviceId: name, ice, candidates, ticket: option(ticket) } },
   "candidate-answer": { tag: 8, fields: { sessionId: u64, ice, candidates } },

@@ -142,7 +142,9 @@ export class FakeIntermediate implements DriverComponent {
     }
     const sessionId = message.sessionId as bigint;
     if (message.type === "connect") {
-      const connector = [...this.#clients].find(({ name }) => name === message.target);
+      const connector = [...this.#clients].find(
+        (client) => client.name !== null && [client.name, client.signaling?.peerId].includes(message.target as string),
+      );
       if (!connector?.signaling) {
         const sentence = `nobody is registered as ${String(message.target)}`;
         return answer({ type: "error", code: "not-found", message: sentence, sessionId, requestId: null });

@@ -127,6 +127,23 @@ test("a session that stands is introduced to an intermediate that comes later", 
   t.equal(session.status().handshakes, 1);
 });
 
+test("a connector answers a standing session where it is announced later: until then nothing leads to it there", async (t) => {
+  const { second, start } = await world(t);
+  const later = await FakeIntermediate.start();
+  const port = later.address.port;
+  later.close();
+  const intermediate = [at(second), { host: "127.0.0.1", port }];
+  const connector = await start("connector", { intermediate });
+  await connector.waitRegistered();
+  const agent = await start("agent", { intermediate });
+  const session = await agent.connect(ask);
+  const back = await FakeIntermediate.start("127.0.0.1", port);
+  t.teardown(() => back.close());
+  while (!back.log.includes("candidate-answer")) await new Promise((resolve) => setTimeout(resolve, 5));
+  t.notOk(back.log.includes("candidate-offer"), "the agent says Connect alone");
+  t.equal(session.status().handshakes, 1);
+});
+
 test("the session goes on, and others begin, when one of two intermediates is gone", async (t) => {
   const { first, start } = await world(t);
   const connector = await start("connector");

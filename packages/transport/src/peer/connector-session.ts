@@ -1,7 +1,7 @@
 import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId } from "@adit/core";
 import { isUdpCandidate, type PairId } from "@adit/ice";
 import type { InitialHeader, PeerId, QuicConnection, QuicEndpoint, QuicStream, VirtualAddress } from "@adit/quic";
-import { ANY_SERVICE, type CandidateOffer, type IntermediateMessage } from "@adit/signaling";
+import { ANY_SERVICE, type CandidateAnswer, type CandidateOffer, type IntermediateMessage } from "@adit/signaling";
 import { SessionError } from "../errors.ts";
 import { PUNCH_TIMEOUT_MS } from "../path/actions.ts";
 import { type FollowerAction, FollowerPolicy } from "../path/follower.ts";
@@ -45,6 +45,7 @@ export class ConnectorSession extends Session {
   readonly #deadline: Millis;
   #answerAt: Millis | null = null;
   #offered = false;
+  #answered = false;
 
   constructor(now: Millis, host: SessionHost, id: bigint, options: ConnectorSessionOptions) {
     super(host, id, "controlled");
@@ -101,9 +102,17 @@ export class ConnectorSession extends Session {
 
   #sendAnswer(now: Millis): void {
     this.#answerAt = null;
+    this.#answered = true;
     const candidates = this.announce(now);
     this.host.signal({ type: "candidate-answer", sessionId: this.sessionId, ice: this.ice.local, candidates });
     if (!this.host.isGathering) this.endLocalCandidates(now);
+  }
+
+  /** The answer to the offer, as it would be now; null before there was one. For an agent that has it already it is no news. */
+  get answer(): CandidateAnswer | null {
+    if (!this.#answered) return null;
+    const candidates = this.ice.localCandidates.filter(isUdpCandidate);
+    return { type: "candidate-answer", sessionId: this.sessionId, ice: this.ice.local, candidates };
   }
 
   protected handlePeerGone(now: Millis, reason: string): void {

@@ -72,6 +72,8 @@ export class Introductions {
   /** An agent is announced there; its session begins, or goes on. */
   handleIncoming(now: Millis, at: Presence, session: ConnectorSession, peerObserved: SocketAddress): void {
     this.#know(now, this.#of(session, at), peerObserved);
+    // Until it hears from us, the intermediate leads the agent nowhere.
+    if (session.answer) at.link.send(now, session.answer);
   }
 
   /** The intermediate is a new one perhaps, or sees us come from another address, which the connector's relay has to let in. */
@@ -230,7 +232,7 @@ export class Introductions {
 
   #know(now: Millis, introduction: Introduction, peerObserved: SocketAddress): void {
     introduction.state = "known";
-    introduction.peerObserved = peerObserved;
+    introduction.peerObserved = peerObserved.port === 0 ? null : peerObserved;
     this.#permit(now, introduction);
   }
 

@@ -217,6 +217,11 @@ export class QuicConnection {
     return this.#paths.active;
   }
 
+  /** Liveness checks on the active path go unanswered: should it be left, what was under way on it is taken for lost. */
+  suspectPath(isSuspect: boolean): void {
+    this.#paths.isSuspect = isSuspect;
+  }
+
   /** Makes the next packet on the active path one that the peer must acknowledge (a PING if need be). Nothing happens once it is over. */
   sendAckEliciting(): void {
     if (this.#life.state !== "established") return;
@@ -289,7 +294,8 @@ export class QuicConnection {
   send(out: Uint8Array): SentPacket | null {
     if (this.#life.state === "closed") return null;
     this.#timer.touched();
-    const room = out.length > this.maxPacketBytes ? out.subarray(0, this.maxPacketBytes) : out;
+    const roomBytes = this.#paths.limit(this.#now, this.maxPacketBytes);
+    const room = out.length > roomBytes ? out.subarray(0, roomBytes) : out;
     const packet = this.#sendNative(room);
     if (packet) return packet;
     if (this.#life.flushed()) {
@@ -378,6 +384,7 @@ export class QuicConnection {
         const sent = this.#native.send(out);
         if (sent) {
           this.#limits.sent(sent[0]);
+          this.#paths.beforeSend(this.#now, out.subarray(0, sent[0]));
           return { length: sent[0], local: sent[1].from, remote: sent[1].to };
         }
         return this.#paths.sendStranded(this.#now, out);

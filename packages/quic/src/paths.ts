@@ -76,6 +76,20 @@ export class Paths {
     this.#stranded.beforeReceive(now, path, this.#role === "server");
   }
 
+  /** Checks on the active path go unanswered. */
+  set isSuspect(is: boolean) {
+    this.#stranded.isSuspect = is;
+  }
+
+  /** How long the next packet may be, bytes. */
+  limit(now: number, bytes: number): number {
+    return this.#stranded.limit(now, bytes);
+  }
+
+  beforeSend(now: number, packet: Uint8Array): void {
+    this.#stranded.beforeSend(now, packet);
+  }
+
   /** What is left to be said on a path that was left; see {@link StrandedPackets}. */
   sendStranded(now: number, out: Uint8Array): SentPacket | null {
     const length = this.#stranded.send(now, out);

@@ -17,6 +17,12 @@ const SILENT_MS = 100;
 const ASK_LATER_MS = 250;
 /** Paths left behind that are kept in mind; a connection has four slots. */
 const MAX_LEFT = 8;
+/** What is sent on a path from which nothing came for so long, ms, is most likely a probe of quiche's, and copied: it may have to go another way. */
+const COPY_AFTER_MS = 50;
+/** Copies that are kept: the first ones, for they hold what is missing first, and the newest, whose acknowledgement tells that all before it is lost. */
+const MAX_COPIES = 8;
+/** So that a copy fits any path (RFC 9000 §14). */
+const MAX_COPY_BYTES = 1200;
 
 /**
  * Gets packets back that were in flight on a path that was left.
@@ -26,13 +32,22 @@ const MAX_LEFT = 8;
  * carry no data (MAX_STREAM_DATA) are not resent at all: a transfer stands still for good. So, once a path was left, the PING that quiche
  * wants to send on it travels over the active path instead. The peer finds it by its connection ID and acknowledges it, and quiche sees at
  * once what was lost. Packet numbers and acknowledgements are those of the connection, whichever way they go (RFC 9000 §9.4).
+ *
+ * No PING can be had while the congestion window of the path that died is full, which it mostly is: nothing but quiche's probes gets past it, and
+ * they are hundreds of milliseconds apart by then. So what was sent on the path once it was silent is kept, and sent again over the new one, byte
+ * for byte: the same packet numbers, and, as quiche's probes carry what is missing first, the first bytes that the application waits for.
  */
 export class StrandedPackets {
   readonly #native: NativeConnection;
   #active: Path;
   #heardAt: number;
   #wasSilent = false;
+  #isSuspect = false;
   readonly #left: (Path & { askAt: number })[] = [];
+  /** Of packets on the active path, as long as it is silent. */
+  #copies: Uint8Array[] = [];
+  /** To be sent on the active path: what was copied on the one before. */
+  #again: Uint8Array[] = [];
 
   constructor(native: NativeConnection, active: Path, now: number) {
     this.#native = native;
@@ -44,10 +59,29 @@ export class StrandedPackets {
     return this.#active;
   }
 
+  /** Checks on the active path go unanswered, whatever is heard on it: should it be left, it is for dead. */
+  set isSuspect(is: boolean) {
+    this.#isSuspect = is;
+  }
+
   /** A packet is about to be read. A server may be about to follow its client to another path. */
   beforeReceive(now: number, path: Path, isServer: boolean): void {
-    if (samePath(path, this.#active)) this.#heardAt = now;
-    else if (isServer) this.#mark(now);
+    if (samePath(path, this.#active)) {
+      this.#heardAt = now;
+      if (this.#copies.length > 0) this.#copies = [];
+    } else if (isServer) this.#mark(now);
+  }
+
+  /** How long the next packet may be, bytes. */
+  limit(now: number, bytes: number): number {
+    return this.#isCopying(now) ? Math.min(bytes, MAX_COPY_BYTES) : bytes;
+  }
+
+  /** A packet of quiche's own is about to leave on the active path, or on one that is probed. */
+  beforeSend(now: number, packet: Uint8Array): void {
+    if (!this.#isCopying(now) || packet.length > MAX_COPY_BYTES) return;
+    if (this.#copies.length === MAX_COPIES) this.#copies.pop();
+    this.#copies.push(packet.slice());
   }
 
   /** The active path is about to change on our side. */
@@ -60,6 +94,9 @@ export class StrandedPackets {
     this.forget(path);
     if (this.#left.length >= MAX_LEFT) this.#left.shift();
     this.#left.push({ ...this.#active, askAt: now + (this.#wasSilent ? 0 : ASK_LATER_MS) });
+    this.#again = this.#wasSilent ? this.#copies : [];
+    this.#copies = [];
+    this.#isSuspect = false;
     this.#active = path;
     this.#heardAt = now;
   }
@@ -71,6 +108,11 @@ export class StrandedPackets {
 
   /** The length of a packet in `out` that belongs to a path that was left, and is to be sent on the active one; 0 when there is none. */
   send(now: number, out: Uint8Array): number {
+    const again = this.#again.shift();
+    if (again) {
+      out.set(again);
+      return again.length;
+    }
     for (const path of [...this.#left]) {
       if (now < path.askAt) continue;
       try {
@@ -92,12 +134,16 @@ export class StrandedPackets {
 
   /** Only on the active path can a PING be asked for: before it is left. It leaves when {@link send} is called. */
   #mark(now: number): void {
-    this.#wasSilent = now - this.#heardAt >= SILENT_MS;
+    this.#wasSilent = this.#isSuspect || now - this.#heardAt >= SILENT_MS;
     try {
       this.#native.sendAckEliciting();
     } catch {
       // No path is active.
     }
+  }
+
+  #isCopying(now: number): boolean {
+    return now - this.#heardAt >= COPY_AFTER_MS;
   }
 }
 

@@ -1,7 +1,18 @@
 import { utf8 } from "@adit/core";
 import { test } from "@adit/harness";
 import type { QuicConnection, QuicEvent } from "../src/index.ts";
-import { clientSlot, now, type Packet, Pair, pattern, pour, Sink, serverSlot, sleep } from "./pair.ts";
+import {
+  clientSlot,
+  now,
+  type Packet,
+  Pair,
+  type PairOptions,
+  pattern,
+  pour,
+  Sink,
+  serverSlot,
+  sleep,
+} from "./pair.ts";
 
 const RELAY = 0;
 const DIRECT = 1;
@@ -172,17 +183,18 @@ test("30 flips between two paths leave the connection IDs as they are", async (t
 });
 
 /** A connection on the direct path, whose packets take `turns` turns of the drivers, so that many are under way. */
-async function onDirectPath(turns: number) {
-  const pair = new Pair().handshake();
+async function onDirectPath(turns: number, options?: PairOptions) {
+  const pair = new Pair(options).handshake();
   await probe(pair, DIRECT);
   pair.client.migrate(...slot(DIRECT));
   pair.client.sendAckEliciting();
   await pair.until(() => activeSlot(pair.peer) === DIRECT, "on the direct path");
   const wire: { packet: Packet; at: number }[] = [];
-  const state = { turn: 0, dead: new Set<"up" | "down">() };
+  const state = { turn: 0, dead: new Set<"up" | "down">(), lostAt: { up: 0, down: 0 } };
   const isLost = (packet: Packet) => packet.slot === DIRECT && state.dead.has(packet.up ? "up" : "down");
   pair.network = (packet) => {
-    if (!isLost(packet)) wire.push({ packet, at: state.turn + turns });
+    if (isLost(packet)) state.lostAt[packet.up ? "up" : "down"] = now();
+    else wire.push({ packet, at: state.turn + turns });
     return [];
   };
   pair.beforeTurn = () => {
@@ -234,6 +246,52 @@ for (const [way, where, directions] of deaths) {
     t.equal(activeSlot(pair.peer), RELAY);
     t.ok(pair.client.stats().spareConnectionIds >= 6 && pair.peer.stats().spareConnectionIds >= 6);
   });
+}
+
+for (const way of ["download", "upload"] as const) {
+  // The server has to be heard of first. Mostly it is one round trip less: what was copied holds the bytes that are missing first.
+  const halves = way === "download" ? 4 : 3;
+  for (const acks of ["arrive", "are lost too"]) {
+    const title = `${way}, acknowledgements under way ${acks}: ${halves} times across the relay bring bytes, however full the window was`;
+    test(title, async (t) => {
+      const open = { initialStreamWindowBytes: 8_000_000, maxStreamWindowBytes: 8_000_000 };
+      const { pair, state } = await onDirectPath(20, { client: open, server: open });
+      const data = pattern(8_000_000, 4);
+      const stream = pair.client.openStream();
+      let sink: Sink | null = null;
+      const received = () => sink?.length ?? 0;
+      pair.onServerStream = (peer) => {
+        if (way === "download") pour(peer, data);
+        else sink = new Sink(peer);
+      };
+      if (way === "download") {
+        sink = new Sink(stream);
+        stream.finish();
+      } else pour(stream, data);
+      await pair.steps(() => received() > 1_000_000, "the transfer is under way");
+      const [dataWay, ackWay] = way === "download" ? (["down", "up"] as const) : (["up", "down"] as const);
+      state.dead.add(dataWay);
+      const stuck = received();
+      if (acks === "arrive") pair.exchange();
+      state.dead.add(ackWay);
+      const diedAt = now();
+      await pair.steps(() => now() > diedAt + 150 && state.lostAt[dataWay] > diedAt + 60, "the sender probes in vain");
+      const onRelay: Packet[] = [];
+      pair.beforeTurn = () => false;
+      pair.network = (packet) => {
+        if (packet.slot === RELAY) onRelay.push(packet);
+        return [];
+      };
+      pair.client.migrate(...slot(RELAY));
+      pair.client.sendAckEliciting();
+      pair.exchange();
+      for (let half = 0; half < halves; half++) {
+        for (const packet of onRelay.splice(0)) pair.deliver(packet);
+        pair.exchange();
+      }
+      t.ok(received() > stuck, "nothing came");
+    });
+  }
 }
 
 test("a window update that was lost with its path is sent again", async (t) => {

@@ -90,6 +90,11 @@ export class FollowerPolicy implements PolicyView {
     return null;
   }
 
+  get isSuspect(): boolean {
+    const state = this.#state;
+    return state.name === "complaining" || (state.name === "steady" && state.watch.liveness.isSuspect);
+  }
+
   get keepPairs(): readonly (PairId | null)[] {
     return [this.activePair];
   }

@@ -112,6 +112,10 @@ export class PathPolicy implements PolicyView {
     return best?.rtt.smoothedMs ?? null;
   }
 
+  get isSuspect(): boolean {
+    return this.#state.name === "steady" && this.#state.watch.liveness.isSuspect;
+  }
+
   /** The pairs whose slots must not be taken away. */
   get keepPairs(): readonly (PairId | null)[] {
     return this.#keep();

@@ -11,4 +11,6 @@ export interface PolicyView {
   readonly activePair: PairId | null;
   readonly rttMs: Millis | null;
   readonly relayRttMs: Millis | null;
+  /** Checks on the active pair go unanswered. */
+  readonly isSuspect: boolean;
 }

@@ -45,6 +45,7 @@ const PATHS: readonly SessionPath[] = ["connecting", "relay", "direct", "suspend
 export function peerMetrics(endpoint: EndpointStatus): readonly Metric[] {
   const { intermediate, intermediates, udpReach, portMapping, sessions } = endpoint;
   const count = (path: SessionPath) => sessions.filter((session) => session.path === path).length;
+  const sizes = [...new Set(sessions.flatMap(({ datagramBytes }) => datagramBytes ?? []))].sort((a, b) => a - b);
   return [
     {
       name: "adit_info",
@@ -88,6 +89,15 @@ export function peerMetrics(endpoint: EndpointStatus): readonly Metric[] {
       type: "gauge",
       samples: PATHS.map((path) => ({ labels: { path }, value: count(path) })),
     },
+    {
+      name: "adit_sessions_by_datagram_bytes",
+      help: "Live sessions by the largest datagram that is proved on their path, UDP payload in bytes.",
+      type: "gauge",
+      samples: sizes.map((bytes) => ({
+        labels: { bytes: String(bytes) },
+        value: sessions.filter((session) => session.datagramBytes === bytes).length,
+      })),
+    },
   ];
 }
 
@@ -127,6 +137,7 @@ const statusSchema = z.object({
       localType: nullableText,
       remoteType: nullableText,
       rttMs: z.number().nullable(),
+      datagramBytes: z.number().nullish(),
       sentBytes: z.number(),
       receivedBytes: z.number(),
       migrations: z.number(),
@@ -157,7 +168,7 @@ export function peerStatusInWords(status: unknown): string {
     const pair = `${local ?? "?"} (${localType ?? "?"}) <-> ${remote ?? "?"} (${remoteType ?? "?"})`;
     lines.push(
       `session          ${peer.name ?? peer.id}: ${path}${inMs(session.rttMs)} (${session.reason})`,
-      `                 ${pair}`,
+      `                 ${pair}${session.datagramBytes ? `, datagrams of up to ${session.datagramBytes} bytes` : ""}`,
       `                 ${session.sentBytes} bytes sent, ${session.receivedBytes} received, ${session.migrations} path changes`,
     );
   }

@@ -30,6 +30,7 @@ const status: EndpointStatus = {
       remoteType: "host",
       rttMs: 0.3,
       relayRttMs: 0.5,
+      datagramBytes: 1472,
       sentBytes: 123,
       receivedBytes: 456,
       handshakes: 1,
@@ -81,7 +82,7 @@ test("in words it names the path, the addresses and why", (t) => {
     "dropped: 2 too large for the path (at most 1293 bytes), 1 unreachable",
     "11.0.0.10:40111 at the router 192.168.1.1 by PCP",
     "office: direct, 0.3 ms (direct pair nominated)",
-    "127.0.0.2:51111 (host) <-> 127.0.0.3:52222 (host)",
+    "127.0.0.2:51111 (host) <-> 127.0.0.3:52222 (host), datagrams of up to 1472 bytes",
   ]) {
     t.ok(words.includes(part), `${part} in\n${words}`);
   }
@@ -115,6 +116,7 @@ test("metrics count sessions by path", (t) => {
   t.match(text, /^adit_intermediate_connected 1$/m);
   t.match(text, /^adit_sessions\{path="direct"\} 1$/m);
   t.match(text, /^adit_sessions\{path="relay"\} 0$/m);
+  t.match(text, /^adit_sessions_by_datagram_bytes\{bytes="1472"\} 1$/m);
   t.match(text, /^adit_port_mapping\{protocol="pcp"\} 1$/m);
   t.match(text, /^adit_port_mapping\{protocol="upnp"\} 0$/m);
   const { portMapping } = status;

@@ -17,6 +17,8 @@ export interface SessionStatus {
   readonly rttMs: number | null;
   /** Round trip of the relay path, ms, also while it is on standby. */
   readonly relayRttMs: number | null;
+  /** The largest datagram that is proved on the active path, UDP payload in bytes; null while there is none. */
+  readonly datagramBytes: number | null;
   /** Application bytes, not packets. */
   readonly sentBytes: number;
   readonly receivedBytes: number;

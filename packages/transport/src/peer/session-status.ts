@@ -11,12 +11,14 @@ export interface SessionFacts {
   readonly policyView: PolicyView;
   /** The pair that carries the session; null when none does. */
   readonly pair: PairInfo | null;
+  /** What that pair is proved to carry in one datagram. */
+  readonly datagramBytes: number | null;
   /** The application's. */
   readonly bytes: { readonly sent: number; readonly received: number };
 }
 
 /** A session as `status` shows it: what is unknown is null, never absent. */
-export function describeSession({ id, peer, handshakes, policyView, pair, bytes }: SessionFacts): SessionStatus {
+export function describeSession({ id, peer, handshakes, policyView, pair, datagramBytes, bytes }: SessionFacts): SessionStatus {
   return {
     id,
     peer: { id: peer.id, name: peer.name },
@@ -27,6 +29,7 @@ export function describeSession({ id, peer, handshakes, policyView, pair, bytes 
     remoteType: pair?.remote.type ?? null,
     rttMs: round(policyView.rttMs),
     relayRttMs: round(policyView.relayRttMs),
+    datagramBytes,
     sentBytes: bytes.sent,
     receivedBytes: bytes.received,
     handshakes,

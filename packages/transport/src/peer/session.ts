@@ -380,7 +380,9 @@ export abstract class Session {
   status(): SessionStatus {
     const { id, peer, handshakes, policyView } = this;
     const pair = this.activePair === null ? null : this.ice.pair(this.activePair);
-    return describeSession({ id, peer, handshakes, policyView, pair, bytes: this.traffic.count(this.carrier) });
+    const datagramBytes = this.activePair === null ? null : this.data.sizes.bytes(this.activePair);
+    const bytes = this.traffic.count(this.carrier);
+    return describeSession({ id, peer, handshakes, policyView, pair, datagramBytes, bytes });
   }
 
   sample(): SessionSample {

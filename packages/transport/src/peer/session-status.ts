@@ -18,7 +18,15 @@ export interface SessionFacts {
 }
 
 /** A session as `status` shows it: what is unknown is null, never absent. */
-export function describeSession({ id, peer, handshakes, policyView, pair, datagramBytes, bytes }: SessionFacts): SessionStatus {
+export function describeSession({
+  id,
+  peer,
+  handshakes,
+  policyView,
+  pair,
+  datagramBytes,
+  bytes,
+}: SessionFacts): SessionStatus {
   return {
     id,
     peer: { id: peer.id, name: peer.name },

@@ -5,6 +5,7 @@ import { ServiceRefusedError } from "@adit/transport";
 import { FirstBytes } from "./first-bytes.ts";
 import { openOnSession, type UnknownServices } from "./open-on-session.ts";
 import type { KeptSession } from "./session-keeper.ts";
+import { StreamRoom } from "./stream-room.ts";
 
 /** A session as far as a carrier is concerned; PeerSession is one. */
 export interface CarryingSession extends KeptSession {
@@ -25,9 +26,12 @@ export interface CarrierOptions {
 /** DESIGN: early connections wait up to 10 s, then are reset. */
 const CONNECTION_WAIT_MS = 10_000;
 
+const ALL_IN_USE = "the session carries as many connections as it can, and none ended in time";
+
 /** Takes a local connection, opens a stream to its service on the session that is up or comes up, and carries the bytes. */
 export class Carrier {
   readonly #options: CarrierOptions;
+  readonly #room = new StreamRoom();
 
   constructor(options: CarrierOptions) {
     this.#options = options;
@@ -40,18 +44,20 @@ export class Carrier {
     const onClose = (): void => abort.abort(new Error("the local connection was closed"));
     socket.once("close", onClose);
     const timer = setTimeout(
-      () => abort.abort(new Error("no stream could be opened in time")),
+      () => abort.abort(new Error(this.#room.isFull ? ALL_IN_USE : "no stream could be opened in time")),
       this.#options.waitMs ?? CONNECTION_WAIT_MS,
     );
     const first = new FirstBytes(socket);
     try {
-      const open = (session: CarryingSession): Promise<ByteStream> => openOnce(session, service, first);
+      const open = (session: CarryingSession): Promise<ByteStream> =>
+        this.#room.open(() => openOnce(session, service, first), abort.signal);
       const { session, opened: stream } = await openOnSession(this.#options.session, open, abort.signal, dropStream);
       unknown.noteAccepted(service);
       clearTimeout(timer);
       socket.off("close", onClose);
       const head = first.release();
       await streams.carry(socket, stream, { peerId: session.peer.id, service, sentBytes: first.sentBytes, head });
+      this.#room.noteEnded();
     } catch (error) {
       const reason = sentenceOf(error);
       const refused = error instanceof ServiceRefusedError;

@@ -3,6 +3,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { nullLogger, SocketAddress } from "@adit/core";
 import { type T, test } from "@adit/harness";
 import { type ExitError, type LocalListener, Streams } from "@adit/program";
+import { QuicError } from "@adit/quic";
 import { ServiceRefusedError, SessionError } from "@adit/transport";
 import { Carrier } from "../src/carrier.ts";
 import { Listeners } from "../src/listeners.ts";
@@ -66,7 +67,7 @@ test("a connection is carried, and the log has its opening and its bytes", async
   t.equal(await outcome(user), "hello");
   await Promise.all(agent.carried);
   t.same(agent.events, [
-    { event: "stream-open", fields: { peerId: "peer", service: "echo" } },
+    { event: "stream-open", fields: { peerId: "peer", service: "echo", bytes: 0 } },
     { event: "stream-close", fields: { peerId: "peer", service: "echo", bytes: 10, sentBytes: 5, receivedBytes: 5 } },
   ]);
 });
@@ -126,6 +127,51 @@ test("a session that ends while the stream is being opened is replaced by the ne
   user.end("again");
   t.equal(await outcome(user), "again");
   t.same(t.must(sessions[1]).opened, ["echo"]);
+});
+
+/** A session that lets two streams be open at once; `end` ends the oldest. */
+function narrowSession() {
+  const session = new FakeSession();
+  const open: EchoStream[] = [];
+  session.open = async () => {
+    if (open.length >= 2) throw new QuicError("stream-limit", "2 streams are open, which is the limit");
+    const stream = new EchoStream();
+    open.push(stream);
+    return stream;
+  };
+  return { session, end: () => open.shift()?.finish() };
+}
+
+test("a connection that finds all streams of the session in use waits until one has ended", async (t) => {
+  const { session, end } = narrowSession();
+  const agent = await makeAgent(t, ["echo"], async () => session);
+  agent.start();
+  const users = Array.from({ length: 6 }, () => agent.dial());
+  const served: number[] = [];
+  const outcomes = users.map((user, i) => {
+    user.end(`user ${i}`);
+    return outcome(user).then((text) => {
+      served.push(i);
+      end(); // the session has one more to give
+      return text;
+    });
+  });
+  t.same(await Promise.all(outcomes), ["user 0", "user 1", "user 2", "user 3", "user 4", "user 5"]);
+  t.same([...served].sort(), [0, 1, 2, 3, 4, 5]);
+  t.equal(agent.events.filter(({ event }) => event === "connection-reset").length, 0);
+});
+
+test("a connection for which no stream becomes free is reset, with the reason", async (t) => {
+  const { session } = narrowSession();
+  const agent = await makeAgent(t, ["echo"], async () => session, 200);
+  agent.start();
+  const [one, two] = [agent.dial(), agent.dial()];
+  await Promise.all([once(one, "connect"), once(two, "connect")]);
+  while (session.opened.length < 2) await new Promise((resolve) => setImmediate(resolve));
+  t.equal(await outcome(agent.dial()), "ECONNRESET");
+  const reset = agent.events.find(({ event }) => event === "connection-reset");
+  t.match(String(reset?.fields.reason), /as many connections as it can/);
+  t.notOk(one.destroyed || two.destroyed, "those that have a stream keep it");
 });
 
 test("a service that does not answer resets the connection and leaves the agent running", async (t) => {

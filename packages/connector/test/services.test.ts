@@ -98,7 +98,7 @@ test("a request becomes a TCP connection to the server behind the service, half-
   t.same(
     events.map(({ event, fields }) => [event, fields.peerId, fields.service, fields.bytes]),
     [
-      ["stream-open", "peer", "web", undefined],
+      ["stream-open", "peer", "web", 0],
       ["stream-close", "peer", "web", 10],
     ],
   );

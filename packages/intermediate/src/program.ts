@@ -4,6 +4,7 @@ import {
   addStatusCommand,
   adminOption,
   duration,
+  filePath,
   ipAddress,
   ipPrefix,
   list,
@@ -34,10 +35,10 @@ const options = {
     default: "0.0.0.0:3478",
   }),
   stunTls: list(socketAddress, { help: "where STUN and TURN over TLS listen, such as 0.0.0.0:5349" }),
-  tlsCert: value(text, {
+  tlsCert: value(filePath, {
     help: "PEM file with the TLS certificate chain (default: self-signed from the identity key)",
   }),
-  tlsKey: value(text, { help: "PEM file with its key" }),
+  tlsKey: value(filePath, { help: "PEM file with its key" }),
   alternateAddress: value(ipAddress, { help: "a second IP of this host, for NAT behaviour discovery (RFC 5780)" }),
   externalIp: list(ipAddress, {
     help: "the public IP, one of a family, where it is not the one that is listened on (1:1 NAT)",
@@ -55,7 +56,7 @@ const options = {
   realm: value(text, { help: "the realm of TURN credentials", default: "adit" }),
   turnUser: list(userPassword, { help: "a foreign TURN client's credentials" }),
   turnSecret: value(secretText, { help: "shared secret of expiring TURN credentials (username EXPIRY:ID)" }),
-  policy: value(text, { help: "a TOML file: who may register and connect, and how much; read again on SIGHUP" }),
+  policy: value(filePath, { help: "a TOML file: who may register and connect, and how much; read again on SIGHUP" }),
   drain: value(duration, {
     help: "after SIGTERM, how long to relay on for sessions that stand, taking nothing new",
     default: "0s",

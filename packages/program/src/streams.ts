@@ -32,7 +32,7 @@ export class Streams {
     const { peerId, service } = of;
     this.#open++;
     this.#total++;
-    this.#log.info("stream-open", { peerId, service });
+    this.#log.info("stream-open", { peerId, service, bytes: of.sentBytes ?? 0 });
     const result = await forwardTcp(socket, stream, of.head);
     const { receivedBytes, broken } = result;
     const sentBytes = (of.sentBytes ?? 0) + result.sentBytes;

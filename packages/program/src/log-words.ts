@@ -10,7 +10,8 @@ const words: Readonly<Record<string, (f: Fields) => string | null>> = {
   listening: (f) => `${str(f.service)}: listening on ${str(f.address)}`,
   registered: (f) =>
     f.name === undefined ? `connected to the intermediate${at(f)}` : `registered as ${str(f.name)}${at(f)}`,
-  "signaling-down": (f) => `the intermediate is out of reach${reasonOf(f)}; trying again`,
+  "signaling-down": (f) =>
+    `the intermediate${f.intermediate === undefined ? "" : ` ${str(f.intermediate)}`} is out of reach${reasonOf(f)}; trying again`,
   "port-mapped": (f) =>
     `the router ${str(f.gateway)} opened ${str(f.external)} for this program (${str(f.protocol)})${f.isPublic === true ? "" : ", which is not public: another NAT follows"}`,
   "port-mapping-lost": (f) => `the router's port ${str(f.external)} is lost: ${str(f.why)}`,
@@ -86,6 +87,32 @@ const PATHS: Readonly<Record<string, string>> = {
 const isPath = (path: unknown): boolean => typeof path === "string" && path in PATHS;
 
 const pathInWords = (path: unknown): string => PATHS[str(path)] ?? str(path);
+
+/** Events that come again and again while a state lasts. */
+const STATES: ReadonlySet<string> = new Set(["signaling-down", "register-refused"]);
+/** After these the state is another one. */
+const STATE_ENDS: ReadonlySet<string> = new Set(["registered"]);
+/** A state that lasts is told to a person once in so long. */
+const REPEAT_MS = 60_000;
+
+/** No more lines are remembered; then all are forgotten, and told once more. */
+const REPEATS_LIMIT = 64;
+
+/** Keeps a line that only says once more what still holds from a person. */
+export class Repeats {
+  readonly #toldAt = new Map<string, number>();
+
+  /** Whether the line is news at `now`, ms. */
+  isNews(now: number, event: string, line: string): boolean {
+    if (STATE_ENDS.has(event)) this.#toldAt.clear();
+    if (!STATES.has(event)) return true;
+    const toldAt = this.#toldAt.get(line);
+    if (toldAt !== undefined && now < toldAt + REPEAT_MS) return false;
+    if (this.#toldAt.size >= REPEATS_LIMIT) this.#toldAt.clear();
+    this.#toldAt.set(line, now);
+    return true;
+  }
+}
 
 /** No more names are remembered; then the oldest is forgotten. */
 const NAMES_LIMIT = 1024;

@@ -2,7 +2,7 @@ import { writeSync } from "node:fs";
 import type { LogFields, Logger } from "@adit/core";
 import { pino } from "pino";
 import { codeOf } from "./exit.ts";
-import { inWords, PeerNames } from "./log-words.ts";
+import { inWords, PeerNames, Repeats } from "./log-words.ts";
 
 export type LogFormat = "json" | "text";
 export type LogLevel = "trace" | "debug" | "info" | "warn" | "error";
@@ -46,11 +46,14 @@ function jsonLogger(level: LogLevel, write: (line: string) => void): Logger {
 function textLogger(level: LogLevel, write: (line: string) => void): Logger {
   const least = LEVELS.indexOf(level);
   const names = new PeerNames();
+  const repeats = new Repeats();
+  const verbose = least <= LEVELS.indexOf("debug");
   const at = (name: LogLevel): ((event: string, fields?: LogFields) => void) => {
     if (LEVELS.indexOf(name) < least) return () => {};
     return (event, fields = {}) => {
-      const line = inWords(name, event, names.complete(event, plainFields(fields)), least <= LEVELS.indexOf("debug"));
-      if (line !== null) write(`${printable(line, event === "failed")}\n`);
+      const line = inWords(name, event, names.complete(event, plainFields(fields)), verbose);
+      if (line !== null && (verbose || repeats.isNews(performance.now(), event, line)))
+        write(`${printable(line, event === "failed")}\n`);
     };
   };
   return { trace: at("trace"), debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };

@@ -1,6 +1,7 @@
 import { SocketAddress } from "@adit/core";
 import { test } from "@adit/harness";
 import { createLogger, type LogFormat, type LogLevel } from "../src/index.ts";
+import { Repeats } from "../src/log-words.ts";
 
 function capture(format: LogFormat, level: LogLevel = "info") {
   const lines: string[] = [];
@@ -64,6 +65,32 @@ test("text: state changes are sentences, streams are no noise, and the terminal 
     "warning: web: nobody answers\n",
     'warning: other thing a=1 b="two words"\n',
   ]);
+});
+
+test("text: what lasts is told once, and again when it is back after it was over", (t) => {
+  const { lines, log } = capture("text");
+  const down = (intermediate: string) => log.warn("signaling-down", { intermediate, reason: "no answer" });
+  for (let i = 0; i < 3; i++) down("a:1");
+  down("b:1");
+  down("a:1");
+  log.info("registered", { name: "office" });
+  down("a:1");
+  log.warn("service-refused", { message: "web: nobody answers" });
+  log.warn("service-refused", { message: "web: nobody answers" });
+  t.same(lines, [
+    "warning: the intermediate a:1 is out of reach (no answer); trying again\n",
+    "warning: the intermediate b:1 is out of reach (no answer); trying again\n",
+    "registered as office\n",
+    "warning: the intermediate a:1 is out of reach (no answer); trying again\n",
+    "warning: web: nobody answers\n",
+    "warning: web: nobody answers\n",
+  ]);
+});
+
+test("text: what lasts is told again once a minute", (t) => {
+  const repeats = new Repeats();
+  const told = [0, 1_000, 59_999, 60_000, 61_000, 120_000].filter((now) => repeats.isNews(now, "signaling-down", "x"));
+  t.same(told, [0, 60_000, 120_000]);
 });
 
 test("text at debug: everything, with time, level and fields", (t) => {

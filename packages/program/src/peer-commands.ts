@@ -39,12 +39,14 @@ export interface OpenState {
   readonly pins: Pins;
 }
 
-/** Runs `body` with the state directory locked. */
+/** Runs `body` with the state directory locked. @throws ExitError `usage` when what is in it is damaged. */
 export async function withState<T>(context: Context, body: (state: OpenState) => Promise<T>): Promise<T> {
   const lock = await lockStateDir(context.stateDir, context.program);
   try {
     const identity = await loadIdentity(context.stateDir);
-    return await body({ identity, pins: new Pins(context.stateDir, context.program) });
+    const pins = new Pins(context.stateDir, context.program);
+    pins.keys(); // a damaged file is an error of configuration now, not a refused intermediate later
+    return await body({ identity, pins });
   } finally {
     lock.release();
   }
@@ -77,9 +79,9 @@ export function addStatusCommand<O extends StatusTable>(program: Program<O>, wor
     summary: "Tells how the running program is doing.",
     example: `${program.name} status --check ready`,
     uses: ["admin", "json", "check"],
-    run: async (values, { print }) => {
+    run: async (values, { print, log }) => {
       const { admin, json, check } = values as { admin: SocketAddress; json: boolean; check: StatusCheck | undefined };
-      return showStatus({ program: program.name, admin, json, words, print, ...(check && { check }) });
+      return showStatus({ program: program.name, admin, json, words, print, log, ...(check && { check }) });
     },
   });
 }

@@ -1,5 +1,5 @@
 import { get } from "node:http";
-import type { SocketAddress } from "@adit/core";
+import type { Logger, SocketAddress } from "@adit/core";
 import { z } from "zod";
 import { ExitError, sentenceOf } from "./exit.ts";
 
@@ -19,9 +19,11 @@ export interface StatusRequest {
   /** The status in words. */
   readonly words: (status: unknown) => string;
   readonly print: (text: string) => void;
+  /** Hears why a check is not met. */
+  readonly log: Logger;
 }
 
-const sessionsSchema = z.object({ sessions: z.array(z.object({ path: z.string() })) });
+const sessionsSchema = z.object({ sessions: z.array(z.object({ path: z.string(), reason: z.string() })) });
 
 /**
  * What the `status` subcommands do. Exit status 0, or 1 when the check is not met: `ready` is a 200 of `/healthz`, `direct`
@@ -32,15 +34,27 @@ export async function showStatus(request: StatusRequest): Promise<number> {
   const { body } = await ask(request, "/status");
   const status: unknown = parseJson(request, body);
   request.print(request.json ? body : request.words(status));
-  if (request.check === undefined) return 0;
-  const met = request.check === "ready" ? (await ask(request, "/healthz")).code === 200 : isDirect(status);
-  return met ? 0 : 1;
+  const why = await failureOf(request, status);
+  if (why === null) return 0;
+  request.log.warn("check-failed", { check: request.check, message: `not ${request.check}: ${why}` });
+  return 1;
 }
 
-function isDirect(status: unknown): boolean {
+/** Why the check is not met, or null. */
+async function failureOf(request: StatusRequest, status: unknown): Promise<string | null> {
+  if (request.check === undefined) return null;
+  if (request.check === "direct") return whyNotDirect(status);
+  const { code, body } = await ask(request, "/healthz");
+  return code === 200 ? null : `/healthz answers ${code}: ${body.trim()}`;
+}
+
+function whyNotDirect(status: unknown): string | null {
   const parsed = sessionsSchema.safeParse(status);
-  const sessions = parsed.success ? parsed.data.sessions : [];
-  return sessions.length > 0 && sessions.every(({ path }) => path === "direct");
+  if (!parsed.success) return "this program has no sessions of its own";
+  const { sessions } = parsed.data;
+  if (sessions.length === 0) return "there is no session";
+  const other = sessions.find(({ path }) => path !== "direct");
+  return other ? `a session's path is ${other.path} (${other.reason})` : null;
 }
 
 function parseJson({ program, admin }: StatusRequest, body: string): unknown {

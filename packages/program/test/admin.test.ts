@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { request } from "node:http";
 import { createServer } from "node:net";
-import { SocketAddress } from "@adit/core";
+import { type LogFields, nullLogger, SocketAddress } from "@adit/core";
 import { type T, test } from "@adit/harness";
 import { type AdminServer, isTrustedHost, showStatus, startAdmin } from "../src/index.ts";
 
@@ -10,7 +10,7 @@ const any = SocketAddress.of("127.0.0.1", 0);
 async function makeAdmin(t: T, state = { ready: true, path: "direct" }): Promise<AdminServer> {
   const admin = await startAdmin(any, {
     health: () => ({ ready: state.ready, listeners: 1 }),
-    status: () => ({ peerId: "x", sessions: state.path === "" ? [] : [{ path: state.path }] }),
+    status: () => ({ peerId: "x", sessions: state.path === "" ? [] : [{ path: state.path, reason: "so it is" }] }),
     metrics: () => [
       {
         name: "adit_sessions",
@@ -52,7 +52,10 @@ test("health is 200 when ready and 503 when not, both with JSON", async (t) => {
 
 test("status and metrics are served, other paths and methods are not", async (t) => {
   const admin = await makeAdmin(t);
-  t.same(JSON.parse((await ask(admin, "/status")).body), { peerId: "x", sessions: [{ path: "direct" }] });
+  t.same(JSON.parse((await ask(admin, "/status")).body), {
+    peerId: "x",
+    sessions: [{ path: "direct", reason: "so it is" }],
+  });
   const metrics = await ask(admin, "/metrics");
   t.match(metrics.type, /^text\/plain; version=0\.0\.4/);
   t.equal(
@@ -125,6 +128,8 @@ test("the status command prints the JSON as served or words, and checks", async 
   const state = { ready: true, path: "direct" };
   const admin = await makeAdmin(t, state);
   const printed: string[] = [];
+  const why: unknown[] = [];
+  const log = { ...nullLogger, warn: (_event: string, fields = {}) => void why.push((fields as LogFields).message) };
   const show = (check: "direct" | "ready" | undefined, json: boolean) =>
     showStatus({
       program: "adit-agent",
@@ -133,16 +138,22 @@ test("the status command prints the JSON as served or words, and checks", async 
       ...(check && { check }),
       words: () => "in words",
       print: (text) => printed.push(text),
+      log,
     });
   t.equal(await show(undefined, true), 0);
   t.equal(await show(undefined, false), 0);
-  t.same(printed, ['{"peerId":"x","sessions":[{"path":"direct"}]}\n', "in words"]);
+  t.same(printed, ['{"peerId":"x","sessions":[{"path":"direct","reason":"so it is"}]}\n', "in words"]);
   t.same([await show("ready", true), await show("direct", true)], [0, 0]);
   state.path = "relay";
   state.ready = false;
   t.same([await show("ready", true), await show("direct", true)], [1, 1]);
   state.path = "";
   t.equal(await show("direct", true), 1);
+  t.same(why, [
+    'not ready: /healthz answers 503: {"ready":false,"listeners":1}',
+    "not direct: a session's path is relay (so it is)",
+    "not direct: there is no session",
+  ]);
 });
 
 test("status without a running program says so", async (t) => {
@@ -152,6 +163,13 @@ test("status without a running program says so", async (t) => {
   const admin = any.withPort(typeof address === "object" && address ? address.port : 0);
   server.close();
   await once(server, "close");
-  const status = showStatus({ program: "adit-agent", admin, json: true, words: () => "", print: () => {} });
+  const status = showStatus({
+    program: "adit-agent",
+    admin,
+    json: true,
+    words: () => "",
+    print: () => {},
+    log: nullLogger,
+  });
   await t.rejects(status, { code: "failure", message: new RegExp(`no adit-agent answers at ${admin.key}`) });
 });

@@ -4,6 +4,7 @@ import { createInterface } from "node:readline";
 import type { WireEnds } from "./wire.ts";
 
 const MAX_KEPT_LINES = 20;
+/** A namespace and two devices a wire. */
 const READY_MS = 15_000;
 
 export class Wires {
@@ -46,13 +47,10 @@ export class Wires {
         resolve();
       });
     });
-    const late = new Promise<void>((resolve) => setTimeout(resolve, READY_MS).unref());
-    await Promise.race([ready, this.#ended, late.then(() => this.#tooLate())]);
+    const late = setTimeout(() => child.kill("SIGKILL"), READY_MS);
+    await Promise.race([ready, this.#ended]);
+    clearTimeout(late);
     if (this.#trouble !== null) throw new Error(this.#trouble);
-  }
-
-  #tooLate(): void {
-    this.#trouble ??= `the wires are not ready after ${READY_MS} ms:\n${this.#said.join("\n")}`;
   }
 
   /** Their devices are gone once it returns: the next lab in these namespaces gives its own the same names. */

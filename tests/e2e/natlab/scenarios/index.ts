@@ -18,7 +18,14 @@ import {
 import { mappingRenewed, routerRestart } from "./port-mapping.ts";
 import { relayDies } from "./relay-dies.ts";
 import type { Scenario } from "./scenario.ts";
-import { lossy20StaysUp, satellite450StaysUp, slow5mbitStaysUp } from "./stays-up.ts";
+import {
+  lossy20ComesUp,
+  lossy20StaysUp,
+  satellite450ComesUp,
+  satellite450StaysUp,
+  slow5mbitComesUp,
+  slow5mbitStaysUp,
+} from "./stays-up.ts";
 
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "agent-address": agentAddress,
@@ -41,6 +48,9 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "shrinking-mtu": shrinkingMtu,
   "slow-5mbit": slow5mbit,
   "jittery-30": jittery30,
+  "lossy-20-comes-up": lossy20ComesUp,
+  "satellite-450-comes-up": satellite450ComesUp,
+  "slow-5mbit-comes-up": slow5mbitComesUp,
   "lossy-20-stays-up": lossy20StaysUp,
   "satellite-450-stays-up": satellite450StaysUp,
   "slow-5mbit-stays-up": slow5mbitStaysUp,

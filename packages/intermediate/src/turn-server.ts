@@ -39,7 +39,7 @@ import {
   unknownComprehensionRequired,
   verifyFingerprint,
 } from "@adit/ice";
-import { Accounts } from "./accounts.ts";
+import { type Account, Accounts } from "./accounts.ts";
 import type { Allocation, Channel, RelayId } from "./allocation.ts";
 import {
   type AllocationRefusal,
@@ -195,7 +195,7 @@ export class TurnServer {
   handleRelayDatagram(now: Millis, id: RelayId, from: SocketAddress, data: Uint8Array): void {
     const relay = this.#allocations.ofRelay(id);
     if (!relay) return this.counters.add("no-allocation");
-    this.#toClient(now, relay.allocation, from, data);
+    this.#toClient(now, relay.allocation, from, data, relay.allocation.account);
   }
 
   /** The system reported an ICMP error for something that was sent from a relayed address; `code` is the system's, as ECONNREFUSED. */
@@ -352,7 +352,8 @@ export class TurnServer {
     const relay = allocation.relayOf(peer.family);
     if (!relay?.bound) return this.counters.add("no-allocation");
     const neighbour = this.#allocations.relayAt(peer);
-    if (neighbour) return this.#toClient(now, neighbour.allocation, relay.bound.address, data);
+    // Whoever sends pays: a client must not use up another one's bytes of the day.
+    if (neighbour) return this.#toClient(now, neighbour.allocation, relay.bound.address, data, allocation.account);
     if (!allocation.account.takeRelayed(now, data.length)) return this.counters.add("quota");
     relay.noteSent(now, peer);
     this.#transmit(data, relay.bound.socket, peer, dontFragment);
@@ -360,7 +361,7 @@ export class TurnServer {
     this.#toPeers.bytes += data.length;
   }
 
-  #toClient(now: Millis, allocation: Allocation, from: SocketAddress, data: Uint8Array): void {
+  #toClient(now: Millis, allocation: Allocation, from: SocketAddress, data: Uint8Array, payer: Account): void {
     if (allocation.state.kind !== "live" || allocation.expiresAt <= now) return this.counters.add("no-allocation");
     if (!allocation.hasPermission(now, from.ip)) return this.counters.add("no-permission");
     const channel = allocation.channelTo(now, from);
@@ -371,7 +372,7 @@ export class TurnServer {
     if (data.length > MAX_UDP_PAYLOAD - (channel ? CHANNEL_DATA_HEADER_BYTES : DATA_INDICATION_OVERHEAD)) {
       return this.counters.add("too-long");
     }
-    if (!allocation.account.takeRelayed(now, data.length)) return this.counters.add("quota");
+    if (!payer.takeRelayed(now, data.length)) return this.counters.add("quota");
     const framed = channel ? this.#framer.frame(channel.number, data) : dataIndication(from, data, this.#random);
     this.#transmit(framed, allocation.clientSocket, allocation.client);
     this.#toClients.packets++;

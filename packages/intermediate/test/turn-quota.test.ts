@@ -1,5 +1,6 @@
+import type { SocketAddress } from "@adit/core";
 import { test } from "@adit/harness";
-import { STUN_ATTRIBUTE, StunBuilder } from "@adit/ice";
+import { getXorAddress, STUN_ATTRIBUTE, StunBuilder } from "@adit/ice";
 import { Accounts } from "../src/accounts.ts";
 import { DEFAULT_LIMITS, type Limits } from "../src/limits.ts";
 import { address, alice, bob, outcome, PEER, RelayKit, sendIndication } from "./relay-kit.ts";
@@ -57,6 +58,28 @@ test("what comes back from peers is charged as well", (t) => {
   let passed = 0;
   for (let i = 0; i < 20; i++) passed += kit.relay.fromPeer(1, PEER, new Uint8Array(1_000)).length;
   t.equal(passed, 10);
+});
+
+test("between two clients of the relay the sender pays: nobody uses up another one's quota", (t) => {
+  const kit = new QuotaKit({ relayBytesPerSecond: 10_000 });
+  const [victim, attacker] = [alice(address("8.8.4.4:1")), bob(address("7.7.7.7:2"))];
+  const relayed = [victim, attacker].map((sender) =>
+    t.must(getXorAddress(kit.relay.allocate(sender), STUN_ATTRIBUTE.XOR_RELAYED_ADDRESS)),
+  );
+  // Peers meet relay to relay, so a connector lets in the relay's own address.
+  for (const sender of [victim, attacker]) for (const peer of relayed) kit.relay.permit(sender, peer);
+  const flood = (): number => {
+    let passed = 0;
+    for (let i = 0; i < 30; i++) {
+      const packet = sendIndication(relayed[0] as SocketAddress, new Uint8Array(1_000));
+      passed += kit.relay.datagram(attacker.from, packet).length;
+    }
+    return passed;
+  };
+  t.equal(flood(), 10);
+  kit.relay.permit(victim, PEER);
+  t.equal(kit.relayed("8.8.4.4:1", 20, 1_000), 10, "the victim's own second is untouched");
+  t.equal(flood(), 0);
 });
 
 test("bytes of a day are used up until midnight", (t) => {

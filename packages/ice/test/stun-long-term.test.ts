@@ -68,7 +68,11 @@ test("user name anonymity sends USERHASH and no USERNAME", (t) => {
 test("challenges that must not be answered (RFC 8489 §9.2.5)", (t) => {
   t.equal(challengeOf(null), null, "no nonce");
   t.equal(challengeOf("n", undefined, null), null, "no realm");
-  t.equal(challengeOf("obMatJos2AAABx"), null, "the promised algorithms were taken out");
+  for (const cookie of ["obMatJos2AAABx", "obMatJos2gAAAx", "obMatJos2gAABx"]) {
+    t.equal(challengeOf(cookie), null, "the promised algorithms were taken out");
+  }
+  t.equal(challengeOf("obMatJos2QAAAx")?.anonymous, true, "bit 1 from the left (§18.1)");
+  t.equal(challengeOf("obMatJos2AAACx")?.anonymous, true, "and as appendix B.1 has it");
   t.equal(challengeOf("obMatJos2AAABx", fromHex("00ff 0000")), null, "none is known");
   t.equal(challengeOf("obMatJos2AAABx", new Uint8Array(0)), null, "none at all");
   t.ok(challengeOf("obMatJos2"), "a nonce cut behind the cookie promises nothing");

@@ -9,10 +9,11 @@ import { equalSecret, type Millis, type Random, type SocketAddress, utf8 } from 
 export const NONCE_LIFETIME_MS = 600_000;
 
 /**
- * RFC 8489 §9.2: a nonce that begins with "obMatJos2" carries 24 bits of security features, base64, behind it. The lowest says that
- * PASSWORD-ALGORITHMS comes along, so that nobody on the way can take it out unseen.
+ * RFC 8489 §9.2: a nonce that begins with "obMatJos2" carries 24 bits of security features, base64, behind it. Bit 0 says that
+ * PASSWORD-ALGORITHMS comes along, so that nobody on the way can take it out unseen. It is "the leftmost bit" (§18.1), and the rightmost for
+ * those who read the sample in appendix B.1; the other one is unassigned for either, so both are set.
  */
-const COOKIE = "obMatJos2AAAB";
+const COOKIE = "obMatJos2gAAB";
 
 /** In bytes; base64 makes 4 characters of 3. Every character is a byte that strangers are sent for their 28. */
 const EXPIRY_BYTES = 6;

@@ -2,6 +2,7 @@ import { test } from "@adit/harness";
 import {
   decodeStun,
   getBytes,
+  getNonce,
   LongTermAuth,
   longTermKeySha256,
   readChallenge,
@@ -31,6 +32,11 @@ test("a 401 offers SHA-256 before MD5, under a nonce that says so (RFC 8489 §9.
   const refused = challenge(kit);
   t.same([...t.must(getBytes(refused, STUN_ATTRIBUTE.PASSWORD_ALGORITHMS))], [0, 2, 0, 0, 0, 1, 0, 0]);
   t.equal(t.must(readChallenge(refused)).algorithms?.chosen, 2);
+  const nonce = t.must(getNonce(refused));
+  const features = Buffer.from(nonce.slice("obMatJos2".length, "obMatJos2".length + 4), "base64");
+  t.match(nonce, /^obMatJos2/);
+  t.equal((features[0] as number) >> 7, 1, "bit 0 is the leftmost one (§18.1)");
+  t.equal((features[2] as number) & 1, 1, "and counted from the right, as the sample in appendix B.1 has it");
 });
 
 test("a client that takes SHA-256 is let in, and answered with MESSAGE-INTEGRITY-SHA256 alone", (t) => {

@@ -85,8 +85,12 @@ export function userHash(username: string, realm: string): Uint8Array {
 
 /** RFC 8489 §9.2: a nonce that begins so carries 24 bits of security features, base64, behind it. */
 const NONCE_COOKIE = "obMatJos2";
-const FEATURE_PASSWORD_ALGORITHMS = 1;
-const FEATURE_USERNAME_ANONYMITY = 2;
+/**
+ * Counted from either end: by §18.1 "Bit 0 is the leftmost bit and Bit 23 is the rightmost bit", and the sample of appendix B.1 has bit 1
+ * where it is counted from the right. Whoever sets one of the two means it.
+ */
+const FEATURE_PASSWORD_ALGORITHMS = 0x80_00_01;
+const FEATURE_USERNAME_ANONYMITY = 0x40_00_02;
 
 function securityFeatures(nonce: string): number {
   if (!nonce.startsWith(NONCE_COOKIE)) return 0;

@@ -40,6 +40,8 @@ export type PathAction =
   | { readonly type: "ping" }
   /** The path does not answer: do signaling and relay still answer? */
   | { readonly type: "probe-infrastructure" }
+  /** ICE: one check now on each direct pair that is not valid, whatever its own clocks say. */
+  | { readonly type: "look" }
   /** ICE: check the pairs that failed once more. */
   | { readonly type: "retry" }
   /** ICE restart: new candidates, new pairs. */

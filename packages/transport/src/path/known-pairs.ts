@@ -129,9 +129,14 @@ export class KnownPair {
   }
 }
 
+/** Pairs that ICE gave up and that are remembered; the one given up longest ago goes first. */
+const MAX_GONE = 16;
+
 /** The valid pairs of a session. Bounded by ICE's own limit on pairs. */
 export class KnownPairs {
   readonly #pairs = new Map<PairId, KnownPair>();
+  /** An ICE restart gives up the pairs before it, and may find the same ones again: they are no better for it. */
+  readonly #gone = new Map<PairId, KnownPair>();
 
   get(id: PairId): KnownPair | null {
     return this.#pairs.get(id) ?? null;
@@ -140,13 +145,23 @@ export class KnownPairs {
   add(now: Millis, pair: PathPair): KnownPair {
     const known = this.#pairs.get(pair.id);
     if (known && known.pair.kind === pair.kind) return known;
-    const fresh = new KnownPair(now, pair);
-    this.#pairs.set(pair.id, fresh);
-    return fresh;
+    const gone = this.#gone.get(pair.id);
+    this.#gone.delete(pair.id);
+    const added = gone?.pair.kind === pair.kind ? gone : new KnownPair(now, pair);
+    this.#pairs.set(pair.id, added);
+    return added;
   }
 
   delete(id: PairId): void {
+    const known = this.#pairs.get(id);
+    if (!known) return;
     this.#pairs.delete(id);
+    this.#gone.delete(id);
+    this.#gone.set(id, known);
+    for (const oldest of this.#gone.keys()) {
+      if (this.#gone.size <= MAX_GONE) break;
+      this.#gone.delete(oldest);
+    }
   }
 
   get size(): number {

@@ -435,6 +435,7 @@ export class PathPolicy implements PolicyView {
 
   /** Still on the relay: say why, and try again with backoff. */
   #handlePunchTimeout(now: Millis): void {
+    if (this.#punch.pollLook(now)) this.#actions.push({ type: "look" });
     const on = this.#state.name === "steady" ? this.#state.active.pair.kind : null;
     const due = this.#punch.handleTimeout(now, on, this.#options.explainNoDirect);
     if (due === null) return;

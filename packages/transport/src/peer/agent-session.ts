@@ -12,6 +12,7 @@ import { CLOSE_CODE } from "./close-code.ts";
 import type { DatagramFlow } from "./flows.ts";
 import { Generations } from "./generations.ts";
 import { Handshakes } from "./handshakes.ts";
+import { checkLostPairs } from "./lost-pairs.ts";
 import { PathMover } from "./path-mover.ts";
 import { ServiceOpener } from "./service-opener.ts";
 import { type RestartMessage, Session } from "./session.ts";
@@ -397,6 +398,8 @@ export class AgentSession extends Session {
         return;
       case "probe-infrastructure":
         return this.host.probeInfrastructure(now);
+      case "look":
+        return checkLostPairs(now, this.ice);
       case "retry":
         return this.ice.retry(now);
       case "restart":

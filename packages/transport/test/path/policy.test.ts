@@ -325,6 +325,32 @@ test("a path that keeps dying waits longer each time", (t) => {
   t.ok(world.agent.migrations <= 16, `${world.agent.migrations} migrations`);
 });
 
+test("a path that keeps dying waits longer each time, also where ICE restarts give it up and find it again", (t) => {
+  const { world, direct } = settled();
+  world.download(120_000);
+  for (let cut = 4_000; cut < 110_000; cut += 200) {
+    const on = world.agent.path === "direct";
+    direct.up = direct.down = !on;
+    world.runUntil(cut);
+    if (!on && world.agent.path === "relay")
+      world.agent.handlePairLost(world.now, direct.pair.id, "its generation is over");
+  }
+  t.ok(world.agent.migrations <= 16, `${world.agent.migrations} migrations`);
+});
+
+test("after an outage of 5 s the session is direct again within 1.5 s, although ICE had given the pair up", (t) => {
+  const { world, direct } = settled();
+  world.download(30_000);
+  direct.up = direct.down = false;
+  world.runUntil(4_000);
+  t.equal(world.agent.path, "relay");
+  world.agent.handlePairLost(world.now, direct.pair.id, "its generation is over");
+  world.runUntil(7_000);
+  direct.up = direct.down = true;
+  world.runUntil(8_500);
+  t.equal(world.agent.path, "direct");
+});
+
 test("500 new direct pairs in a row use four slots and never take the relay's", (t) => {
   const { world } = settled();
   const relaySlot = world.slots.slotOf("relay");

@@ -159,6 +159,9 @@ export class World {
         this.#active = this.slots.pairOf(action.slot);
         if (this.#active !== null) this.#packet(this.#active, "up");
         return;
+      case "look":
+        for (const { pair } of this.wires.values()) if (pair.kind === "direct") this.#check("agent", pair.id);
+        return;
       case "ping":
         if (this.#active !== null) this.#packet(this.#active, "up");
         return;

@@ -1,5 +1,5 @@
 import { connect, type Socket } from "node:net";
-import type { Logger } from "@adit/core";
+import { type Logger, type Millis, monotonicClock } from "@adit/core";
 import { type ByteStream, codeOf, ExitError, type Exposure, type Streams, sentenceOf } from "@adit/program";
 import type { FlowRequest, UdpServices } from "./udp-services.ts";
 
@@ -13,9 +13,20 @@ export interface ServiceRequest extends Pick<FlowRequest, "session" | "name" | "
 /** The TCP server behind a service must take the connection within this time, ms. */
 const CONNECT_TIMEOUT_MS = 5000;
 
+/**
+ * TCP connections to services at once, those that are being made too, and of one peer, whatever its sessions: as many as one of them has
+ * streams. Each has a descriptor, and where those are used up nobody is served. More are refused with `too-many`.
+ */
+const MAX_CONNECTIONS = 8192;
+const MAX_CONNECTIONS_PER_PEER = 1024;
+/** That is warned of once in so long. */
+const WARN_INTERVAL_MS = 10_000;
+
 /** How the servers behind the services are reached; a test brings its own. */
 export interface Dialing {
   readonly timeoutMs?: number;
+  readonly maxConnections?: number;
+  readonly maxConnectionsPerPeer?: number;
   readonly connect?: typeof connect;
 }
 
@@ -31,9 +42,11 @@ export class Services {
   readonly #streams: Streams;
   readonly #udp: UdpServices;
   readonly #log: Logger;
-  readonly #timeoutMs: number;
-  readonly #connect: typeof connect;
+  readonly #dialing: Dialing;
   readonly #sockets = new Set<Socket>();
+  readonly #connectionsOf = new Map<string, number>();
+  #connections = 0;
+  #warnedAt: Millis = Number.NEGATIVE_INFINITY;
 
   /** @throws ExitError `usage` when two services of one protocol have the same name. */
   constructor(exposures: readonly Exposure[], streams: Streams, udp: UdpServices, log: Logger, dialing: Dialing = {}) {
@@ -47,8 +60,7 @@ export class Services {
     this.#streams = streams;
     this.#udp = udp;
     this.#log = log;
-    this.#timeoutMs = dialing.timeoutMs ?? CONNECT_TIMEOUT_MS;
-    this.#connect = dialing.connect ?? connect;
+    this.#dialing = dialing;
   }
 
   has(service: string): boolean {
@@ -74,6 +86,19 @@ export class Services {
       return request.refuse("service-unavailable", `${name} is ${is}${name} leads to it`);
     }
     if (protocol === "udp") return this.#udp.serve(request, exposure);
+    if (!this.#hasRoomFor(peerId))
+      return request.refuse("too-many", "this connector has as many connections as it takes");
+    this.#count(peerId, 1);
+    try {
+      await this.#serveTcp(request, exposure);
+    } finally {
+      this.#count(peerId, -1);
+    }
+  }
+
+  async #serveTcp(request: ServiceRequest, exposure: Exposure): Promise<void> {
+    const { name } = request;
+    const peerId = request.session.peer.id;
     let socket: Socket;
     try {
       socket = await this.#dial(exposure);
@@ -98,11 +123,31 @@ export class Services {
     return this.#exposures.get(`${protocol}/${service}`) ?? null;
   }
 
+  #hasRoomFor(peerId: string): boolean {
+    const { maxConnections = MAX_CONNECTIONS, maxConnectionsPerPeer = MAX_CONNECTIONS_PER_PEER } = this.#dialing;
+    const ofPeer = this.#connectionsOf.get(peerId) ?? 0;
+    if (this.#connections < maxConnections && ofPeer < maxConnectionsPerPeer) return true;
+    const now = monotonicClock.now();
+    if (now >= this.#warnedAt + WARN_INTERVAL_MS) {
+      this.#warnedAt = now;
+      this.#log.warn("too-many-connections", { peerId, connections: this.#connections, connectionsOfPeer: ofPeer });
+    }
+    return false;
+  }
+
+  #count(peerId: string, by: 1 | -1): void {
+    this.#connections += by;
+    const ofPeer = (this.#connectionsOf.get(peerId) ?? 0) + by;
+    if (ofPeer > 0) this.#connectionsOf.set(peerId, ofPeer);
+    else this.#connectionsOf.delete(peerId);
+  }
+
   #dial({ host, port }: Exposure): Promise<Socket> {
+    const { timeoutMs = CONNECT_TIMEOUT_MS, connect: dial = connect } = this.#dialing;
     return new Promise((resolve, reject) => {
-      const socket = this.#connect({ host, port, allowHalfOpen: true });
-      const late = new Error(`no answer within ${this.#timeoutMs / 1000} s`);
-      const timer = setTimeout(() => socket.destroy(late), this.#timeoutMs);
+      const socket = dial({ host, port, allowHalfOpen: true });
+      const late = new Error(`no answer within ${timeoutMs / 1000} s`);
+      const timer = setTimeout(() => socket.destroy(late), timeoutMs);
       const onError = (error: Error): void => {
         clearTimeout(timer);
         reject(error);

@@ -68,10 +68,10 @@ function makeServices(t: T, exposed: readonly string[], dialing?: Dialing) {
   return { services: new Services(exposures, new Streams(log), udp, log, dialing), events };
 }
 
-function request(name: string, stream: ByteStream | Error, protocol: "tcp" | "udp" = "tcp") {
+function request(name: string, stream: ByteStream | Error, protocol: "tcp" | "udp" = "tcp", peer = "peer") {
   const answers: string[] = [];
   const asked: ServiceRequest = {
-    session: { peer: { id: "peer" } },
+    session: { peer: { id: peer } },
     name,
     protocol,
     accept: async () => {
@@ -152,6 +152,36 @@ test("a peer that gave up meanwhile leaves no connection to the service behind",
   const gone = once(server, "connection").then(([socket]) => new Promise((resolve) => socket.once("close", resolve)));
   await services.serve(request("web", new Error("the stream was reset")).asked);
   await gone;
+});
+
+test("beyond its share of connections a peer is refused, over all its sessions, and others are not", async (t) => {
+  const dialed: Socket[] = [];
+  const dial = () => {
+    const socket = new Socket(); // neither connects nor fails until it is told to
+    dialed.push(socket);
+    return socket;
+  };
+  const bounds = { maxConnections: 3, maxConnectionsPerPeer: 2, connect: dial };
+  const { services, events } = makeServices(t, ["web=tcp://192.0.2.1:9"], bounds);
+  t.teardown(() => {
+    for (const socket of dialed) socket.destroy();
+  });
+  const ask = (peer: string) => {
+    const { asked, answers } = request("web", new ScriptedStream(""), "tcp", peer);
+    return { answers, over: services.serve(asked) };
+  };
+  const first = ask("a");
+  ask("a");
+  const third = ask("a");
+  t.match(t.must(third.answers[0]), /^too-many: /);
+  t.same(ask("b").answers, []);
+  t.match(t.must(ask("c").answers[0]), /^too-many: /);
+  t.equal(dialed.length, 3);
+  t.equal(events.filter(({ event }) => event === "too-many-connections").length, 1, "said once, not each time");
+  t.must(dialed[0]).destroy(new Error("refused"));
+  await first.over;
+  t.same(ask("a").answers, [], "room that is given back is there again");
+  t.equal(dialed.length, 4);
 });
 
 test("two services of one name and protocol are a usage error; a TCP and a UDP service may share one", (t) => {

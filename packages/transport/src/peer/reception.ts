@@ -1,4 +1,4 @@
-import type { Logger, Millis, SocketAddress } from "@adit/core";
+import type { LogFields, Logger, Millis, SocketAddress } from "@adit/core";
 import type { PeerId } from "@adit/quic";
 import { ANY_SERVICE, type CandidateOffer, type Incoming } from "@adit/signaling";
 import type { IncomingService } from "../endpoint.ts";
@@ -29,6 +29,9 @@ export interface ReceptionOptions {
   readonly onIncoming: (now: Millis, at: Presence, session: ConnectorSession, peerObserved: SocketAddress) => void;
 }
 
+/** Lines a minute about strangers who were turned away: anybody can be one, as often as the intermediate lets him. */
+const WARNINGS_PER_MINUTE = 30;
+
 /** Agents that are on no list, and may send a ticket with their offer; the oldest give way. */
 const MAX_STRANGERS = 64;
 
@@ -42,6 +45,7 @@ export class Reception {
   readonly #options: ReceptionOptions;
   /** Announced, not let in yet: nothing is sent to them. */
   readonly #strangers = new Map<bigint, Stranger>();
+  #warnings = { since: Number.NEGATIVE_INFINITY, count: 0 };
   /** Of sessions that a ticket let in, what it opens. */
   readonly #opened = new WeakMap<ConnectorSession, ReadonlySet<string>>();
 
@@ -75,14 +79,14 @@ export class Reception {
     const { host, log, refuse, wallClock } = this.#options;
     const { peerId, peerObserved } = stranger;
     if (offer.ticket === null) {
-      log.warn("peer-not-allowed", { peerId, observed: peerObserved, hint: `--allow ${peerId}` });
+      this.#warn(now, "peer-not-allowed", { peerId, observed: peerObserved, hint: `--allow ${peerId}` });
       const sentence = `the connector does not allow ${peerId}; on its host, add --allow ${peerId}`;
       return refuse(at, sessionId, "not-allowed", sentence);
     }
     const use = { agent: peerId, connector: host.peerId, sessionId, ufrag: offer.ice.ufrag };
     const verdict = checkTicketProof(offer.ticket, use, wallClock());
     if (verdict.kind === "refused") {
-      log.warn("ticket-refused", { peerId, observed: peerObserved, reason: verdict.reason });
+      this.#warn(now, "ticket-refused", { peerId, observed: peerObserved, reason: verdict.reason });
       return refuse(at, sessionId, "not-allowed", TICKET_WORDS[verdict.reason]);
     }
     const { services } = verdict;
@@ -96,6 +100,19 @@ export class Reception {
     if (services.length > 0) this.#opened.set(session, new Set(services));
     host.touch(session);
     session.handleSignaling(now, offer);
+  }
+
+  /** What was not said in one minute is told with the first line of a later one. */
+  #warn(now: Millis, event: string, fields: LogFields): void {
+    const { since, count } = this.#warnings;
+    if (now < since + 60_000) {
+      this.#warnings.count++;
+      if (count >= WARNINGS_PER_MINUTE) return;
+      return this.#options.log.warn(event, fields);
+    }
+    const suppressed = Math.max(0, count - WARNINGS_PER_MINUTE);
+    this.#warnings = { since: now, count: 1 };
+    this.#options.log.warn(event, suppressed > 0 ? { ...fields, suppressed } : fields);
   }
 
   #begin(now: Millis, at: Presence, sessionId: bigint, { peerId, peerObserved }: Stranger): ConnectorSession | null {

@@ -18,6 +18,11 @@ export interface QuicConfigOptions {
   readonly maxIdleTimeoutMs: number;
   /** A handshake that is not over after so long is given up. 10,000 by default. */
   readonly handshakeTimeoutMs?: number;
+  /**
+   * Whether the first flight is sent again when it stays without an answer, before QUIC itself would. By default a client does; a server
+   * may only where the client's address is proved by other means (RFC 9000 §8.1).
+   */
+  readonly repeatsHandshake?: boolean;
   /** What this side sends by; {@link DEFAULT_CONGESTION} by default. The other side's may be another one. */
   readonly congestion?: Congestion;
   /**
@@ -80,6 +85,7 @@ export class QuicConfig {
   readonly alpn: string;
   readonly identity: Identity;
   readonly handshakeTimeoutMs: number;
+  readonly repeatsHandshake: boolean;
   readonly maxDatagramSizeBytes: number;
   readonly maxOpenStreams: number;
   readonly maxPeerStreams: number;
@@ -93,6 +99,7 @@ export class QuicConfig {
     this.alpn = options.alpn;
     this.identity = options.identity;
     this.handshakeTimeoutMs = options.handshakeTimeoutMs ?? 10_000;
+    this.repeatsHandshake = options.repeatsHandshake ?? options.role === "client";
     this.maxDatagramSizeBytes = options.maxDatagramSizeBytes ?? 1200;
     this.maxOpenStreams = options.maxOpenStreams ?? 512;
     this.maxPeerStreams = options.maxPeerStreams ?? 1024;

@@ -26,6 +26,8 @@ export interface ConnectionOptions {
   readonly local: VirtualAddress;
   readonly remote: VirtualAddress;
   readonly owner: ConnectionOwner;
+  /** Of the path, where it is known. */
+  readonly rttMs: number | null;
   readonly log: Logger;
   readonly check: PeerCheck;
 }

@@ -3,6 +3,7 @@ import type { QuicConfig } from "./config.ts";
 import type { ConnectionOptions } from "./connection-options.ts";
 import { Datagrams } from "./datagrams.ts";
 import { type CloseReason, fromNative, parseNativeError, QuicError } from "./errors.ts";
+import { HandshakeRepeats } from "./handshake-repeats.ts";
 import type { PeerId } from "./identity.ts";
 import { Lifecycle } from "./lifecycle.ts";
 import type { NativeConnection } from "./native.ts";
@@ -45,6 +46,8 @@ export class QuicConnection {
   readonly #datagrams: Datagrams;
   readonly #timer: NativeTimer;
   readonly #life: Lifecycle;
+  /** Null: not wanted, or the handshake is over. */
+  #repeats: HandshakeRepeats | null;
   #peerId: PeerId | null = null;
   #settledAt: number | null = null;
   #events: QuicEvent[] = [];
@@ -65,6 +68,7 @@ export class QuicConnection {
     this.id = options.id;
     this.#now = options.now;
     this.#timer = new NativeTimer(native);
+    this.#repeats = config.repeatsHandshake ? new HandshakeRepeats(native, options.rttMs) : null;
     this.#datagrams = new Datagrams(native, config.maxDatagramSizeBytes);
     this.#limits = new PeerLimits(native, config.overheadLimit, options.now);
     this.#ids = {
@@ -91,6 +95,7 @@ export class QuicConnection {
       log: options.log,
       handshakeDeadline: options.now + config.handshakeTimeoutMs,
       onEnding: (error) => {
+        this.#repeats = null;
         this.#streams.closedError = error;
         this.#timer.touched();
         this.#pumpNeeded = true;
@@ -282,6 +287,7 @@ export class QuicConnection {
       this.#receiveErrors++;
       this.#options.log.debug("quic-receive-error", { connection: this.id, error: parseNativeError(error).name });
     }
+    this.#repeats?.received();
     this.#received = true;
     this.#pumpNeeded = true;
     this.#timer.touched();
@@ -303,13 +309,14 @@ export class QuicConnection {
       return this.#sendNative(room);
     }
     this.#workTold = false;
-    return null;
+    return this.#repeats?.take(room) ?? null;
   }
 
   handleTimeout(now: number): void {
     this.#now = now;
     if (this.#life.state === "closed") return;
     this.#life.handleTimeout(now);
+    this.#repeats?.handleTimeout(now);
     this.#native.onTimeout(); // does nothing unless one of its timers is due
     this.#timer.fired();
     this.#pumpNeeded = true;
@@ -322,6 +329,7 @@ export class QuicConnection {
     let deadline: Deadline | null = nativeAt === null ? null : { at: nativeAt, reason: "quic" };
     const handshakeAt = this.#life.handshakeDeadline;
     if (handshakeAt !== null) deadline = earliest(deadline, { at: handshakeAt, reason: "quic-handshake" });
+    deadline = earliest(deadline, this.#repeats?.deadline ?? null);
     const leftAt = this.#paths.deadline(now);
     if (leftAt !== null) deadline = earliest(deadline, { at: leftAt, reason: "quic-left-path" });
     const streamsAt = this.#streams.deadline;
@@ -364,6 +372,7 @@ export class QuicConnection {
     const alpn = fromUtf8(native.applicationProto());
     this.#peerId = peerId;
     this.#life.established();
+    this.#repeats = null;
     this.#limits.established();
     const rttMs = native.pathStats()[0]?.rtt ?? 0;
     this.#settledAt = this.#now + 2 * rttMs + SETTLE_MARGIN_MS;
@@ -384,8 +393,11 @@ export class QuicConnection {
         const sent = this.#native.send(out);
         if (sent) {
           this.#limits.sent(sent[0]);
-          this.#paths.beforeSend(this.#now, out.subarray(0, sent[0]));
-          return { length: sent[0], local: sent[1].from, remote: sent[1].to };
+          const packet = out.subarray(0, sent[0]);
+          const path = { local: sent[1].from, remote: sent[1].to };
+          this.#paths.beforeSend(this.#now, packet);
+          this.#repeats?.sent(this.#now, packet, path);
+          return { length: sent[0], ...path };
         }
         return this.#paths.sendStranded(this.#now, out);
       } catch (error) {

@@ -63,6 +63,8 @@ export interface ConnectOptions extends PeerCheck {
    * ({@link InitialHeader.sourceId}): tells connections apart that come from one address.
    */
   readonly sourceIdSuffix?: Uint8Array;
+  /** Of the path, where it is known: by it the first flight is repeated. */
+  readonly rttMs?: number | null;
 }
 
 /** QUIC connections that share sockets: finds the one that a datagram is for. */
@@ -242,7 +244,7 @@ export class QuicEndpoint {
     config: QuicConfig,
     id: Uint8Array,
     originalId: Uint8Array | null,
-    path: PeerCheck & { local: VirtualAddress; remote: VirtualAddress },
+    path: PeerCheck & Pick<ConnectOptions, "local" | "remote" | "rttMs">,
   ): QuicConnection {
     const connection = new QuicConnection({
       native,
@@ -253,6 +255,7 @@ export class QuicEndpoint {
       log: this.#log,
       local: path.local,
       remote: path.remote,
+      rttMs: path.rttMs ?? null,
       check: path,
     });
     this.#ids.add(id, connection);

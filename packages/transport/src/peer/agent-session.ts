@@ -278,7 +278,7 @@ export class AgentSession extends Session {
   #startHandshake(now: Millis, pair: PairId): void {
     if (this.#connected === null) return;
     try {
-      this.#handshakes.start(now, pair, this.#connected.peerId);
+      this.#handshakes.start(now, pair, this.ice.pair(pair)?.rttMs ?? null, this.#connected.peerId);
       // Its first packet leaves in this turn.
       this.#race.handleSign(now, pair);
     } catch (error) {

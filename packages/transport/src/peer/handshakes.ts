@@ -42,12 +42,12 @@ export class Handshakes {
   }
 
   /** @throws QuicError when the endpoint takes no more connections. */
-  start(now: Millis, pair: PairId, expectedPeerId: PeerId): void {
+  start(now: Millis, pair: PairId, rttMs: Millis | null, expectedPeerId: PeerId): void {
     const { sessionId, data, quic, config, onConnection } = this.#options;
     const slot = data.slots.bind(pair, this.pairs);
     if (slot === null) return;
     const sourceIdSuffix = sessionTag(sessionId);
-    const connection = quic.connect(now, { config, ...data.addresses(slot), expectedPeerId, sourceIdSuffix });
+    const connection = quic.connect(now, { config, ...data.addresses(slot), expectedPeerId, sourceIdSuffix, rttMs });
     this.#racers.push({ connection, pair });
     onConnection(connection);
   }

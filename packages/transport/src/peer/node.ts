@@ -97,6 +97,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       alpn: PEER_ALPN,
       maxIdleTimeoutMs: PEER_IDLE_TIMEOUT_MS,
       maxDatagramSizeBytes: MAX_DATAGRAM_BYTES,
+      repeatsHandshake: true, // ICE's gates bound what goes to an address that has not answered a check
       ...(options.congestion && { congestion: options.congestion }),
     });
     const server = role === "connector" ? { server: this.#peerConfig } : {};

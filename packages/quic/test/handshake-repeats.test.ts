@@ -1,0 +1,135 @@
+import { seededRandom } from "@adit/core";
+import { test } from "@adit/harness";
+import { type QuicConnection, QuicEndpoint } from "../src/index.ts";
+import { clientSlot, config, serverSlot } from "./pair.ts";
+
+/** Below the handshake's own timeout. */
+const END = 10_500;
+
+/**
+ * A handshake on virtual time, in which only repetitions pass: the native library's own timers run on the real clock, where hardly any time
+ * goes by. `loses` says which of a side's datagrams, counted from 0, do not arrive.
+ */
+class Handshake {
+  readonly client: QuicConnection;
+  server: QuicConnection | null = null;
+  readonly sent: { readonly up: boolean; readonly at: number; readonly data: string }[] = [];
+  now = 1000;
+  readonly #clientEndpoint = new QuicEndpoint({ random: seededRandom(1) });
+  readonly #serverEndpoint: QuicEndpoint;
+  readonly #loses: (up: boolean, index: number) => boolean;
+  readonly #out = new Uint8Array(1500);
+
+  constructor(
+    loses: (up: boolean, index: number) => boolean,
+    { rttMs = 40 as number | null, repeatsHandshake = true } = {},
+  ) {
+    this.#loses = loses;
+    const server = config("server", { repeatsHandshake });
+    this.#serverEndpoint = new QuicEndpoint({ random: seededRandom(2), server });
+    const path = { local: clientSlot(0), remote: serverSlot(0) };
+    this.client = this.#clientEndpoint.connect(this.now, { config: config("client"), ...path, rttMs });
+  }
+
+  get isOver(): boolean {
+    return this.client.state === "established" && this.server?.state === "established";
+  }
+
+  count(up: boolean): number {
+    return this.sent.filter((one) => one.up === up).length;
+  }
+
+  /** Until it is over, or nothing will come of it. */
+  run(): this {
+    for (;;) {
+      while (this.#exchange());
+      const deadlines = [this.client, this.server].map((one) => one?.pollTimeout(this.now)?.at ?? END);
+      const next = Math.min(...deadlines);
+      if (this.isOver || next >= END) return this;
+      this.now = next;
+      for (const one of [this.client, this.server]) one?.handleTimeout(this.now);
+    }
+  }
+
+  #exchange(): boolean {
+    let moved = false;
+    for (const one of [this.client, this.server]) {
+      if (!one) continue;
+      while (one.pollEvent()) {}
+      for (let packet = one.send(this.#out); packet; packet = one.send(this.#out)) {
+        moved = true;
+        const up = one === this.client;
+        const data = this.#out.slice(0, packet.length);
+        const index = this.count(up);
+        this.sent.push({ up, at: this.now, data: Buffer.from(data).toString("hex") });
+        if (!this.#loses(up, index)) this.#deliver(up, data);
+      }
+    }
+    return moved;
+  }
+
+  #deliver(up: boolean, data: Uint8Array): void {
+    const [local, remote] = up ? [serverSlot(0), clientSlot(0)] : [clientSlot(0), serverSlot(0)];
+    const route = (up ? this.#serverEndpoint : this.#clientEndpoint).route(data);
+    if (route.kind === "initial")
+      this.server = this.#serverEndpoint.accept(this.now, route.header, local, remote) as QuicConnection;
+    const connection = route.kind === "connection" ? route.connection : this.server;
+    connection?.recv(this.now, data, local, remote);
+  }
+}
+
+test("a first packet that was lost is sent again after 2.5 round trips, byte for byte, with growing intervals", (t) => {
+  const lossy = new Handshake((up, index) => up && index < 3).run();
+  t.ok(lossy.isOver);
+  const first = lossy.sent.filter(({ up }) => up).slice(0, 4);
+  t.same(
+    first.map(({ at }) => at - 1000),
+    [0, 100, 300, 700],
+  );
+  t.equal(new Set(first.map(({ data }) => data)).size, 1);
+});
+
+test("a server's first flight that was lost is sent again as a whole", (t) => {
+  const whole = new Handshake(() => false).run();
+  t.ok(whole.isOver);
+  const perFlight = whole.sent.findIndex(({ up }, i) => up && i > 0) - 1;
+  t.ok(perFlight >= 1);
+  const lossy = new Handshake((up, index) => !up && index < perFlight).run();
+  t.ok(lossy.isOver);
+  const down = lossy.sent.filter(({ up }) => !up);
+  for (let i = 0; i < perFlight; i++) t.equal(down[perFlight + i]?.data, down[i]?.data);
+});
+
+test("where nothing is lost, nothing is repeated", (t) => {
+  const handshake = new Handshake(() => false).run();
+  t.ok(handshake.isOver);
+  t.equal(handshake.now, 1000, "no time went by");
+  t.equal(new Set(handshake.sent.map(({ data }) => data)).size, handshake.sent.length);
+});
+
+test("what an unknown path may take is waited for longer, and in vain five times at most", (t) => {
+  const silent = new Handshake((up) => up, { rttMs: null }).run();
+  t.same(
+    silent.sent.map(({ at }) => at - 1000),
+    [0, 250, 750, 1750, 3750, 7750],
+  );
+});
+
+test("a server repeats nothing by itself: who it answers has not proved its address (RFC 9000 §8.1)", (t) => {
+  const lost = new Handshake((up) => !up, { repeatsHandshake: false }).run();
+  const down = lost.sent.filter(({ up }) => !up);
+  t.equal(new Set(down.map(({ data }) => data)).size, down.length);
+  t.ok(lost.count(true) > 1, "the client does");
+});
+
+test("nine handshakes of ten are over within two seconds where each fifth packet is lost, in both directions", (t) => {
+  const seeds = 200;
+  let soon = 0;
+  for (let seed = 1; seed <= seeds; seed++) {
+    const random = seededRandom(seed);
+    const handshake = new Handshake(() => random.float() < 0.2).run();
+    // The last packets are left to QUIC's own timers, which have a round trip to go by then.
+    if (handshake.client.state === "established" && handshake.now <= 3000) soon++;
+  }
+  t.ok(soon >= 0.9 * seeds, `${soon} of ${seeds}`);
+});

@@ -3,7 +3,7 @@ import { BaseUdpSocket, type UdpParts } from "./base.ts";
 import { UdpCounts } from "./counts.ts";
 import { bindError, errorCode } from "./errors.ts";
 import { Gatherer } from "./gather.ts";
-import type { SegmentSender } from "./segments.ts";
+import type { MessageSender } from "./messages.ts";
 import { socketCalls } from "./socket-calls.ts";
 import type { Outgoing, UdpBindOptions, UdpSocket } from "./udp.ts";
 
@@ -52,11 +52,12 @@ export async function bindBun(options: UdpBindOptions): Promise<UdpSocket> {
     throw bindError(address, cause);
   }
   calls.raiseReceiveBuffer(native);
+  calls.dropReceiveDetails(native, address.family);
   if (options.dontFragment) calls.forbidFragments(native, address.family);
   const bound = SocketAddress.of(address.ip, native.port);
   const parts = { address: bound, native, handlers: options.handlers, counts, gatherer };
   handle.socket = new BunUdpSocket(parts, {
-    segments: calls.segmentSender(native),
+    messages: calls.messageSender(native, address.family),
     whole: options.dontFragment
       ? null
       : (send) => {
@@ -76,15 +77,15 @@ type Unfragmented = (send: () => number) => number;
 
 /** @internal Exported for its test. */
 export class BunUdpSocket extends BaseUdpSocket<NativeSocket> {
-  readonly #segments: SegmentSender | null;
+  readonly #messages: MessageSender | null;
   readonly #whole: Unfragmented | null;
 
   constructor(
     parts: UdpParts<NativeSocket>,
-    extras: { readonly segments?: SegmentSender | null; readonly whole?: Unfragmented | null } = {},
+    extras: { readonly messages?: MessageSender | null; readonly whole?: Unfragmented | null } = {},
   ) {
     super(parts);
-    this.#segments = extras.segments ?? null;
+    this.#messages = extras.messages ?? null;
     this.#whole = extras.whole ?? null;
   }
 
@@ -97,44 +98,30 @@ export class BunUdpSocket extends BaseUdpSocket<NativeSocket> {
     const whole = this.#whole;
     let at = from;
     if (whole) while (at < batch.length && !batch[at]?.dontFragment) at++;
-    if (!whole || at === batch.length) return this.#offerRuns(batch, from, batch.length);
+    if (!whole || at === batch.length) return this.#offerMessages(batch, from, batch.length);
     // One that must not be fragmented goes alone: they are rare.
-    const before = this.#offerRuns(batch, from, at);
+    const before = this.#offerMessages(batch, from, at);
     if (before < at - from || whole(() => this.#offerMany(batch, at, at + 1)) === 0) return before;
     return before + 1 + this.offer(batch, at + 1);
   }
 
-  /** Long runs to one destination go in a call of their own, what is between them in one call each. */
-  #offerRuns(batch: readonly Outgoing[], from: number, end: number): number {
-    const segments = this.#segments;
-    if (!segments) return this.#offerMany(batch, from, end);
-    let plainFrom = from;
-    for (let i = from; i < end; ) {
-      const run = Math.min(segments.run(batch, i), end - i);
-      if (run === 0 || this.refusal((batch[i] as Outgoing).to) !== null) {
-        i++;
-        continue;
-      }
-      const before = this.#offerMany(batch, plainFrom, i);
-      if (before < i - plainFrom) return plainFrom + before - from;
-      const dealt = this.#offerRun(segments, batch, i, run);
-      if (dealt < run) return i + dealt - from;
-      i += run;
-      plainFrom = i;
+  /** By system calls of our own where there are some. What they do not take shows in the runtime's call why. */
+  #offerMessages(batch: readonly Outgoing[], from: number, end: number): number {
+    const messages = this.#messages;
+    if (!messages) return this.#offerMany(batch, from, end);
+    for (let at = from; ; ) {
+      const taken = messages.send(batch, at, end);
+      this.counts.sent += taken;
+      at += taken;
+      if (at === end) return at - from;
+      // The kernel is full, an ICMP error about an earlier datagram was in the way, or this cannot be sent, or not as a run.
+      const count = messages.countAt(batch, at, end);
+      const sentBefore = this.counts.sent;
+      const dealt = this.#offerMany(batch, at, at + count);
+      if (this.counts.sent - sentBefore === count) messages.refused(count);
+      at += dealt;
+      if (dealt < count || at === end) return at - from;
     }
-    return plainFrom - from + this.#offerMany(batch, plainFrom, end);
-  }
-
-  #offerRun(segments: SegmentSender, batch: readonly Outgoing[], from: number, count: number): number {
-    if (segments.send(batch, from, count)) {
-      this.counts.sent += count;
-      return count;
-    }
-    // The kernel is full, an ICMP error about an earlier datagram was in the way, or runs cannot be sent here: one by one it will show.
-    const sentBefore = this.counts.sent;
-    const dealt = this.#offerMany(batch, from, from + count);
-    if (this.counts.sent - sentBefore === count) segments.refused();
-    return dealt;
   }
 
   #offerMany(batch: readonly Outgoing[], from: number, end: number): number {

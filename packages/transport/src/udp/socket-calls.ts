@@ -1,5 +1,5 @@
 import type { IpFamily } from "@adit/core";
-import { SegmentMemory, SegmentSender } from "./segments.ts";
+import { MessageMemory, MessageSender } from "./messages.ts";
 
 /** What a socket asks for, bytes. The system gives what it permits (net.core.rmem_max on Linux). */
 export const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
@@ -10,6 +10,8 @@ export interface SocketCalls {
    * The default of Linux holds some 90 full-size datagrams: a pause of 1.5 ms at 60,000 datagrams per second loses some.
    */
   raiseReceiveBuffer(socket: object): boolean;
+  /** The runtime asks for the destination address and the TOS byte of every datagram (Linux), and shows them to nobody. */
+  dropReceiveDetails(socket: object, family: IpFamily): boolean;
   /**
    * Datagrams are not cut up on their way (RFC 9000 §14: "UDP datagrams MUST NOT be fragmented at the IP layer"). What is too large for
    * an interface is refused with EMSGSIZE, and what ICMP says of the path changes nothing: that is proved by other means.
@@ -17,7 +19,7 @@ export interface SocketCalls {
   forbidFragments(socket: object, family: IpFamily): boolean;
   /** The default again. */
   allowFragments(socket: object, family: IpFamily): boolean;
-  segmentSender(socket: object): SegmentSender | null;
+  messageSender(socket: object, family: IpFamily): MessageSender | null;
 }
 
 /** <sys/socket.h>, <netinet/in.h>: levels, options and values differ between systems. */
@@ -27,12 +29,24 @@ const SYSTEMS = {
     receiveBuffer: { level: 1, option: 8 },
     // IP_MTU_DISCOVER and IPV6_MTU_DISCOVER: IP_PMTUDISC_PROBE, or IP_PMTUDISC_WANT
     fragments: { 4: { level: 0, option: 10 }, 6: { level: 41, option: 23 }, forbidden: 3, allowed: 1 },
+    // IP_PKTINFO and IP_RECVTOS, IPV6_RECVPKTINFO and IPV6_RECVTCLASS
+    receiveDetails: {
+      4: [
+        { level: 0, option: 8 },
+        { level: 0, option: 13 },
+      ],
+      6: [
+        { level: 41, option: 49 },
+        { level: 41, option: 66 },
+      ],
+    },
   },
   darwin: {
     libraries: ["libSystem.B.dylib"],
     receiveBuffer: { level: 0xffff, option: 0x1002 },
     // IP_DONTFRAG and IPV6_DONTFRAG
     fragments: { 4: { level: 0, option: 28 }, 6: { level: 41, option: 62 }, forbidden: 1, allowed: 0 },
+    receiveDetails: { 4: [], 6: [] },
   },
 } as const;
 
@@ -40,9 +54,10 @@ const MSG_DONTWAIT = 0x40; // on Linux
 
 const NONE: SocketCalls = {
   raiseReceiveBuffer: () => false,
+  dropReceiveDetails: () => false,
   forbidFragments: () => false,
   allowFragments: () => false,
-  segmentSender: () => null,
+  messageSender: () => null,
 };
 
 /** Whether {@link Outgoing.dontFragment} has an effect on the sockets of this runtime. */
@@ -66,25 +81,36 @@ async function make(): Promise<SocketCalls> {
   const { i32, u32, ptr, i64_fast } = ffi.FFIType;
   for (const name of system.libraries) {
     try {
-      const { symbols } = ffi.dlopen(name, {
-        setsockopt: { args: [i32, i32, i32, ptr, u32], returns: i32 },
+      const { symbols } = ffi.dlopen(name, { setsockopt: { args: [i32, i32, i32, ptr, u32], returns: i32 } });
+      const sends = {
         sendmsg: { args: [i32, ptr, i32], returns: i64_fast },
-      });
+        sendmmsg: { args: [i32, ptr, u32, i32], returns: i32 },
+      } as const;
+      const sending = platform === "linux" ? ffi.dlopen(name, sends).symbols : null;
       const set = (socket: object, at: { level: number; option: number }, value: number): boolean => {
         const fd = descriptorOf(socket);
         return fd !== null && symbols.setsockopt(fd, at.level, at.option, ffi.ptr(new Int32Array([value])), 4) === 0;
       };
-      let memory: SegmentMemory | null = null;
+      let memory: MessageMemory | null = null;
       return {
         raiseReceiveBuffer: (socket) => raise((size) => set(socket, system.receiveBuffer, size)),
+        dropReceiveDetails: (socket, family) => {
+          const options = system.receiveDetails[family];
+          return options.map((option) => set(socket, option, 0)).every((done) => done);
+        },
         forbidFragments: (socket, family) => set(socket, system.fragments[family], system.fragments.forbidden),
         allowFragments: (socket, family) => set(socket, system.fragments[family], system.fragments.allowed),
-        segmentSender: (socket) => {
+        messageSender: (socket, family) => {
           const fd = descriptorOf(socket);
-          if (platform !== "linux" || fd === null) return null;
-          const sendmsg = (header: number) => Number(symbols.sendmsg(fd, header as never, MSG_DONTWAIT));
-          memory ??= new SegmentMemory((bytes) => Number(ffi.ptr(bytes)));
-          return new SegmentSender({ memory, sendmsg });
+          if (!sending || fd === null) return null;
+          const { sendmsg, sendmmsg } = sending;
+          memory ??= new MessageMemory((bytes) => Number(ffi.ptr(bytes)));
+          const headers = memory.headers as never;
+          const submit = (messages: number): number => {
+            if (messages > 1) return sendmmsg(fd, headers, messages, MSG_DONTWAIT);
+            return Number(sendmsg(fd, headers, MSG_DONTWAIT)) < 0 ? 0 : 1;
+          };
+          return new MessageSender({ memory, family, submit });
         },
       };
     } catch {} // not this C library

@@ -1,6 +1,6 @@
 /** The intermediate as a process of its own, on loopback ports that the system chose, and what it says of itself. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SocketAddress } from "@adit/core";
@@ -59,11 +59,7 @@ export class RunningIntermediate {
 
   /** CPU time of the process so far, user and system, ms. */
   cpuMs(): number {
-    // Fields 14 and 15 behind the name in parentheses (proc(5)), in ticks of 10 ms.
-    const fields = readFileSync(`/proc/${this.#child.pid}/stat`, "utf8")
-      .replace(/^.*\) /, "")
-      .split(" ");
-    return (Number(fields[11]) + Number(fields[12])) * 10;
+    return cpuMsOf(this.#child.pid);
   }
 
   async stop(): Promise<void> {
@@ -99,12 +95,30 @@ function listening(child: ChildProcess): Promise<ReadonlyMap<string, SocketAddre
   });
 }
 
+/** CPU time of all threads of a process so far, ms: what the scheduler counted, not samples of it (/proc/PID/task/TID/schedstat, ns). */
+export function cpuMsOf(pid: number | undefined): number {
+  const tasks = `/proc/${pid}/task`;
+  let ns = 0;
+  for (const task of readdirSync(tasks)) {
+    try {
+      ns += Number(readFileSync(join(tasks, task, "schedstat"), "utf8").split(" ")[0]);
+    } catch {} // a thread that has just ended
+  }
+  return ns / 1e6;
+}
+
 /** The number after `--name`, or what stands otherwise. */
 export function numberOption(name: string, otherwise: number): number {
   const at = process.argv.indexOf(`--${name}`);
   const value = at < 0 ? otherwise : Number(process.argv[at + 1]);
   if (!Number.isFinite(value) || value <= 0) throw new Error(`--${name} wants a number above 0`);
   return value;
+}
+
+/** What stands after `--name`, cut at commas. */
+export function listOption(name: string, otherwise: string): readonly string[] {
+  const at = process.argv.indexOf(`--${name}`);
+  return ((at < 0 ? undefined : process.argv[at + 1]) ?? otherwise).split(",");
 }
 
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

@@ -1,18 +1,24 @@
 /**
  * CPU per relayed packet of the intermediate, beside coturn and the floor of the runtime, in one run and under the same load:
- * `bun bench/intermediate/relay.ts [--seconds 4] [--rate 8000]`. Each round trip through the relay is two packets. What is counted is the
- * CPU time of the relay's process, so that other work on the machine disturbs it little. Loopback only; ends by itself.
+ * `bun bench/intermediate/relay.ts [--seconds 4] [--rate 8000] [--bytes 100,1000] [--allocations 1,100,1000] [--only floor,coturn,adit]`.
+ * Each round trip through the relay is two packets. What is counted is the CPU time of the relay's process, so that other work on the machine
+ * disturbs it little. The floor uses the same sockets as the intermediate. Loopback only; ends by itself.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
 import { SocketAddress } from "@adit/core";
 import type { UdpSocket } from "@adit/transport";
-import { numberOption, RunningIntermediate, sleep } from "./program.ts";
+import { cpuMsOf, listOption, numberOption, RunningIntermediate, sleep } from "./program.ts";
 import { RelayLoad } from "./relay-load.ts";
 
 const seconds = numberOption("seconds", 4);
 const rate = numberOption("rate", 8000);
-const cases = [100, 1000].flatMap((bytes) => [1, 100, 1000].map((allocations) => ({ bytes, allocations })));
+const cases = listOption("bytes", "100,1000").flatMap((bytes) =>
+  listOption("allocations", "1,100,1000").map((allocations) => ({
+    bytes: Number(bytes),
+    allocations: Number(allocations),
+  })),
+);
+const only = new Set(listOption("only", "floor,coturn,adit"));
 
 interface Relay {
   readonly server: SocketAddress;
@@ -52,12 +58,7 @@ const startFloor: Starter = async (peer, allocations) => {
 
 function ofProcess(child: ChildProcess): Pick<Relay, "cpuMs" | "stop"> {
   return {
-    cpuMs: () => {
-      const fields = readFileSync(`/proc/${child.pid}/stat`, "utf8")
-        .replace(/^.*\) /, "")
-        .split(" ");
-      return (Number(fields[11]) + Number(fields[12])) * 10;
-    },
+    cpuMs: () => cpuMsOf(child.pid),
     stop: async () => {
       const gone = new Promise((resolve) => child.once("exit", resolve));
       child.kill("SIGKILL");
@@ -76,7 +77,7 @@ async function measure(start: Starter, bytes: number, allocations: number): Prom
   try {
     const { server, plain } = relay;
     load = await RelayLoad.start({ server, allocations, payloadBytes: bytes, rate, plain }, peer);
-    await load.run(1000); // code is compiled, caches are warm
+    await load.run(2000); // code is compiled, caches are warm
     const [cpuBefore, before] = [relay.cpuMs(), load.packets + atPeer];
     await load.run(seconds * 1000);
     return ((relay.cpuMs() - cpuBefore) * 1000) / (load.packets + atPeer - before);
@@ -88,9 +89,9 @@ async function measure(start: Starter, bytes: number, allocations: number): Prom
 
 console.log("CPU per relayed packet, us: floor, coturn, adit, and adit against each");
 for (const { bytes, allocations } of cases) {
-  const floor = await measure(startFloor, bytes, allocations);
-  const coturn = await measure(startCoturn, bytes, allocations);
-  const adit = await measure(startAdit, bytes, allocations);
+  const floor = only.has("floor") ? await measure(startFloor, bytes, allocations) : null;
+  const coturn = only.has("coturn") ? await measure(startCoturn, bytes, allocations) : null;
+  const adit = only.has("adit") ? await measure(startAdit, bytes, allocations) : null;
   const us = (value: number | null): string => (value === null ? "-" : value.toFixed(2));
   const ratio = (to: number | null): string => (to && adit ? (adit / to).toFixed(2) : "-");
   console.log(

@@ -1,21 +1,16 @@
 import { fromUtf8, type SocketAddress } from "@adit/core";
 import { readAddress } from "./address-codec.ts";
-import type { StunMessage } from "./message.ts";
+import type { RawAttribute, StunMessage } from "./message.ts";
 import { isComprehensionRequired, STUN_ATTRIBUTE, STUN_LIMITS } from "./tables.ts";
 
 /** The value of the first attribute of a type, a view; null when there is none. */
 export function getBytes(message: StunMessage, type: number): Uint8Array | null {
-  // By index: this is the receive path, and there are few attributes.
-  const { attributes } = message;
-  for (let i = 0; i < attributes.length; i++) {
-    const attribute = attributes[i];
-    if (attribute?.type === type) return attribute.value;
-  }
-  return null;
+  return find(message, type)?.value ?? null;
 }
 
+/** Whether there is an attribute of a type. */
 export function hasAttribute(message: StunMessage, type: number): boolean {
-  return getBytes(message, type) !== null;
+  return find(message, type) !== null;
 }
 
 /** An address attribute that is XORed, such as XOR-MAPPED-ADDRESS or XOR-PEER-ADDRESS; null when absent or malformed. */
@@ -66,22 +61,17 @@ export function getNonce(message: StunMessage): string | null {
 
 /** A 32-bit attribute, such as PRIORITY or LIFETIME; null when absent or not 4 bytes. */
 export function getU32(message: StunMessage, type: number): number | null {
-  const value = getBytes(message, type);
-  if (value?.length !== 4) return null;
-  return (
-    (((value[0] as number) << 24) |
-      ((value[1] as number) << 16) |
-      ((value[2] as number) << 8) |
-      (value[3] as number)) >>>
-    0
-  );
+  const found = find(message, type);
+  return found?.length === 4 ? u32At(message.raw, found.offset) : null;
 }
 
 /** A 64-bit attribute, such as ICE-CONTROLLING; null when absent or not 8 bytes. */
 export function getU64(message: StunMessage, type: number): bigint | null {
-  const value = getBytes(message, type);
-  if (value?.length !== 8) return null;
-  return new DataView(value.buffer, value.byteOffset, 8).getBigUint64(0);
+  const found = find(message, type);
+  if (found?.length !== 8) return null;
+  eightBytes.setUint32(0, u32At(message.raw, found.offset));
+  eightBytes.setUint32(4, u32At(message.raw, found.offset + 4));
+  return eightBytes.getBigUint64(0);
 }
 
 /**
@@ -142,6 +132,25 @@ export function unknownComprehensionRequired(message: StunMessage, known: Readon
   }
   return unknown ?? NONE;
 }
+
+/** By index: this is the receive path, and there are few attributes. */
+function find({ attributes }: StunMessage, type: number): RawAttribute | null {
+  for (let i = 0; i < attributes.length; i++) {
+    const attribute = attributes[i];
+    if (attribute?.type === type) return attribute;
+  }
+  return null;
+}
+
+// Numbers are read where they stand: a view of each would cost more than the rest of its decoding.
+
+function u32At(raw: Uint8Array, at: number): number {
+  const high = ((raw[at] as number) << 24) | ((raw[at + 1] as number) << 16);
+  return (high | ((raw[at + 2] as number) << 8) | (raw[at + 3] as number)) >>> 0;
+}
+
+/** Holds a 64-bit value for a moment, on its way from two halves to a bigint. */
+const eightBytes = new DataView(new ArrayBuffer(8));
 
 function readText(value: Uint8Array, maxBytes: number): string | null {
   if (value.length > maxBytes) return null;

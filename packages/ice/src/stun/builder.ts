@@ -74,8 +74,10 @@ export class StunBuilder {
 
   u64(type: number, value: bigint): this {
     const start = this.#open(type, 8);
-    writeU32(this.#out, start, Number((value >> 32n) & 0xffffffffn));
-    writeU32(this.#out, start + 4, Number(value & 0xffffffffn));
+    // In halves: shifting a bigint makes two more.
+    eightBytes.setBigUint64(0, value);
+    writeU32(this.#out, start, eightBytes.getUint32(0));
+    writeU32(this.#out, start + 4, eightBytes.getUint32(4));
     return this;
   }
 
@@ -177,6 +179,8 @@ export class StunBuilder {
     writeU16(this.#out, 2, this.#length - STUN_HEADER_BYTES);
   }
 }
+
+const eightBytes = new DataView(new ArrayBuffer(8));
 
 /** User names of checks are: copied by hand they cost a third of what the encoder's call does. */
 function isAscii(text: string): boolean {

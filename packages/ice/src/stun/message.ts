@@ -2,9 +2,14 @@ import { STUN_ATTRIBUTE, STUN_HEADER_BYTES } from "./tables.ts";
 
 export type StunClass = "request" | "indication" | "success" | "error";
 
-/** An attribute as it stands in the message: `value` is a view without the padding. */
+/** An attribute as it stands in the message. */
 export interface RawAttribute {
   readonly type: number;
+  /** Where its value begins in the message's `raw`, bytes. */
+  readonly offset: number;
+  /** Of the value, without the padding, bytes. */
+  readonly length: number;
+  /** A view of the value, without the padding; made when it is asked for. */
   readonly value: Uint8Array;
 }
 
@@ -33,19 +38,19 @@ export interface StunMessage {
 /** Makes its view when it is asked for one: most attributes of a message are never looked at, and views are what decoding costs. */
 class Attribute implements RawAttribute {
   readonly type: number;
+  readonly offset: number;
+  readonly length: number;
   readonly #raw: Uint8Array;
-  readonly #start: number;
-  readonly #length: number;
 
-  constructor(type: number, raw: Uint8Array, start: number, length: number) {
+  constructor(type: number, raw: Uint8Array, offset: number, length: number) {
     this.type = type;
+    this.offset = offset;
+    this.length = length;
     this.#raw = raw;
-    this.#start = start;
-    this.#length = length;
   }
 
   get value(): Uint8Array {
-    return this.#raw.subarray(this.#start, this.#start + this.#length);
+    return this.#raw.subarray(this.offset, this.offset + this.length);
   }
 }
 

@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { attribute, describe, sessionDescription } from "./description.mjs";
 import { run, say } from "./lines.mjs";
 
@@ -96,9 +97,20 @@ async function launch() {
       `--user-data-dir=${profile}`,
       `http://127.0.0.1:${server.address().port}/`,
     ],
-    { stdio: "ignore" },
+    // A process group of its own: what is started here is a script, and the browser has helpers.
+    { stdio: "ignore", detached: true },
   );
   browser.on("error", (error) => say({ error: `Chromium: ${error.message}` }));
+}
+
+/** False: nobody is left in that process group. */
+function signalGroup(pid, signal) {
+  try {
+    return process.kill(-pid, signal);
+  } catch (error) {
+    if (error.code === "ESRCH") return false;
+    throw error;
+  }
 }
 
 run({
@@ -117,10 +129,9 @@ run({
     for (const answer of asked) answer();
   },
   async close() {
-    if (browser?.exitCode === null) {
-      const ended = once(browser, "exit");
-      browser.kill("SIGKILL");
-      await ended;
+    if (browser?.pid !== undefined) {
+      // Until the kernel has taken the last of them they write to the profile.
+      while (signalGroup(browser.pid, "SIGKILL")) await sleep(10);
     }
     rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
   },

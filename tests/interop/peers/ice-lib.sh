@@ -1,5 +1,6 @@
 # What the ice-*.sh scripts share. Each meets one foreign implementation, in a network namespace of its own with one private
-# address, and ends with a line that counts: `N passed, N failed[, N skipped]`.
+# address and a process namespace whose end ends whatever a peer started, and ends with a line that counts:
+# `N passed, N failed[, N skipped]`.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 root=$(cd "$here/../.." && pwd)
 
@@ -10,7 +11,8 @@ skip() {
   exit 0
 }
 
-unshare -rn true 2>/dev/null || skip "no network namespaces here (unshare -rn)"
+namespace="unshare -rn --pid --fork --kill-child --mount-proc"
+$namespace true 2>/dev/null || skip "no namespaces here ($namespace)"
 
 need_built() {
   [ -f "$root/packages/ice/dist/src/index.js" ] || {
@@ -22,7 +24,7 @@ need_built() {
 # meet NAME COMMAND...: runs the meetings with the peer that COMMAND starts, in a namespace where 10.77.0.1 is the only address.
 meet() {
   need_built
-  in_namespace exec timeout --kill-after=5 100 node "$here/ice-meet.mjs" "$@"
+  in_namespace timeout --kill-after=5 100 node "$here/ice-meet.mjs" "$@"
 }
 
 # meet_relayed "TRANSPORT..." NAME COMMAND...: the same, and the peer has no way but a relay: an adit-intermediate at 10.77.0.2.
@@ -56,10 +58,10 @@ together() {
     END { failed += scripts - counted; print passed + 0 " passed, " failed + 0 " failed"; exit failed > 0 }'
 }
 
-# in_namespace COMMAND...: where 10.77.0.1 is the only address.
+# in_namespace COMMAND...: where 10.77.0.1 is the only address. The shell stays, as the first process there: it buries orphans.
 in_namespace() {
   # shellcheck disable=SC2016 # that shell's words
-  unshare -rn --kill-child bash -ec '
+  $namespace bash -ec '
     ip link set lo up
     ip link add adit0 type veth peer name adit1
     ip addr add 10.77.0.1/24 dev adit0
@@ -67,6 +69,7 @@ in_namespace() {
     ip link set adit1 up
     ip route add default via 10.77.0.254
     "$@"
+    exit 0
   ' in_namespace "$@"
 }
 

@@ -785,4 +785,12 @@ export const MUTANTS = [
     test: "host-addresses.test.ts",
     title: "an IPv6 address made from the hardware's",
   },
+  {
+    rule: "pcp: renewals are four seconds apart (RFC 6887 §11.2.1)",
+    file: "src/portmap/pcp.ts",
+    find: "renewalGapMs: 4_000,",
+    replace: "renewalGapMs: 0,",
+    test: "portmap.test.ts",
+    title: "pcp: renewals that nobody answers",
+  },
 ];

@@ -1,6 +1,6 @@
 import { SocketAddress, seededRandom, utf8 } from "@adit/core";
 import { type T, test } from "@adit/harness";
-import type { PortMapProtocol } from "../src/portmap/types.ts";
+import type { PortMapOutput, PortMapProtocol } from "../src/portmap/types.ts";
 import { Bench, GATEWAY, type RouterSetting } from "./portmap-router.ts";
 
 const MINUTE = 60_000;
@@ -159,6 +159,21 @@ test("one lost answer to a renewal costs nothing", (t) => {
     bench.runUntil(30 * MINUTE);
     t.equal(bench.router.standing(bench.now).length, 1, protocol);
     t.equal(bench.events.length, 1, protocol);
+  }
+});
+
+test("pcp: renewals that nobody answers are four seconds apart at least (RFC 6887 §11.2.1)", (t) => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const bench = new Bench(only("pcp"), { random: seededRandom(seed) });
+    bench.runUntil(1_000);
+    bench.router.setting.up = false;
+    const before = bench.sent.length;
+    bench.runUntil(10 * MINUTE);
+    const isMap = (output: PortMapOutput) => output.kind === "datagram" && output.data[0] === 2 && output.data[1] === 1;
+    const at = bench.sent.slice(before).flatMap((one) => (isMap(one.output) ? [one.at] : []));
+    const gaps = at.slice(1).map((one, i) => one - (at[i] ?? 0));
+    t.ok(gaps.length >= 4, `${gaps.length} renewals`);
+    t.ok(Math.min(...gaps) >= 4_000, `seed ${seed}: ${gaps.join(" ")}`);
   }
 });
 

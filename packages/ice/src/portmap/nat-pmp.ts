@@ -23,6 +23,7 @@ export const natPmp: PmpCodec = {
   protocol: "nat-pmp",
   // §3.1: 250 ms, doubling. It ends after nine requests and 64 s there; a LAN that loses four in a row has no use for a mapping.
   firstWaitMs: 250,
+  renewalGapMs: 0,
   maxRequests: 4,
   asksAddressFirst: true,
   probe: () => Uint8Array.of(VERSION, OPCODE.address),

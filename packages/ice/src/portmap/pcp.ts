@@ -50,6 +50,8 @@ export function pcp(localIp: string, nonce: Uint8Array): PmpCodec {
     protocol: "pcp",
     // §8.1.1: "IRT: Initial retransmission time, SHOULD be 3 seconds".
     firstWaitMs: 3_000,
+    // §11.2.1: "renewal requests MUST NOT be sent less than four seconds apart".
+    renewalGapMs: 4_000,
     maxRequests: 3,
     asksAddressFirst: false,
     probe: () => header(new Uint8Array(HEADER_BYTES), OPCODE.announce, 0),

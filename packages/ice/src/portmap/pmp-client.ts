@@ -204,7 +204,9 @@ export class PmpClient implements MappingClient {
   }
 
   #renew(now: Millis, state: Extract<State, { kind: "mapped" }>): void {
-    this.#state = { ...state, request: this.#ask(now, this.#codec.asksAddressFirst ? "probe" : "map") };
+    const request = this.#ask(now, this.#codec.asksAddressFirst ? "probe" : "map");
+    request.at = Math.max(request.at, now + this.#codec.renewalGapMs);
+    this.#state = { ...state, request };
   }
 
   /** Sends a request again, or gives it up. */
@@ -216,7 +218,7 @@ export class PmpClient implements MappingClient {
       const waitMs =
         state.kind === "unmapping" ? UNMAP_WAIT_MS : this.#codec.firstWaitMs * 2 ** Math.min(request.sent, 8);
       request.sent++;
-      request.at = now + this.#jittered(waitMs);
+      request.at = now + this.#pause(state, waitMs);
       this.#outbox.push(request.data);
     } else if (state.kind === "unmapping") this.#state = { kind: "gone" };
     else this.#state = { kind: "absent", why: "no answer" };
@@ -242,6 +244,10 @@ export class PmpClient implements MappingClient {
     this.#outbox.length = 0;
     this.#outbox.push(data);
     return { asks, data, sent: 1, at: now + this.#jittered(waitMs) };
+  }
+
+  #pause(state: State, waitMs: Millis): Millis {
+    return Math.max(this.#jittered(waitMs), state.kind === "mapped" ? this.#codec.renewalGapMs : 0);
   }
 
   /** RFC 6887 §8.1.1: each wait is varied by a random factor between -0.1 and +0.1. */

@@ -37,6 +37,8 @@ export interface PmpCodec {
   readonly protocol: PortMapProtocol;
   /** First wait for an answer, doubled each time. */
   readonly firstWaitMs: Millis;
+  /** A mapping that stands is asked for no more often than this. */
+  readonly renewalGapMs: Millis;
   /** Requests without an answer until the router counts as silent. */
   readonly maxRequests: number;
   /** A mapping's answer does not tell the external address: it is asked for before. */

@@ -1,5 +1,5 @@
 import { type Clock, type Logger, type Millis, monotonicClock, type SocketAddress } from "@adit/core";
-import { codeOf, type Datagrams, type Flow, FlowTable, IdleTimer, sentenceOf } from "@adit/program";
+import { CarriedFlow, codeOf, type Datagrams, type Flow, FlowTable, IdleTimer, sentenceOf } from "@adit/program";
 import { ServiceRefusedError } from "@adit/transport";
 import { openOnSession, type UnknownServices } from "./open-on-session.ts";
 import type { KeptSession } from "./session-keeper.ts";
@@ -42,7 +42,7 @@ const REFUSED_MS = 5_000;
 
 type State =
   | { readonly is: "opening"; readonly abort: AbortController; readonly waiting: Uint8Array[]; waitingBytes: number }
-  | { readonly is: "open"; readonly flow: Flow; readonly peerId: string; datagrams: number; bytes: number }
+  | { readonly is: "open"; readonly carried: CarriedFlow }
   | { readonly is: "refused"; readonly until: Millis }
   | { readonly is: "over" };
 
@@ -78,7 +78,7 @@ export class UdpCarrier {
     const known = this.#table.use(now, key);
     const local = known ?? this.#add(now, { key, source, from, state: { is: "over" } });
     const { state } = local;
-    if (state.is === "open") this.#send(local, state, payload);
+    if (state.is === "open") state.carried.send(payload);
     else if (state.is === "opening") this.#hold(state, payload);
     else if (state.is === "refused" && now < state.until) this.#options.datagrams.dropped.add("refused");
     else this.#hold(this.#open(local), payload);
@@ -138,33 +138,19 @@ export class UdpCarrier {
 
   #carry(local: LocalFlow, opening: State & { is: "opening" }, flow: Flow, peerId: string): void {
     const { datagrams, log } = this.#options;
-    const state = { is: "open" as const, flow, peerId, datagrams: 0, bytes: 0 };
-    local.state = state;
-    datagrams.opened(flow);
-    log.info("flow-open", { peerId, service: local.source.service, source: local.from });
+    const { service } = local.source;
+    const carried = new CarriedFlow({ flow, peerId, service, datagrams, log }, { source: local.from });
+    local.state = { is: "open", carried };
     flow.onDatagram = (payload) => {
       this.#table.use(this.#clock.now(), local.key);
-      datagrams.received(payload);
-      state.datagrams++;
-      state.bytes += payload.length;
+      carried.noteReceived(payload);
       local.source.send(local.from, payload);
     };
-    for (const payload of opening.waiting) this.#send(local, state, payload);
+    for (const payload of opening.waiting) carried.send(payload);
     flow.onClosed = (error) => {
       this.#table.delete(local.key, local);
       this.#end(local, error ? sentenceOf(error) : "closed by the connector");
     };
-  }
-
-  #send(local: LocalFlow, state: State & { is: "open" }, payload: Uint8Array): void {
-    const { datagrams, log } = this.#options;
-    if (datagrams.send(state.flow, payload)) {
-      state.datagrams++;
-      state.bytes += payload.length;
-    } else {
-      const { service } = local.source;
-      log.debug("datagram-dropped", { service, bytes: payload.length, maxPayloadBytes: state.flow.maxPayloadBytes });
-    }
   }
 
   /** The source may try again; where the connector said no, not at once. */
@@ -194,11 +180,6 @@ export class UdpCarrier {
     const { state } = local;
     local.state = { is: "over" };
     if (state.is === "opening") state.abort.abort(new Error(reason));
-    if (state.is !== "open") return;
-    state.flow.onDatagram = state.flow.onClosed = null;
-    state.flow.close();
-    this.#options.datagrams.closed();
-    const { peerId, datagrams, bytes } = state;
-    this.#options.log.info("flow-close", { peerId, service: local.source.service, datagrams, bytes, reason });
+    if (state.is === "open") state.carried.end(reason);
   }
 }

@@ -1,10 +1,10 @@
 import { nullLogger, SocketAddress, utf8 } from "@adit/core";
 import { type T, test } from "@adit/harness";
 import { Datagrams, type ExitError, type Flow } from "@adit/program";
+import { FakeFlow } from "@adit/program/testing";
 import { ServiceRefusedError, SessionError } from "@adit/transport";
 import { UnknownServices } from "../src/open-on-session.ts";
 import { type FlowSession, UdpCarrier } from "../src/udp-carrier.ts";
-import { FakeFlow } from "./fake-flow.ts";
 import { settle } from "./fakes.ts";
 
 const address = (port: number): SocketAddress => SocketAddress.of("127.0.0.1", port);

@@ -1,6 +1,15 @@
 import { lookup } from "node:dns/promises";
 import { type Clock, type Logger, type Millis, monotonicClock, parseIp, SocketAddress } from "@adit/core";
-import { codeOf, type Datagrams, type Exposure, type Flow, FlowTable, IdleTimer, sentenceOf } from "@adit/program";
+import {
+  CarriedFlow,
+  codeOf,
+  type Datagrams,
+  type Exposure,
+  type Flow,
+  FlowTable,
+  IdleTimer,
+  sentenceOf,
+} from "@adit/program";
 import { bindUdp, type Incoming, type Outgoing, type UdpHandlers, type UdpSocket } from "@adit/transport";
 
 /** A stream that asks for a `udp` service; the endpoint's IncomingService is one. */
@@ -32,12 +41,10 @@ interface ServedFlow {
   readonly key: string;
   readonly peerId: string;
   readonly exposure: Exposure;
-  readonly flow: Flow;
+  readonly carried: CarriedFlow;
   readonly socket: UdpSocket;
   readonly to: SocketAddress;
   outgoing: Outgoing[];
-  datagrams: number;
-  bytes: number;
 }
 
 /** Gives each flow a UDP socket of its own towards the service, and carries datagrams between the two. */
@@ -109,7 +116,10 @@ export class UdpServices {
       way.socket.close();
       return false;
     }
-    const served = this.#add({ ...way, flow, exposure, peerId: request.session.peer.id });
+    const { datagrams, log } = this.#options;
+    const peerId = request.session.peer.id;
+    const carried = new CarriedFlow({ flow, peerId, service: exposure.service, datagrams, log });
+    const served = this.#add({ ...way, carried, exposure, peerId });
     handlers.onBatch = (batch) => this.#fromService(served, batch);
     handlers.onIcmpError = (code) => this.#noteUnreachable(served, code);
     flow.onDatagram = (payload) => this.#fromPeer(served, payload);
@@ -147,21 +157,17 @@ export class UdpServices {
     }
   }
 
-  #add(parts: Pick<ServedFlow, "socket" | "to" | "flow" | "exposure" | "peerId">): ServedFlow {
-    const served: ServedFlow = { ...parts, key: String(this.#nextKey++), outgoing: [], datagrams: 0, bytes: 0 };
+  #add(parts: Omit<ServedFlow, "key" | "outgoing">): ServedFlow {
+    const served: ServedFlow = { ...parts, key: String(this.#nextKey++), outgoing: [] };
     this.#table.add(this.#clock.now(), served.key, served); // there is room: `serve` counts
     this.#idle.arm(this.#table.nextIdleAt);
-    this.#options.datagrams.opened(served.flow);
-    this.#options.log.info("flow-open", { peerId: served.peerId, service: served.exposure.service });
     return served;
   }
 
   /** What comes in one turn of the event loop goes to the service in one call. */
   #fromPeer(served: ServedFlow, payload: Uint8Array): void {
     this.#table.use(this.#clock.now(), served.key);
-    this.#options.datagrams.received(payload);
-    served.datagrams++;
-    served.bytes += payload.length;
+    served.carried.noteReceived(payload);
     if (served.outgoing.push({ to: served.to, data: payload }) === 1) queueMicrotask(() => this.#flush(served));
   }
 
@@ -173,18 +179,10 @@ export class UdpServices {
   }
 
   #fromService(served: ServedFlow, batch: readonly Incoming[]): void {
-    const { datagrams, log } = this.#options;
     this.#table.use(this.#clock.now(), served.key);
     for (const { data, from } of batch) {
-      if (!from.equals(served.to)) {
-        datagrams.dropped.add("stranger");
-      } else if (datagrams.send(served.flow, data)) {
-        served.datagrams++;
-        served.bytes += data.length;
-      } else {
-        const { service } = served.exposure;
-        log.debug("datagram-dropped", { service, bytes: data.length, maxPayloadBytes: served.flow.maxPayloadBytes });
-      }
+      if (from.equals(served.to)) served.carried.send(data);
+      else this.#options.datagrams.dropped.add("stranger");
     }
   }
 
@@ -203,13 +201,9 @@ export class UdpServices {
 
   /** It is out of the table. */
   #end(served: ServedFlow, reason: string): void {
-    const { peerId, flow, socket, datagrams, bytes } = served;
-    flow.onDatagram = flow.onClosed = null;
-    flow.close();
-    socket.close();
-    this.#count(peerId, -1);
-    this.#options.datagrams.closed();
-    this.#options.log.info("flow-close", { peerId, service: served.exposure.service, datagrams, bytes, reason });
+    served.carried.end(reason);
+    served.socket.close();
+    this.#count(served.peerId, -1);
   }
 
   #count(peerId: string, by: 1 | -1): void {

@@ -3,9 +3,9 @@ import { once } from "node:events";
 import { nullLogger, SocketAddress, utf8 } from "@adit/core";
 import { isBun, type T, test } from "@adit/harness";
 import { Datagrams, type Exposure, type Flow } from "@adit/program";
+import { FakeFlow } from "@adit/program/testing";
 import { bindUdp } from "@adit/transport";
 import { type FlowRequest, UdpServices } from "../src/udp-services.ts";
-import { FakeFlow } from "./fake-flow.ts";
 
 interface Server {
   readonly exposure: Exposure;

@@ -1,4 +1,5 @@
 export { type AdminServer, type AdminSource, isTrustedHost, type Metric, renderMetrics, startAdmin } from "./admin.ts";
+export { CarriedFlow, type CarriedFlowOptions } from "./carried-flow.ts";
 export { type CommandSpec, type Context, type Invocation, Program } from "./command-line.ts";
 export { readConfigFile } from "./config-file.ts";
 export { type DatagramDrop, type DatagramStatus, Datagrams, type Flow } from "./datagrams.ts";

@@ -1,4 +1,5 @@
-import type { Flow } from "@adit/program";
+/** For the tests of agent and connector. */
+import type { Flow } from "./datagrams.ts";
 
 /** A flow whose other end is the test. */
 export class FakeFlow implements Flow {

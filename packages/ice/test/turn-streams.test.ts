@@ -5,49 +5,17 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fromUtf8, nullLogger, SocketAddress, utf8 } from "@adit/core";
+import { nullLogger, SocketAddress } from "@adit/core";
 import { type T, test } from "@adit/harness";
-import type { Candidate } from "../src/candidate.ts";
-import { createIceConnection, type IceConnection } from "../src/driver/connection.ts";
-import type { IceConnectionOptions } from "../src/driver/options.ts";
 import { TurnStreams } from "../src/driver/turn-streams.ts";
 import { StunStreamError } from "../src/turn/stun-stream.ts";
+import { connect, exchange } from "./connections.ts";
 import { LoopbackRelay } from "./loopback-relay.ts";
 
 async function start(t: T): Promise<LoopbackRelay> {
   const relay = await LoopbackRelay.start();
   t.teardown(() => relay.close());
   return relay;
-}
-
-/** Two connections, the first with `options`, that hear each other's candidates at once; and what the first found. */
-async function connect(
-  t: T,
-  options: Partial<IceConnectionOptions>,
-): Promise<readonly [IceConnection, IceConnection, Candidate[]]> {
-  const a = await createIceConnection({ role: "controlling", bind: ["127.0.0.1"], ...options });
-  t.teardown(() => a.close());
-  const b = await createIceConnection({ role: "controlled", bind: ["127.0.0.1"] });
-  t.teardown(() => b.close());
-  const candidates: Candidate[] = [];
-  a.setRemoteParameters(b.local);
-  b.setRemoteParameters(a.local);
-  a.onCandidate = (candidate) => {
-    if (candidate) candidates.push(candidate);
-    b.addRemoteCandidate(candidate);
-  };
-  b.onCandidate = (candidate) => a.addRemoteCandidate(candidate);
-  return [a, b, candidates];
-}
-
-async function exchange(t: T, a: IceConnection, b: IceConnection): Promise<void> {
-  const [atA, atB] = [a[Symbol.asyncIterator](), b[Symbol.asyncIterator]()];
-  for (let i = 0; i < 20; i++) {
-    t.ok(a.send(utf8(`ping ${i}`)));
-    t.equal(fromUtf8(t.must((await atB.next()).value)), `ping ${i}`);
-    t.ok(b.send(utf8(`pong ${i}`)));
-    t.equal(fromUtf8(t.must((await atA.next()).value)), `pong ${i}`);
-  }
 }
 
 async function until(t: T, holds: () => boolean, what: string): Promise<void> {

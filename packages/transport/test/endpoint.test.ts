@@ -1,70 +1,17 @@
-import { nullLogger } from "@adit/core";
 import { type T, test } from "@adit/harness";
-import { Identity, type QuicStream } from "@adit/quic";
-import {
-  canSendUnfragmented,
-  type Endpoint,
-  type EndpointOptions,
-  issueTicket,
-  readTicket,
-  startEndpoint,
-  type Ticket,
-} from "../src/index.ts";
-import { FakeIntermediate } from "./fake-intermediate.ts";
+import { Identity } from "@adit/quic";
+import { canSendUnfragmented, type EndpointOptions, issueTicket, readTicket, type Ticket } from "../src/index.ts";
+import { echo, exchange, type Net, startNet } from "./support/endpoints.ts";
 
-interface Net {
-  readonly intermediate: FakeIntermediate;
-  readonly connector: Endpoint;
-  readonly agent: Endpoint;
-}
-
-/** An intermediate without a relay, a connector that echoes, and an agent that it allows. */
-async function network(t: T, changes: Partial<EndpointOptions> = {}): Promise<Net> {
-  const intermediate = await FakeIntermediate.start();
-  const agentIdentity = Identity.generate();
-  const shared = {
-    intermediate: { host: "127.0.0.1", port: intermediate.address.port },
-    checkIntermediate: () => null,
-    log: nullLogger,
-  };
-  const connector = await startEndpoint({
-    ...shared,
-    role: "connector",
-    identity: Identity.generate(),
-    name: "office",
-    bind: { ip: "127.0.0.3", port: 0 },
-    admit: (peerId) => peerId === agentIdentity.peerId,
+/** The connector echoes. */
+const network = (t: T, changes: Partial<EndpointOptions> = {}): Promise<Net> =>
+  startNet(t, {
     onService: (request) => {
       if (request.name === "echo") void request.accept().then(echo);
       else void request.refuse("service-unknown", `there is no service "${request.name}" here`);
     },
     ...changes,
   });
-  const agent = await startEndpoint({
-    ...shared,
-    role: "agent",
-    identity: agentIdentity,
-    bind: { ip: "127.0.0.2", port: 0 },
-  });
-  t.teardown(async () => {
-    await agent.close("test over");
-    await connector.close("test over");
-    intermediate.close();
-  });
-  await connector.waitRegistered();
-  return { intermediate, connector, agent };
-}
-
-function echo(stream: QuicStream): void {
-  void stream.readable.pipeTo(stream.writable).catch(() => {});
-}
-
-async function exchange(stream: QuicStream, text: string): Promise<string> {
-  const writer = stream.writable.getWriter();
-  await writer.write(new TextEncoder().encode(text));
-  await writer.close();
-  return new Response(stream.readable).text();
-}
 
 test("two endpoints meet through an intermediate without a relay, and bytes go both ways directly", async (t) => {
   const { agent, connector } = await network(t);

@@ -1,39 +1,12 @@
-import { nullLogger } from "@adit/core";
 import { type T, test } from "@adit/harness";
-import { Identity } from "@adit/quic";
-import {
-  type DatagramFlow,
-  type Endpoint,
-  type PeerSession,
-  ServiceRefusedError,
-  startEndpoint,
-} from "../src/index.ts";
-import { FakeIntermediate } from "./fake-intermediate.ts";
-
-interface Net {
-  readonly agent: Endpoint;
-  readonly session: PeerSession;
-  /** The connector's ends of the flows that were opened. */
-  readonly served: DatagramFlow[];
-}
+import { type DatagramFlow, ServiceRefusedError } from "../src/index.ts";
+import { startNet } from "./support/endpoints.ts";
 
 /** A connector that echoes the datagrams of `echo`, takes those of `sink`, and has nothing else. */
-async function network(t: T): Promise<Net> {
-  const intermediate = await FakeIntermediate.start();
+async function network(t: T) {
+  /** The connector's ends of the flows that were opened. */
   const served: DatagramFlow[] = [];
-  const identity = Identity.generate();
-  const shared = {
-    intermediate: { host: "127.0.0.1", port: intermediate.address.port },
-    checkIntermediate: () => null,
-    log: nullLogger,
-  };
-  const connector = await startEndpoint({
-    ...shared,
-    role: "connector",
-    identity: Identity.generate(),
-    name: "office",
-    bind: { ip: "127.0.0.3", port: 0 },
-    admit: (peerId) => peerId === identity.peerId,
+  const { agent } = await startNet(t, {
     onService: async (request) => {
       const { name, protocol } = request;
       if (protocol !== "udp") return request.refuse("service-unavailable", "UDP only");
@@ -45,13 +18,6 @@ async function network(t: T): Promise<Net> {
       };
     },
   });
-  const agent = await startEndpoint({ ...shared, role: "agent", identity, bind: { ip: "127.0.0.2", port: 0 } });
-  t.teardown(async () => {
-    await agent.close("test over");
-    await connector.close("test over");
-    intermediate.close();
-  });
-  await connector.waitRegistered();
   const session = await agent.connect({ target: "office", service: "echo", waitMs: 5_000 });
   return { agent, session, served };
 }

@@ -1,41 +1,9 @@
-import { nullLogger } from "@adit/core";
 import { test } from "@adit/harness";
-import { Identity, type QuicConnection, type QuicStream } from "@adit/quic";
-import { startEndpoint } from "../src/index.ts";
-import { FakeIntermediate } from "./fake-intermediate.ts";
-
-async function exchange(stream: QuicStream, text: string): Promise<string> {
-  const writer = stream.writable.getWriter();
-  await writer.write(new TextEncoder().encode(text));
-  await writer.close();
-  return new Response(stream.readable).text();
-}
+import type { QuicConnection } from "@adit/quic";
+import { echo, exchange, startNet } from "./support/endpoints.ts";
 
 test("a session whose stream credit is eaten by aborted streams retires before it is stuck, and keeps what it carries", async (t) => {
-  const intermediate = await FakeIntermediate.start();
-  const identity = Identity.generate();
-  const shared = {
-    intermediate: { host: "127.0.0.1", port: intermediate.address.port },
-    checkIntermediate: () => null,
-    log: nullLogger,
-  };
-  const connector = await startEndpoint({
-    ...shared,
-    role: "connector",
-    identity: Identity.generate(),
-    name: "office",
-    bind: { ip: "127.0.0.3", port: 0 },
-    admit: (peerId) => peerId === identity.peerId,
-    onService: (request) =>
-      void request.accept().then((stream: QuicStream) => stream.readable.pipeTo(stream.writable).catch(() => {})),
-  });
-  const agent = await startEndpoint({ ...shared, role: "agent", identity, bind: { ip: "127.0.0.2", port: 0 } });
-  t.teardown(async () => {
-    await agent.close("test over");
-    await connector.close("test over");
-    intermediate.close();
-  });
-  await connector.waitRegistered();
+  const { agent } = await startNet(t, { onService: (request) => void request.accept().then(echo) });
   const session = await agent.connect({ target: "office", service: "echo", waitMs: 5_000 });
   let retired = false;
   void session.retiring.then(() => {

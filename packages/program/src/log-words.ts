@@ -19,7 +19,8 @@ const words: Readonly<Record<string, (f: Fields) => string | null>> = {
   "session-start": (f) => `connected to ${peerOf(f)}${isPath(f.path) ? `, ${pathInWords(f.path)}` : ""}`,
   "path-changed": (f) => {
     const gap = typeof f.gapMs === "number" ? `, ${Math.round(f.gapMs)} ms without packets` : "";
-    return `${peerOf(f)}: now ${pathInWords(f.to)}, before ${pathInWords(f.from)}${reasonOf(f)}${gap}`;
+    const change = f.from === f.to ? "another way" : `before ${pathInWords(f.from)}`;
+    return `${peerOf(f)}: now ${pathInWords(f.to)}, ${change}${reasonOf(f)}${gap}`;
   },
   "session-retiring": (f) => `${peerOf(f)}: the session's streams are nearly used up; another one takes over`,
   "session-end": (f) => `${peerOf(f)}: session ended${reasonOf(f)}`,

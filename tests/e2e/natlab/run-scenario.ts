@@ -54,6 +54,10 @@ export async function runScenarios(job: ScenarioJob, say: (result: object) => vo
 /** Where it is to be: on a direct path, unless the relay will do. */
 async function startedAgent(world: World, scenario: Scenario): Promise<Program> {
   const agent = world.startAgent();
+  if (scenario.neverDirect) {
+    await agent.expect("session-start", DIRECT_MS);
+    return agent;
+  }
   const direct = (line: LogLine) => line.to === "direct" || line.path === "direct";
   if (!(await agent.line(direct, DIRECT_MS)) && !scenario.relayWillDo) throw new Error("not direct to begin with");
   return agent;
@@ -96,8 +100,9 @@ async function transfer(world: World, scenario: Scenario, agent: Program, file: 
   const done = (await download.expect("done", TRANSFER_MS)) as Done;
   if (done.sha256 !== file.sha256)
     throw new Error(`the transfer has the hash ${done.sha256} instead of ${file.sha256}`);
-  const left = agent.lines.find((line) => line.event === "path-changed" && line.timeMs >= changedMs);
-  const back = left ? await directAgain(world, agent, changedMs) : null;
+  const stays = (line: LogLine) => line.from === "direct" && line.to === "direct";
+  const left = agent.lines.find((line) => line.event === "path-changed" && line.timeMs >= changedMs && !stays(line));
+  const back = left && !scenario.neverDirect ? await directAgain(world, agent, changedMs) : null;
   const session = await world.session();
   if (!session) throw new Error("the session is gone");
   return {

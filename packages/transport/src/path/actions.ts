@@ -46,9 +46,10 @@ export type PathAction =
   | { readonly type: "retry" }
   /** ICE restart: new candidates, new pairs. */
   | { readonly type: "restart" }
-  /** The session's path changed; `gapMs` is null where nothing was measured. */
+  /** The session's path changed, to another kind or to another `pair`, null for none; `gapMs` is null where nothing was measured. */
   | {
       readonly type: "changed";
+      readonly pair: PairId | null;
       readonly from: SessionPath;
       readonly to: SessionPath;
       readonly reason: string;

@@ -31,16 +31,25 @@ export class Chooser {
     const direct = this.#pairs.best(now, "direct");
     if (active.pair.kind === "relay") {
       const isBetter = direct !== null && shouldUseDirect(direct.rtt.minMs, active.rtt.minMs);
-      return isBetter ? moveTo(direct, compared(direct, active)) : null;
+      return isBetter
+        ? moveTo(direct, compared(direct, active))
+        : this.#prepare(this.#pairs.best(now, "relay", active));
     }
     const relay = this.#pairs.best(now, "relay");
     if (direct && direct !== active && isWorthMoving(direct, active)) return moveTo(direct, compared(direct, relay));
     if (!relay) return null;
-    if (this.#slots.slotOf(relay.pair.id) === null) return { purpose: "standby", known: relay };
+    const standby = this.#prepare(relay);
+    if (standby) return standby;
     const loss = losesTooMuch(now, active, relay);
     if (loss !== null) return moveTo(relay, `the direct path lost ${loss.lost} of ${loss.due} checks`, "lossy");
     if (!this.#isTooSlow(now, active, relay)) return null;
     return moveTo(relay, "the relay is quicker than the direct path", "slow");
+  }
+
+  /** The relay that is fallen back to, or another one where a relay carries the session. */
+  #prepare(relay: KnownPair | null): Choice | null {
+    const isReady = relay === null || this.#slots.slotOf(relay.pair.id) !== null;
+    return isReady ? null : { purpose: "standby", known: relay };
   }
 
   pollTimeout(): Deadline | null {

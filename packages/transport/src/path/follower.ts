@@ -15,7 +15,13 @@ export type FollowerAction =
   | { readonly type: "report"; readonly path: "relay" | "direct"; readonly silentMs: Millis }
   | { readonly type: "ping" }
   | { readonly type: "retry" }
-  | { readonly type: "changed"; readonly from: SessionPath; readonly to: SessionPath; readonly reason: string }
+  | {
+      readonly type: "changed";
+      readonly from: SessionPath;
+      readonly to: SessionPath;
+      readonly pair: PairId | null;
+      readonly reason: string;
+    }
   | { readonly type: "end"; readonly code: string; readonly reason: string };
 
 type State =
@@ -107,14 +113,13 @@ export class FollowerPolicy implements PolicyView {
     const from = this.path;
     const active = this.#pairs.add(now, pair);
     this.#state = { name: "steady", active, watch: this.#watch(now, active) };
-    if (from === pair.kind) return;
-    this.#relayedSince = pair.kind === "relay" ? now : null;
+    if (from !== pair.kind) this.#relayedSince = pair.kind === "relay" ? now : null;
     if (from !== "connecting") this.#migrations++;
     this.#reason =
       from === "connecting"
         ? `the peer connected over the ${word(pair.kind)}`
-        : `the peer moved to the ${word(pair.kind)}`;
-    this.#actions.push({ type: "changed", from, to: pair.kind, reason: this.#reason });
+        : `the peer moved to ${from === pair.kind ? `another ${word(pair.kind)}` : `the ${word(pair.kind)}`}`;
+    this.#actions.push({ type: "changed", from, to: pair.kind, pair: pair.id, reason: this.#reason });
   }
 
   handleAnswer(now: Millis, pair: PathPair, rttMs: Millis): void {
@@ -229,7 +234,13 @@ export class FollowerPolicy implements PolicyView {
       state.suspended = true;
       this.#migrations++;
       this.#reason = "nothing is heard from the peer";
-      this.#actions.push({ type: "changed", from: state.active.pair.kind, to: "suspended", reason: this.#reason });
+      this.#actions.push({
+        type: "changed",
+        from: state.active.pair.kind,
+        to: "suspended",
+        pair: null,
+        reason: this.#reason,
+      });
     }
     if (state.suspended && now >= state.since + SUSPEND_AFTER_MS + SUSPEND_LIMIT_MS) {
       this.#state = { name: "ended" };
@@ -250,7 +261,8 @@ export class FollowerPolicy implements PolicyView {
     if (state.suspended) {
       this.#migrations++;
       this.#reason = `the ${word(state.active.pair.kind)} is heard again`;
-      this.#actions.push({ type: "changed", from: "suspended", to: state.active.pair.kind, reason: this.#reason });
+      const { id, kind } = state.active.pair;
+      this.#actions.push({ type: "changed", from: "suspended", to: kind, pair: id, reason: this.#reason });
     }
     this.#state = { name: "steady", active: state.active, watch: this.#watch(now, state.active) };
     this.#actions.push({ type: "ping" });

@@ -11,8 +11,10 @@ export class Journal {
   readonly #gap = new SwitchGap();
   #reason = "the handshake is under way";
   #migrations = 0;
+  /** What carries the session, or did last. */
+  #pair: PairId | null = null;
   /** A change whose gap is still being measured. */
-  #pending: { readonly from: SessionPath; readonly to: SessionPath; readonly reason: string } | null = null;
+  #pending: { readonly from: SessionPath; readonly to: PathPair; readonly reason: string } | null = null;
 
   /** `changed` actions go to the end of `actions`. */
   constructor(actions: PathAction[]) {
@@ -32,18 +34,20 @@ export class Journal {
     this.#reason = reason;
   }
 
-  start(to: SessionPath, reason: string): void {
+  start(to: PathPair, reason: string): void {
     this.#reason = reason;
-    this.#actions.push({ type: "changed", from: "connecting", to, reason, gapMs: null });
+    this.#pair = to.id;
+    this.#actions.push({ type: "changed", from: "connecting", to: to.kind, pair: to.id, reason, gapMs: null });
   }
 
   /** The session moved; it is told once the first packet has come on the new path. */
   move(now: Millis, from: SessionPath, to: PathPair, reason: string): void {
     this.#abandon();
     this.#reason = reason;
-    if (from === to.kind) return;
+    if (from === to.kind && this.#pair === to.id) return;
+    this.#pair = to.id;
     this.#migrations++;
-    this.#pending = { from, to: to.kind, reason };
+    this.#pending = { from, to, reason };
     this.#gap.start(now, to.id);
   }
 
@@ -51,7 +55,7 @@ export class Journal {
     this.#abandon();
     this.#reason = reason;
     this.#migrations++;
-    this.#actions.push({ type: "changed", from, to: "suspended", reason, gapMs: null });
+    this.#actions.push({ type: "changed", from, to: "suspended", pair: null, reason, gapMs: null });
   }
 
   /** A packet of the session came in on `pair`. */
@@ -66,7 +70,8 @@ export class Journal {
 
   #tell(gapMs: Millis | null): void {
     if (!this.#pending) return;
-    this.#actions.push({ type: "changed", ...this.#pending, gapMs });
+    const { from, to, reason } = this.#pending;
+    this.#actions.push({ type: "changed", from, to: to.kind, pair: to.id, reason, gapMs });
     this.#pending = null;
   }
 }

@@ -172,11 +172,11 @@ export class KnownPairs {
     return this.#pairs.values();
   }
 
-  /** The usable pair of that kind with the highest priority; the quicker one where priorities are equal. */
-  best(now: Millis, kind: PathKind): KnownPair | null {
+  /** The usable pair of that kind, but `except`, with the highest priority; the quicker one where priorities are equal. */
+  best(now: Millis, kind: PathKind, except: KnownPair | null = null): KnownPair | null {
     let best: KnownPair | null = null;
     for (const known of this.#pairs.values()) {
-      if (known.pair.kind !== kind || !known.isUsable(now)) continue;
+      if (known.pair.kind !== kind || known === except || !known.isUsable(now)) continue;
       if (best === null || isBetter(known, best)) best = known;
     }
     return best;

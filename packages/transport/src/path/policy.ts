@@ -130,7 +130,7 @@ export class PathPolicy implements PolicyView {
     this.#pingAt = now + KEEPALIVE_MS;
     this.#state = this.#steady(now, active);
     if (pair.kind === "relay") this.#holdUntil = now + FIRST_BYTES_MS;
-    this.#journal.start(pair.kind, reason);
+    this.#journal.start(pair, reason);
     this.#evaluate(now);
   }
 
@@ -383,7 +383,8 @@ export class PathPolicy implements PolicyView {
     if (state.name !== "steady") return [];
     let standby: PairId | null = null;
     for (const known of this.#pairs.all()) {
-      if (known.pair.kind === "relay" && known !== state.active) standby = known.pair.id;
+      const isReady = this.#options.slots.slotOf(known.pair.id) !== null;
+      if (known.pair.kind === "relay" && known !== state.active && isReady) standby = known.pair.id;
     }
     return [state.active.pair.id, standby, state.trial?.pair ?? null];
   }

@@ -406,7 +406,7 @@ export class AgentSession extends Session {
         return this.#restart(now);
       case "changed":
         if (action.from !== "connecting")
-          this.record.change(this.peer, action.from, action.to, action.reason, action.gapMs);
+          this.record.change(this.peer, action, action.pair === null ? null : this.ice.pair(action.pair));
         else if (action.to === "direct" || action.to === "relay") this.record.report(action.to, action.reason);
         if (action.to !== "direct") this.host.probeInfrastructure(now);
         return;

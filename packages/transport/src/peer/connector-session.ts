@@ -345,8 +345,12 @@ export class ConnectorSession extends Session {
       case "retry":
         return this.ice.retry(now);
       case "changed":
-        if (action.from !== "connecting") this.record.change(this.peer, action.from, action.to, action.reason, null);
-        return;
+        if (action.from === "connecting") return;
+        return this.record.change(
+          this.peer,
+          { ...action, gapMs: null },
+          action.pair === null ? null : this.ice.pair(action.pair),
+        );
       case "end":
         return this.end(now, action.code, action.reason, CLOSE_CODE.done);
     }

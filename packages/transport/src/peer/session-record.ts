@@ -1,8 +1,16 @@
 import type { LogFields, Millis, SocketAddress } from "@adit/core";
+import type { PairInfo } from "@adit/ice";
 import type { PunchingResult } from "@adit/signaling";
 import type { SessionPath } from "../status.ts";
 import { round } from "./pair-words.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
+
+interface PathChange {
+  readonly from: SessionPath;
+  readonly to: SessionPath;
+  readonly reason: string;
+  readonly gapMs: Millis | null;
+}
 
 /** What the log and the intermediate are told of one session. */
 export class SessionRecord {
@@ -28,8 +36,11 @@ export class SessionRecord {
     this.#host.log.info("session-start", { ...this.#identity(peer), path, remote, reason });
   }
 
-  change(peer: SessionPeer, from: SessionPath, to: SessionPath, reason: string, gapMs: Millis | null): void {
-    this.#host.log.info("path-changed", { ...this.#identity(peer), from, to, reason, gapMs: round(gapMs) });
+  /** `pair`: what carries the session now, null for nothing. */
+  change(peer: SessionPeer, { from, to, reason, gapMs }: PathChange, pair: PairInfo | null): void {
+    const addresses = pair && { local: pair.local.address, remote: pair.remote.address };
+    const fields = { from, to, reason, gapMs: round(gapMs), ...addresses };
+    this.#host.log.info("path-changed", { ...this.#identity(peer), ...fields });
     if (to === "direct" || to === "relay") this.report(to, reason);
   }
 

@@ -62,6 +62,28 @@ test("a session that starts on a direct pair prepares the relay as its standby",
   t.equal(world.count("agent", "migrate"), 0);
 });
 
+test("a session on a relay prepares another relay as its standby, moves there, and both sides say so", (t) => {
+  const world = new World();
+  const [first, second] = [world.wire("first", "relay", 20, 2n), world.wire("second", "relay", 24, 1n)];
+  world.establish(first);
+  world.valid(first);
+  world.valid(second);
+  world.runUntil(2_000);
+  t.equal(world.count("agent", "validate"), 1);
+  t.ok(world.slots.slotOf("second") !== null, "the standby has a slot, and so is validated before it is needed");
+  t.equal(world.agent.activePair, "first");
+  world.download(4_000);
+  world.schedule(3_000, () => {
+    first.up = first.down = false;
+  });
+  world.runUntil(4_000);
+  t.equal(world.agent.activePair, "second");
+  t.same(world.changes("agent"), ["connecting -> relay", "relay -> relay"]);
+  t.same(world.changes("connector"), ["connecting -> relay", "relay -> relay"]);
+  t.equal(world.agent.migrations, 1);
+  t.equal(world.connector.migrations, 1);
+});
+
 test("a path that QUIC cannot validate is not used, and is tried again with growing backoff", (t) => {
   const world = new World();
   const relay = world.wire("relay", "relay", 20);

@@ -5,7 +5,7 @@ import { type Scenario, STANDING_AIM_MS } from "./scenario.ts";
 export const relayDies: Scenario = {
   words: "both sides behind APDM, two intermediates: the one whose relay carries the session dies without a word",
   world: { pair: "apdm-apdf:apdm-apdf", secondIntermediate: true },
-  relayWillDo: true,
+  neverDirect: true,
   aimMs: STANDING_AIM_MS,
   change: async (world) => {
     const session = await world.session();

@@ -18,6 +18,8 @@ export interface Scenario {
   readonly startsAlone?: boolean;
   /** Being direct is not what it is about. */
   readonly relayWillDo?: boolean;
+  /** Between these NATs no direct path is waited for. */
+  readonly neverDirect?: boolean;
   /** A transfer is not what it is about: what is done in its place, once the session is direct. */
   readonly instead?: (world: World) => Promise<ScenarioRun>;
 }

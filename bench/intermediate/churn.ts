@@ -1,29 +1,41 @@
 /**
- * A day's coming and going in minutes: `bun bench/intermediate/churn.ts [--minutes 5] [--rate 150] [--life 4]`. So many clients a second sign
+ * A day's coming and going in minutes: `bun bench/intermediate/churn.ts [--minutes 5] [--rate 150] [--life 4]
+ * [--attach ADMIN]`. So many clients a second sign
  * up, stay for some seconds and go, every third without a word; beside them so many TURN allocations are made and given back. What is printed
- * is the intermediate's resident memory over time: after a warm-up it has to stay flat. Loopback only; ends by itself.
+ * is the intermediate's resident memory over time: after a warm-up it has to stay flat. With
+ * `--attach` an intermediate that runs already, and goes on running, is used: several runs, one after the other, see the memory of one process.
+ * (It needs --turn-user u:p, and a policy without bounds per address, as program.ts has it.) Loopback only; ends by itself.
  */
-import { SocketAddress, systemRandom } from "@adit/core";
+import { SocketAddress, seededRandom, systemRandom } from "@adit/core";
 import { TurnClient } from "@adit/ice";
 import { Identity, QuicConfig } from "@adit/quic";
 import { SIGNALING_ALPN } from "@adit/signaling";
 import { bindUdp, type UdpSocket } from "@adit/transport";
 import { type LoadClient, LoadClients } from "./load-clients.ts";
-import { numberOption, RunningIntermediate, sleep } from "./program.ts";
+import { numberOption, RunningIntermediate, sleep, textOption } from "./program.ts";
 
 const minutes = numberOption("minutes", 5);
 const rate = numberOption("rate", 150);
 const lifeS = numberOption("life", 4);
-/** Each comes again and again, as connectors do. */
+/** Each comes again and again, as connectors do; the same ones in each run, since their names are theirs. */
 const IDENTITIES = 1_500;
 const SAMPLE_MS = 5_000;
 /** Those that went without a word stay in this process, which does not look after them any more. */
 const MAX_CLIENTS = 200_000;
 
-const program = await RunningIntermediate.start(["--turn-user", "u:p"]);
+const attach = textOption("attach");
+const program =
+  attach === undefined
+    ? await RunningIntermediate.start(["--turn-user", "u:p"])
+    : await RunningIntermediate.attach(attach);
 const load = await LoadClients.open(program.address("signaling"), MAX_CLIENTS);
-const configs = Array.from({ length: IDENTITIES }, () =>
-  QuicConfig.create({ role: "client", identity: Identity.generate(), alpn: SIGNALING_ALPN, maxIdleTimeoutMs: 60_000 }),
+const configs = Array.from({ length: IDENTITIES }, (_, i) =>
+  QuicConfig.create({
+    role: "client",
+    identity: Identity.generate(seededRandom(1_000_000 + i)),
+    alpn: SIGNALING_ALPN,
+    maxIdleTimeoutMs: 60_000,
+  }),
 );
 
 /** Makes an allocation and gives it back, over and over, with a new one each time. */

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { SocketAddress } from "@adit/core";
+import { parseSocketAddress, type SocketAddress } from "@adit/core";
 
 const LAUNCHER = join(import.meta.dirname, "../../packages/intermediate/bin/adit-intermediate");
 
@@ -20,11 +20,12 @@ new-names-per-ip-per-hour = 1000000
 export type Metrics = (name: string) => number;
 
 export class RunningIntermediate {
-  readonly #child: ChildProcess;
-  readonly #dir: string;
+  /** Null where somebody else started it. */
+  readonly #child: ChildProcess | null;
+  readonly #dir: string | null;
   readonly #addresses: ReadonlyMap<string, SocketAddress>;
 
-  private constructor(child: ChildProcess, dir: string, addresses: ReadonlyMap<string, SocketAddress>) {
+  private constructor(child: ChildProcess | null, dir: string | null, addresses: ReadonlyMap<string, SocketAddress>) {
     this.#child = child;
     this.#dir = dir;
     this.#addresses = addresses;
@@ -40,6 +41,15 @@ export class RunningIntermediate {
       stdio: ["ignore", "ignore", "pipe"],
     });
     return new RunningIntermediate(child, dir, await listening(child));
+  }
+
+  /** One that runs already, by its admin address; it stays when this process ends. */
+  static async attach(admin: string): Promise<RunningIntermediate> {
+    const { listeners } = (await (await fetch(`http://${admin}/status`)).json()) as {
+      listeners: { service: string; address: string }[];
+    };
+    const addresses = listeners.map(({ service, address }) => [service, parseSocketAddress(address)] as const);
+    return new RunningIntermediate(null, null, new Map(addresses.toReversed())); // of several for a service the first
   }
 
   /** Of a service, as the `listening` events have it. */
@@ -59,14 +69,16 @@ export class RunningIntermediate {
 
   /** CPU time of the process so far, user and system, ms. */
   cpuMs(): number {
-    return cpuMsOf(this.#child.pid);
+    return cpuMsOf(this.#child?.pid);
   }
 
   async stop(): Promise<void> {
-    const gone = new Promise((resolve) => this.#child.once("exit", resolve));
-    this.#child.kill("SIGTERM");
+    const [child, dir] = [this.#child, this.#dir];
+    if (!child || dir === null) return;
+    const gone = new Promise((resolve) => child.once("exit", resolve));
+    child.kill("SIGTERM");
     await gone;
-    rmSync(this.#dir, { recursive: true, force: true });
+    rmSync(dir, { recursive: true, force: true });
   }
 }
 
@@ -84,11 +96,7 @@ function listening(child: ChildProcess): Promise<ReadonlyMap<string, SocketAddre
       for (const line of lines) {
         const { event, service, address } = JSON.parse(line);
         if (event !== "listening" || addresses.has(service)) continue;
-        const colon = address.lastIndexOf(":");
-        addresses.set(
-          service,
-          SocketAddress.of(address.slice(0, colon).replace(/[[\]]/g, ""), Number(address.slice(colon + 1))),
-        );
+        addresses.set(service, parseSocketAddress(address));
       }
       if (addresses.has("admin")) resolve(addresses);
     });
@@ -115,10 +123,15 @@ export function numberOption(name: string, otherwise: number): number {
   return value;
 }
 
+/** What stands after `--name`. */
+export function textOption(name: string): string | undefined {
+  const at = process.argv.indexOf(`--${name}`);
+  return at < 0 ? undefined : process.argv[at + 1];
+}
+
 /** What stands after `--name`, cut at commas. */
 export function listOption(name: string, otherwise: string): readonly string[] {
-  const at = process.argv.indexOf(`--${name}`);
-  return ((at < 0 ? undefined : process.argv[at + 1]) ?? otherwise).split(",");
+  return (textOption(name) ?? otherwise).split(",");
 }
 
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

@@ -17,7 +17,7 @@ import { StunListenError } from "./stun-listeners.ts";
 import { TlsFiles } from "./tls-files.ts";
 
 export interface IntermediateValues {
-  readonly listen: SocketAddress;
+  readonly listen: readonly SocketAddress[];
   /** Nobody named: beside `listen`. */
   readonly signalingTls: readonly (SocketAddress | "off")[];
   readonly stun: readonly SocketAddress[];
@@ -91,7 +91,7 @@ async function serve(values: IntermediateValues, opened: Opened, context: Contex
   let admin: AdminServer | null = null;
   try {
     const listeners: Listener[] = [
-      { service: "signaling", address: server.signalingAddress.key },
+      ...server.stun.signaling.map(({ address }) => ({ service: "signaling", address: address.key })),
       ...server.stun.signalingTls.map(({ key }) => ({ service: "signaling-tls", address: key })),
       ...server.stun.udp.flatMap(({ address }) => [
         { service: "stun", address: address.key },
@@ -191,8 +191,8 @@ async function start(values: IntermediateValues, opened: Opened, log: Logger): P
 }
 
 /** On one socket a QUIC packet and ChannelData could not be told from each other. */
-function checkPorts(listen: SocketAddress, stuns: readonly SocketAddress[]): void {
-  for (const stun of stuns) {
+function checkPorts(listens: readonly SocketAddress[], stuns: readonly SocketAddress[]): void {
+  for (const [listen, stun] of listens.flatMap((listen) => stuns.map((stun) => [listen, stun] as const))) {
     const overlap = listen.ip === stun.ip || [listen, stun].some(({ ip }) => classifyIp(ip) === "unspecified");
     if (listen.port === 0 || listen.port !== stun.port || listen.family !== stun.family || !overlap) continue;
     throw new ExitError("usage", `--listen ${listen.key} and --stun ${stun.key} need different ports`);
@@ -204,7 +204,10 @@ function announce(server: Intermediate, values: IntermediateValues, listeners: r
   for (const { reason, doubtful, relayedIp: ip } of server.relayAddresses) {
     log[doubtful ? "warn" : "info"]("relay-address", { ip, message: reason });
   }
-  const ips = [server.signalingAddress.ip, ...server.relayAddresses.map(({ relayedIp }) => relayedIp)];
+  const ips = [
+    ...server.stun.signaling.map(({ address }) => address.ip),
+    ...server.relayAddresses.map(({ relayedIp }) => relayedIp),
+  ];
   const onLoopback = ips.some((ip) => classifyIp(ip) === "loopback");
   if (onLoopback && !values.allowPrivateRelay) log.warn("loopback-relay-denied", { message: ON_ONE_MACHINE });
 }

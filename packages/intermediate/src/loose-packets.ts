@@ -17,7 +17,7 @@ const FORMER_INTERVAL_MS = 50;
 export class LoosePackets {
   readonly drops = new Counters<"loose-packets">();
   readonly #quic: QuicEndpoint;
-  readonly #socket: SocketId;
+  readonly #socketTo: (to: SocketAddress) => SocketId;
   readonly #waiting: Transmit[] = [];
   readonly #resets = new TokenBucket();
   /** Not told yet; bounded by the file they come from. */
@@ -26,9 +26,10 @@ export class LoosePackets {
   #retriesSent = 0;
   #resetsSent = 0;
 
-  constructor(quic: QuicEndpoint, socket: SocketId) {
+  /** @param socketTo by which socket somebody is told who sent nothing. */
+  constructor(quic: QuicEndpoint, socketTo: (to: SocketAddress) => SocketId) {
     this.#quic = quic;
-    this.#socket = socket;
+    this.#socketTo = socketTo;
   }
 
   get retriesSent(): number {
@@ -40,17 +41,17 @@ export class LoosePackets {
   }
 
   /** The client is to prove its address. */
-  retry(now: Millis, header: InitialHeader, to: SocketAddress): void {
+  retry(now: Millis, header: InitialHeader, to: SocketAddress, socket: SocketId): void {
     this.#retriesSent++;
-    this.#send(to, this.#quic.retry(now, header, { host: to.ip, port: to.port }));
+    this.#send(socket, to, this.#quic.retry(now, header, { host: to.ip, port: to.port }));
   }
 
   /** A packet of a connection that is over, perhaps since before this program was started: its client is to learn it now. */
-  reset(now: Millis, from: SocketAddress, data: Uint8Array): void {
+  reset(now: Millis, from: SocketAddress, data: Uint8Array, socket: SocketId): void {
     const reset = this.#quic.resetFor(data);
     if (!reset || !this.#resets.take(now, 1, RESETS_PER_SECOND, RESETS_PER_SECOND)) return;
     this.#resetsSent++;
-    this.#send(from, reset);
+    this.#send(socket, from, reset);
   }
 
   /** Clients of a former life of this program, which ended without a word: they are told, some hundreds a second. */
@@ -76,13 +77,13 @@ export class LoosePackets {
       const reset = this.#quic.resetOf(connectionId);
       if (!reset) continue;
       this.#resetsSent++;
-      this.#send(address, reset);
+      this.#send(this.#socketTo(address), address, reset);
     }
     this.#nextFormerAt = now + FORMER_INTERVAL_MS;
   }
 
-  #send(to: SocketAddress, data: Uint8Array): void {
+  #send(socket: SocketId, to: SocketAddress, data: Uint8Array): void {
     if (this.#waiting.length >= MAX_WAITING) return this.drops.add("loose-packets");
-    this.#waiting.push({ data, socket: this.#socket, to });
+    this.#waiting.push({ data, socket, to });
   }
 }

@@ -26,7 +26,10 @@ import { namesAction, runNamesCommand } from "./names/names-command.ts";
 import { intermediateStatusInWords } from "./status.ts";
 
 const options = {
-  listen: value(socketAddress, { help: "where signaling (QUIC over UDP) listens", default: "0.0.0.0:4433" }),
+  listen: list(socketAddress, {
+    help: "where signaling (QUIC over UDP) listens; with [::]:4433 too on both families",
+    default: "0.0.0.0:4433",
+  }),
   signalingTls: list(socketAddressOrOff, {
     help: "where signaling and TURN over TLS listen, for networks that block UDP, such as 0.0.0.0:443 (default: the TCP port of --listen)",
   }),

@@ -8,11 +8,12 @@ import {
   type SocketId,
   type Transmit,
 } from "@adit/core";
-import { type Identity, QuicConfig, type QuicConnection, QuicEndpoint } from "@adit/quic";
+import { type Identity, QuicConfig, type QuicConnection, QuicEndpoint, type VirtualAddress } from "@adit/quic";
 import { SIGNALING_ALPN } from "@adit/signaling";
 import type { FormerClient } from "./former-clients.ts";
 import type { HandshakeDrop, HandshakeGate } from "./handshake-gate.ts";
 import { LoosePackets } from "./loose-packets.ts";
+import type { BoundUdp } from "./stun-listeners.ts";
 
 /** What the gate lets in, and those that are on their way out. */
 const MAX_CONNECTIONS = 20_000;
@@ -24,9 +25,8 @@ const MAX_PACKET_BYTES = 1500;
 
 export interface QuicFrontOptions {
   readonly identity: Identity;
-  /** The socket that clients talk to, and its address. */
-  readonly socket: SocketId;
-  readonly address: SocketAddress;
+  /** Those that clients talk to; at least one. A connection stays with the one that it began on. */
+  readonly sockets: readonly BoundUdp[];
   readonly gate: HandshakeGate;
   /** 32 secret bytes that outlive the process: with them a restart is told to former clients (RFC 9000 §10.3). */
   readonly resetKey: Uint8Array | undefined;
@@ -50,14 +50,24 @@ export class QuicFront {
   readonly quic: QuicEndpoint;
   readonly loose: LoosePackets;
   readonly #options: QuicFrontOptions;
-  readonly #local: { readonly host: string; readonly port: number };
+  readonly #locals: ReadonlyMap<SocketId, VirtualAddress>;
+  /** The other way round, by {@link keyOf}. */
+  readonly #socketOf: ReadonlyMap<string, SocketId>;
+  readonly #main: BoundUdp;
   /** For the next packet. */
   #out = new Uint8Array(MAX_PACKET_BYTES);
 
   constructor(options: QuicFrontOptions) {
     const { identity, random, log, resetKey } = options;
     this.#options = options;
-    this.#local = { host: options.address.ip, port: options.address.port };
+    const [main] = options.sockets;
+    if (!main) throw new Error("signaling needs a socket");
+    this.#main = main;
+    const locals = options.sockets.map(
+      ({ socket, address }) => [socket, { host: address.ip, port: address.port }] as const,
+    );
+    this.#locals = new Map(locals);
+    this.#socketOf = new Map(locals.map(([socket, local]) => [keyOf(local), socket]));
     const server = QuicConfig.create({
       role: "server",
       identity,
@@ -75,29 +85,31 @@ export class QuicFront {
       log,
       ...(resetKey && { resetKey }),
     });
-    this.loose = new LoosePackets(this.quic, options.socket);
+    this.loose = new LoosePackets(this.quic, (to) => this.#socketTo(to));
   }
 
-  handleDatagram(now: Millis, from: SocketAddress, data: Uint8Array): void {
+  handleDatagram(now: Millis, from: SocketAddress, data: Uint8Array, socket = this.#main.socket): void {
+    const local = this.#locals.get(socket);
+    if (!local) return;
     const { gate, onDrop, onConnection, onPacket } = this.#options;
     const route = this.quic.route(data);
     if (route.kind === "drop") {
-      if (route.reason === "unknown-connection") this.loose.reset(now, from, data);
+      if (route.reason === "unknown-connection") this.loose.reset(now, from, data, socket);
       return;
     }
     const remote = { host: from.ip, port: from.port };
     if (route.kind === "connection") {
-      route.connection.recv(now, data, this.#local, remote);
+      route.connection.recv(now, data, local, remote);
       return onPacket(route.connection);
     }
     const proved = this.quic.hasProvedAddress(now, route.header, remote);
     const verdict = gate.decide(now, from, proved);
-    if (verdict === "retry") return this.loose.retry(now, route.header, from);
+    if (verdict === "retry") return this.loose.retry(now, route.header, from, socket);
     if (verdict !== "accept") return onDrop(verdict);
-    const connection = this.quic.accept(now, route.header, this.#local, remote);
+    const connection = this.quic.accept(now, route.header, local, remote);
     if (!connection) return;
     onConnection(now, connection, from, proved);
-    connection.recv(now, data, this.#local, remote);
+    connection.recv(now, data, local, remote);
     onPacket(connection);
   }
 
@@ -107,13 +119,19 @@ export class QuicFront {
     if (!packet) return null;
     const data = this.#out.subarray(0, packet.length);
     this.#out = new Uint8Array(MAX_PACKET_BYTES);
-    return { data, socket: this.#options.socket, to: SocketAddress.of(packet.remote.host, packet.remote.port) };
+    const socket = this.#socketOf.get(keyOf(packet.local)) ?? this.#main.socket;
+    return { data, socket, to: SocketAddress.of(packet.remote.host, packet.remote.port) };
   }
 
   /** By what the client of that connection can be told, after a crash, that it is over. */
   former(connection: QuicConnection, address: SocketAddress): FormerClient | null {
     const connectionId = this.quic.firstIdOf(connection);
     return connectionId && { connectionId, address };
+  }
+
+  /** For who is not spoken with: the first socket of the family. */
+  #socketTo(to: SocketAddress): SocketId {
+    return (this.#options.sockets.find(({ address }) => address.family === to.family) ?? this.#main).socket;
   }
 
   handleTimeout(now: Millis): void {
@@ -125,3 +143,5 @@ export class QuicFront {
     return nextAt === null ? null : { at: nextAt, reason: "former clients" };
   }
 }
+
+const keyOf = ({ host, port }: VirtualAddress): string => `${host} ${port}`;

@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import {
   type Clock,
+  type IpFamily,
   type Logger,
   type Millis,
   monotonicClock,
@@ -24,14 +25,14 @@ import { chooseRelayAddresses, hostAddresses, type RelayAddress } from "./relay-
 import { RelayComponent } from "./relay-component.ts";
 import { type Prefix, RelayPolicy } from "./relay-policy.ts";
 import { SignalingServer } from "./signaling-server.ts";
-import { openStunListeners, type StunListeners } from "./stun-listeners.ts";
+import { type BoundUdp, openStunListeners, type StunListeners } from "./stun-listeners.ts";
 import { TurnServer } from "./turn-server.ts";
 
 export interface IntermediateOptions {
   readonly identity: Identity;
-  /** Where signaling (QUIC) listens. */
-  readonly listen: SocketAddress;
-  /** Where it listens for TLS on TCP, which TURN shares; beside `listen`, on the TCP port of the same number, unless given. */
+  /** Where signaling (QUIC) listens; at least one. */
+  readonly listen: readonly SocketAddress[];
+  /** Where it listens for TLS on TCP, which TURN shares; beside `listen`, on the TCP ports of the same numbers, unless given. */
   readonly signalingTls?: readonly SocketAddress[] | undefined;
   /** Where STUN and TURN listen, UDP and TCP, at least one; other ports than `listen`'s. There are relayed addresses of each family. */
   readonly stun: readonly SocketAddress[];
@@ -74,7 +75,6 @@ const DRAIN_POLL_MS = 50;
 
 interface Parts {
   readonly identity: Identity;
-  readonly signalingAddress: SocketAddress;
   readonly stun: StunListeners;
   readonly relayAddresses: readonly RelayAddress[];
   readonly signaling: SignalingServer;
@@ -87,7 +87,6 @@ interface Parts {
 export class Intermediate {
   readonly identity: Identity;
   /** Bound, with the ports that port 0 became. */
-  readonly signalingAddress: SocketAddress;
   readonly stun: StunListeners;
   readonly relayAddresses: readonly RelayAddress[];
   readonly signaling: SignalingServer;
@@ -100,7 +99,6 @@ export class Intermediate {
 
   private constructor(parts: Parts) {
     this.identity = parts.identity;
-    this.signalingAddress = parts.signalingAddress;
     this.stun = parts.stun;
     this.relayAddresses = parts.relayAddresses;
     this.signaling = parts.signaling;
@@ -123,6 +121,11 @@ export class Intermediate {
       driver.close();
       throw error;
     }
+  }
+
+  /** The first of those that signaling listens on. */
+  get signalingAddress(): SocketAddress {
+    return (this.stun.signaling[0] as BoundUdp).address;
   }
 
   /** The first of them. */
@@ -198,8 +201,8 @@ async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock:
     signaling: {
       listen,
       tls: options.signalingTls ?? ("beside" as const),
-      receive: (now: Millis, _socket: SocketId, batch: readonly Incoming[]) => {
-        for (const { from, data } of batch) signaling?.handleDatagram(now, from, data);
+      receive: (now: Millis, socket: SocketId, batch: readonly Incoming[]) => {
+        for (const { from, data } of batch) signaling?.handleDatagram(now, from, data, socket);
       },
       door: {
         identity: own,
@@ -211,8 +214,6 @@ async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock:
     },
   };
   const stun = await openStunListeners(driver, listeners, () => turn);
-  if (!stun.signaling) throw new Error("signaling was asked for");
-  const { socket: signalingSocket, address: signalingAddress } = stun.signaling;
   const stunAddresses = stun.udp.map(({ address }) => address);
   const relayAddresses = chooseRelayAddresses(stunAddresses, options.externalIps ?? []);
   const credentials = new Credentials({
@@ -247,11 +248,10 @@ async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock:
   });
   signaling = new SignalingServer({
     identity,
-    socket: signalingSocket,
-    address: signalingAddress,
+    sockets: stun.signaling,
     admit: (peerId) => allow === undefined || allow.has(peerId),
     credentials,
-    turnAddress: turnAddress(signalingAddress, stunAddresses, options.externalIps ?? []),
+    turnAddress: (family) => turnAddress(family, stun, options.externalIps ?? []),
     onSessionsChanged: () => policy.invalidate(),
     names,
     policy: access,
@@ -263,7 +263,7 @@ async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock:
   });
   driver.add(signaling);
   driver.add(new RelayComponent(turn, driver, log));
-  return { identity, signalingAddress, stun, relayAddresses, signaling, turn, accounts, driver, clock };
+  return { identity, stun, relayAddresses, signaling, turn, accounts, driver, clock };
 }
 
 /** Ed25519 signatures are deterministic: the same key for the same identity, without another file to keep (RFC 9000 §10.3.2). */
@@ -276,16 +276,18 @@ function resetKey(identity: Identity): Uint8Array {
 const UNSPECIFIED = { 4: "0.0.0.0", 6: "::" } as const;
 
 /**
- * Where clients are told to find TURN. The unspecified IP stands for the one that they reach signaling at: behind a 1:1 NAT, or on a
- * wildcard socket, only they know it.
+ * Where clients of a family are told to find TURN. The unspecified IP stands for the one that they reach signaling at: behind a 1:1 NAT, or
+ * on a wildcard socket, only they know it.
  */
 function turnAddress(
-  signaling: SocketAddress,
-  stun: readonly SocketAddress[],
+  family: IpFamily,
+  { udp, signaling }: StunListeners,
   externalIps: readonly string[],
 ): SocketAddress {
-  const near = stun.find(({ family }) => family === signaling.family) ?? (stun[0] as SocketAddress);
-  if (near.ip === signaling.ip) return SocketAddress.of(UNSPECIFIED[near.family], near.port);
+  const { address: near } = udp.find(({ address }) => address.family === family) ?? udp[0];
+  const theirs = signaling.filter(({ address }) => address.family === family);
+  if (theirs.every(({ address }) => address.ip === near.ip))
+    return SocketAddress.of(UNSPECIFIED[near.family], near.port);
   const external = externalIps.find((ip) => SocketAddress.of(ip, 0).family === near.family);
   return SocketAddress.of(external ?? near.ip, near.port);
 }

@@ -8,6 +8,7 @@ import {
   Counters,
   type Deadline,
   earliest,
+  type IpFamily,
   type Logger,
   type Millis,
   nullLogger,
@@ -33,20 +34,20 @@ import { QuicFront } from "./quic-front.ts";
 import { Rendezvous } from "./rendezvous.ts";
 import type { ConnectionId } from "./session-table.ts";
 import { SignalingClientConnection } from "./signaling-client.ts";
+import type { BoundUdp } from "./stun-listeners.ts";
 
 /** Application close code for a client that we failed to serve. */
 const INTERNAL_ERROR = 2;
 
 export interface SignalingServerOptions {
   readonly identity: Identity;
-  /** The socket that clients talk to, and its address. */
-  readonly socket: SocketId;
-  readonly address: SocketAddress;
+  /** Those that clients talk to; at least one. */
+  readonly sockets: readonly BoundUdp[];
   /** `--allow`. */
   admit(peerId: string): boolean;
   readonly credentials: Credentials;
-  /** What Welcome says: the unspecified IP stands for the one that the client talks to. */
-  readonly turnAddress: SocketAddress;
+  /** What Welcome says to clients of that family: the unspecified IP stands for the one that the client talks to. */
+  turnAddress(family: IpFamily): SocketAddress;
   /** Whom a key may exchange relayed packets with has changed. */
   onSessionsChanged(): void;
   readonly names?: NameStore | undefined;
@@ -91,8 +92,7 @@ export class SignalingServer implements DriverComponent {
     this.#log = log;
     this.#front = new QuicFront({
       identity,
-      socket: options.socket,
-      address: options.address,
+      sockets: options.sockets,
       gate: this.#gate,
       resetKey,
       random,
@@ -142,8 +142,9 @@ export class SignalingServer implements DriverComponent {
     return this.#clients.size;
   }
 
-  handleDatagram(now: Millis, from: SocketAddress, data: Uint8Array): void {
-    this.#front.handleDatagram(now, from, data);
+  /** A packet of a client, to `socket` or, without one, to the first. */
+  handleDatagram(now: Millis, from: SocketAddress, data: Uint8Array, socket?: SocketId): void {
+    this.#front.handleDatagram(now, from, data, socket);
   }
 
   #handleConnection(now: Millis, quic: QuicConnection, from: SocketAddress, proved: boolean): void {
@@ -406,7 +407,7 @@ export class SignalingServer implements DriverComponent {
   #turnFor(now: Millis, client: SignalingClientConnection, peerId: string) {
     const { username, password, realm, expiresInS } = this.#options.credentials.issue(peerId);
     client.renewAt = now + (expiresInS * 1000) / 2;
-    return { address: this.#options.turnAddress, username, password, realm, expiresInS };
+    return { address: this.#options.turnAddress(client.origin.family), username, password, realm, expiresInS };
   }
 
   #renew(now: Millis, client: SignalingClientConnection): void {

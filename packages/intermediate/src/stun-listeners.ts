@@ -32,9 +32,9 @@ interface Certificate {
 }
 
 export interface SignalingListenOptions {
-  /** For QUIC. */
-  readonly listen: SocketAddress;
-  /** For TLS, and for TURN over it as well; `beside`: the TCP port of the same number as QUIC's. */
+  /** For QUIC; at least one. */
+  readonly listen: readonly SocketAddress[];
+  /** For TLS, and for TURN over it as well; `beside`: the TCP ports of the same numbers as QUIC's. */
   readonly tls: readonly SocketAddress[] | "beside";
   readonly door: SignalingDoor;
   readonly receive: Receive;
@@ -51,8 +51,8 @@ export interface StunListeners {
   /** The UDP sockets that were asked for, in that order; TCP listens on the same addresses. */
   readonly udp: readonly [BoundUdp, ...BoundUdp[]];
   readonly tls: readonly SocketAddress[];
-  /** Null unless it was asked for. */
-  readonly signaling: BoundUdp | null;
+  /** For QUIC, in the order in which they were asked for. */
+  readonly signaling: readonly BoundUdp[];
   readonly signalingTls: readonly SocketAddress[];
   /** For the Binding service: four, or none. */
   readonly discovery: readonly DiscoverySocket[];
@@ -113,20 +113,22 @@ export async function openStunListeners(
     return listener.address;
   };
 
-  const signaling = options.signaling ? await bindSignaling(driver, options, options.signaling, udp, stream) : null;
+  const signaling = options.signaling
+    ? await bindSignaling(driver, options, options.signaling, udp, stream)
+    : { udp: [], tls: [] };
   const { first } = await bindBoth(driver, main, udp, stream);
   const discovery = alternateIp === undefined ? [] : await bindDiscovery(first, alternateIp, udp);
   const bound: [BoundUdp, ...BoundUdp[]] = [first];
   for (const address of others) bound.push((await bindBoth(driver, address, udp, stream)).first);
-  const signalingTls = signaling?.tls ?? [];
+  const { tls: signalingTls } = signaling;
   const tls: SocketAddress[] = [];
   for (const address of stunTls) {
     const shared = signalingTls.find((one) => one.equals(address));
     tls.push(shared ?? (await stream(address, options.certificate)));
   }
-  const udpSockets = [...bound, ...discovery, ...(signaling ? [signaling.udp] : [])];
+  const udpSockets = [...bound, ...discovery, ...signaling.udp];
   const all = [...new Set([...udpSockets.map(({ address }) => address), ...signalingTls, ...tls])];
-  return { udp: bound, tls, signaling: signaling?.udp ?? null, signalingTls, discovery, all, streams };
+  return { udp: bound, tls, signaling: signaling.udp, signalingTls, discovery, all, streams };
 }
 
 async function bindSignaling(
@@ -135,16 +137,21 @@ async function bindSignaling(
   { listen, tls, door, receive }: SignalingListenOptions,
   bindUdp: (address: SocketAddress, receive: Receive) => Promise<BoundUdp>,
   bindTcp: (address: SocketAddress, tls: Certificate, door: SignalingDoor) => Promise<SocketAddress>,
-): Promise<{ readonly udp: BoundUdp; readonly tls: readonly SocketAddress[] }> {
+): Promise<{ readonly udp: readonly BoundUdp[]; readonly tls: readonly SocketAddress[] }> {
   const overTls = (address: SocketAddress): Promise<SocketAddress> => bindTcp(address, certificate, door);
-  if (tls === "beside") {
-    const { first, tcpAddress } = await bindBoth(driver, listen, (address) => bindUdp(address, receive), overTls);
-    return { udp: first, tls: [tcpAddress] };
+  const overQuic = (address: SocketAddress): Promise<BoundUdp> => bindUdp(address, receive);
+  const bound = { udp: [] as BoundUdp[], tls: [] as SocketAddress[] };
+  for (const address of listen) {
+    if (tls !== "beside") {
+      bound.udp.push(await overQuic(address));
+      continue;
+    }
+    const { first, tcpAddress } = await bindBoth(driver, address, overQuic, overTls);
+    bound.udp.push(first);
+    bound.tls.push(tcpAddress);
   }
-  const udp = await bindUdp(listen, receive);
-  const bound: SocketAddress[] = [];
-  for (const address of tls) bound.push(await overTls(address));
-  return { udp, tls: bound };
+  if (tls !== "beside") for (const address of tls) bound.tls.push(await overTls(address));
+  return bound;
 }
 
 /** With port 0, a port that the system gave for UDP may be taken for TCP: another one is drawn, so many times. */

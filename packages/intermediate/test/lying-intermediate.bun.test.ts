@@ -58,7 +58,7 @@ class Stage {
   static async start(t: T): Promise<Stage> {
     const intermediate = await Intermediate.start({
       identity: Identity.generate(),
-      listen: SocketAddress.of("127.0.0.1", 0),
+      listen: [SocketAddress.of("127.0.0.1", 0)],
       stun: [SocketAddress.of("127.0.0.1", 0)],
       relayPorts: { first: 30_000, last: 39_999 },
       allowPrivateRelay: true,

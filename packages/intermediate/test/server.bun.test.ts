@@ -28,7 +28,7 @@ const USER = { name: "alice", password: "secret-of-alice" };
 async function startIntermediate(t: T, o: Partial<IntermediateOptions> = {}): Promise<Intermediate> {
   const intermediate = await Intermediate.start({
     identity: Identity.generate(),
-    listen: LOOPBACK,
+    listen: [LOOPBACK],
     stun: [LOOPBACK],
     relayPorts: { first: 20_000, last: 29_999 },
     allowPrivateRelay: true,
@@ -236,7 +236,7 @@ test("10,000 malformed datagrams at both ports: it goes on serving", async (t) =
 
 test("an address that is taken, and two external addresses of one family, are refused before anything runs", async (t) => {
   const intermediate = await startIntermediate(t);
-  await t.rejects(startIntermediate(t, { listen: intermediate.signalingAddress }), { code: "address-in-use" });
+  await t.rejects(startIntermediate(t, { listen: [intermediate.signalingAddress] }), { code: "address-in-use" });
   await t.rejects(startIntermediate(t, { stun: [intermediate.stunAddress] }), { code: "address-in-use" });
   await t.rejects(startIntermediate(t, { externalIps: ["198.41.0.4", "198.41.0.5"] }), { code: "bad-relay-address" });
 });
@@ -278,4 +278,73 @@ test("a connector and an agent with our own transport: registered, found, introd
     "nothing is left",
     () => intermediate.turn.stats.allocations === 0 && intermediate.signaling.clientCount === 0,
   );
+});
+
+const LOOPBACK_6 = SocketAddress.of("::1", 0);
+
+/** A connector that is registered and has its allocation; what it is told of its relay. */
+async function connectorAt(t: T, intermediate: Intermediate, name: string, host: string, port: number) {
+  const connector = await startEndpoint({
+    intermediate: { host, port },
+    checkIntermediate: () => null,
+    log: nullLogger,
+    identity: Identity.generate(),
+    role: "connector",
+    name,
+    bind: { ip: host.includes(":") ? "::1" : "127.0.0.2", port: 0 },
+    admit: () => true,
+  });
+  t.teardown(() => connector.close("the test is over"));
+  const before = intermediate.turn.stats.allocations;
+  await connector.waitRegistered();
+  await until(`the allocation of ${name}`, () => intermediate.turn.stats.allocations > before);
+  return connector;
+}
+
+test("signaling on several addresses: each client is answered from the one that it asked, and finds TURN of its family", async (t) => {
+  const intermediate = await startIntermediate(t, { listen: [LOOPBACK, LOOPBACK_6], stun: [LOOPBACK_6, LOOPBACK] });
+  const { signaling, signalingTls } = intermediate.stun;
+  t.same(
+    [signaling, intermediate.stun.udp].map((all) => all.map(({ address }) => address.ip)),
+    [
+      ["127.0.0.1", "::1"],
+      ["::1", "127.0.0.1"],
+    ],
+  );
+  t.same(
+    signalingTls.map(({ key }) => key),
+    signaling.map(({ address }) => address.key),
+    "TLS beside each",
+  );
+  for (const { address } of signaling) {
+    await connectorAt(t, intermediate, `v${address.family}`, address.ip, address.port);
+  }
+  t.same(
+    intermediate.signaling.rendezvous.registrations().map(({ name, address }) => [name, address.family]),
+    [
+      ["v4", 4],
+      ["v6", 6],
+    ],
+  );
+});
+
+test("an intermediate on IPv6 alone relays between those that reach it", async (t) => {
+  const intermediate = await startIntermediate(t, { listen: [LOOPBACK_6], stun: [LOOPBACK_6] });
+  const { ip: host, port } = intermediate.signalingAddress;
+  await connectorAt(t, intermediate, "office", host, port);
+  const agent = await startEndpoint({
+    intermediate: { host, port },
+    checkIntermediate: () => null,
+    log: nullLogger,
+    identity: Identity.generate(),
+    role: "agent",
+    bind: { ip: "::1", port: 0 },
+    icePolicy: "relay",
+  });
+  t.teardown(() => agent.close("the test is over"));
+  await agent.waitRegistered();
+  const session = await agent.connect({ target: "office", service: "web", waitMs: 0 });
+  t.ok((await session.ping()) > 0);
+  t.equal(session.path, "relay");
+  t.ok(intermediate.turn.stats.relayedPackets > 0);
 });

@@ -44,11 +44,10 @@ export class SignalingKit {
   #startServer(): SignalingServer {
     return new SignalingServer({
       identity: this.identity,
-      socket: 0,
-      address: SERVER,
+      sockets: [{ socket: 0, address: SERVER }],
       admit: (peerId) => this.#options.allow?.has(peerId) ?? true,
       credentials: this.credentials,
-      turnAddress: TURN_ADDRESS,
+      turnAddress: () => TURN_ADDRESS,
       onSessionsChanged: () => this.sessionChanges++,
       accounts: this.accounts,
       resetKey: new Uint8Array(32).fill(9),

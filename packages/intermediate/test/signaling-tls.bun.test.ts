@@ -13,7 +13,7 @@ const LOOPBACK = SocketAddress.of("127.0.0.1", 0);
 async function start(t: T, o: Partial<IntermediateOptions> = {}): Promise<Intermediate> {
   const intermediate = await Intermediate.start({
     identity: Identity.generate(),
-    listen: LOOPBACK,
+    listen: [LOOPBACK],
     stun: [LOOPBACK],
     relayPorts: { first: 20_000, last: 29_999 },
     allowPrivateRelay: true,
@@ -213,7 +213,7 @@ test("back over UDP: signaling leaves TLS for QUIC when that answers", async (t)
   t.equal(connector.status().intermediates[0]?.transport, "tls");
   // UDP is let through from now on: to the same port, where QUIC stands now.
   const { identity } = intermediate;
-  const open = await start(t, { identity, listen: at, signalingTls: [] });
+  const open = await start(t, { identity, listen: [at], signalingTls: [] });
   await until(() => connector.status().intermediates[0]?.transport === "quic");
   await until(() => open.signaling.rendezvous.registrations().length === 1);
   t.equal(connector.status().udpReach, "open");

@@ -64,6 +64,7 @@ function makeWorld(t: T) {
         observedAddress: null,
         portMapping: null,
         sessions: [],
+        dropped: {},
       }),
       surroundings: () => ({
         network: { policy: "all", udp: "unknown", mapping: "unknown", ports: "unknown" },

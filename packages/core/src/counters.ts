@@ -8,6 +8,10 @@ export class Counters<Reason extends string> {
     this.#counts.set(reason, (this.#counts.get(reason) ?? 0) + by);
   }
 
+  addAll(other: Counters<Reason>): void {
+    for (const [reason, count] of other.#counts ?? []) this.add(reason, count);
+  }
+
   get(reason: Reason): number {
     return this.#counts?.get(reason) ?? 0;
   }

@@ -7,6 +7,7 @@ import { type T, test } from "@adit/harness";
 import { Identity, type QuicStream } from "@adit/quic";
 import type { IntermediateMessage, SignaledCandidate } from "@adit/signaling";
 import { bindUdp, type Endpoint, type Incoming, startEndpoint } from "@adit/transport";
+import { CHECKS_AT_ONCE, CHECKS_PER_SECOND } from "@adit/transport/internal";
 import { Intermediate } from "../src/server.ts";
 import type { ConnectionId } from "../src/session-table.ts";
 
@@ -287,4 +288,67 @@ test("forged messages of every kind do not disturb a session that stands", async
   t.equal(await exchange(await session.openService("web"), SECRET), SECRET, `seed ${seed}: and a new one`);
   t.equal(session.status().handshakes, 1);
   t.same(new Set(stage.served), new Set(["office"]));
+});
+
+/** Somebody who has nothing to do with it, on a port of all addresses 127.9.x.y, and what he was sent, by the sender's IP. */
+async function victim(
+  t: T,
+): Promise<{ candidates(count: number): SignaledCandidate[]; from(ip: string): Uint8Array[] }> {
+  const received = new Map<string, Uint8Array[]>();
+  const onBatch = (batch: readonly Incoming[]) => {
+    for (const { data, from } of batch) received.set(from.ip, [...(received.get(from.ip) ?? []), data.slice()]);
+  };
+  const address = SocketAddress.of("0.0.0.0", 0);
+  const socket = await bindUdp({ address, handlers: { onBatch, onDrain: () => {} } });
+  t.teardown(() => socket.close());
+  let next = 0;
+  const candidate = (): SignaledCandidate => {
+    const number = next++;
+    return {
+      foundation: `v${number}`,
+      component: 1,
+      transport: "udp",
+      priority: 0x7fffff00 - number,
+      address: SocketAddress.of(`127.9.${number >> 8}.${number & 255}`, socket.address.port),
+      type: "host",
+      related: null,
+    };
+  };
+  return {
+    candidates: (count) => Array.from({ length: count }, candidate),
+    from: (ip) => received.get(ip) ?? [],
+  };
+}
+
+test("sessions made up in an allowed agent's name, with a victim's addresses for candidates, send him a bounded number of checks", async (t) => {
+  const stage = await Stage.start(t);
+  const target = await victim(t);
+  await stage.connector(stage.officeKey, "office", "127.0.0.2", (peerId) => peerId === stage.agentKey.peerId);
+  const agent = await stage.agent(stage.agentKey, "127.0.0.3");
+  const office = stage.connectionOf(stage.officeKey);
+  const started = performance.now();
+  for (let i = 1n; i <= 40n; i++) {
+    const ice = { ufrag: `evil${i}`, pwd: "p".repeat(24), options: [] };
+    const observed = SocketAddress.of("127.9.9.9", 9);
+    stage.forge(office, { type: "incoming", sessionId: i, peerId: stage.agentKey.peerId, peerObserved: observed });
+    const candidates = target.candidates(64);
+    stage.forge(office, { type: "candidate-offer", sessionId: i, serviceId: "web", ice, candidates, ticket: null });
+    stage.forge(office, {
+      type: "start-punching",
+      sessionId: i,
+      targetTimeMs: 0,
+      peerCandidates: target.candidates(64),
+    });
+  }
+  while (target.from("127.0.0.2").length < CHECKS_AT_ONCE) await new Promise((resolve) => setTimeout(resolve, 5));
+  await new Promise((resolve) => setTimeout(resolve, 500)); // what an unbounded one would go on with
+  const bound = CHECKS_AT_ONCE + (CHECKS_PER_SECOND * (performance.now() - started)) / 1000;
+  const sent = target.from("127.0.0.2");
+  t.ok(sent.length <= bound, `${sent.length} checks, ${bound.toFixed()} at most`);
+  t.ok(
+    sent.every((data) => (data[0] ?? 255) < 4 && data.length < 150),
+    "checks alone, no QUIC packet",
+  );
+  const session = await agent.connect({ target: "office", service: "web", waitMs: 0 });
+  t.equal(await exchange(await session.openService("web"), SECRET), SECRET, "and who is meant gets through meanwhile");
 });

@@ -43,7 +43,7 @@ const PATHS: readonly SessionPath[] = ["connecting", "relay", "direct", "suspend
 
 /** What can be said of an endpoint in numbers. */
 export function peerMetrics(endpoint: EndpointStatus): readonly Metric[] {
-  const { intermediate, intermediates, udpReach, portMapping, sessions } = endpoint;
+  const { intermediate, intermediates, udpReach, portMapping, sessions, dropped } = endpoint;
   const count = (path: SessionPath) => sessions.filter((session) => session.path === path).length;
   const sizes = [...new Set(sessions.flatMap(({ datagramBytes }) => datagramBytes ?? []))].sort((a, b) => a - b);
   return [
@@ -97,6 +97,12 @@ export function peerMetrics(endpoint: EndpointStatus): readonly Metric[] {
         labels: { bytes: String(bytes) },
         value: sessions.filter((session) => session.datagramBytes === bytes).length,
       })),
+    },
+    {
+      name: "adit_peer_dropped_total",
+      help: "Datagrams of peers, or of who pretends to be one, that were not let in or out, by reason.",
+      type: "counter",
+      samples: Object.entries(dropped).map(([reason, value]) => ({ labels: { reason }, value })),
     },
   ];
 }

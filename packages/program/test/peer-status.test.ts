@@ -5,6 +5,7 @@ import { Datagrams, peerMetrics, peerStatus, peerStatusInWords, renderMetrics } 
 
 const status: EndpointStatus = {
   peerId: "me",
+  dropped: { "gate-closed": 3 },
   intermediate: { address: "127.0.0.1:4433", connected: true, rttMs: 0.4 },
   intermediates: [
     { address: "127.0.0.1:4433", connected: true, rttMs: 0.4, transport: "quic", relay: null },
@@ -114,6 +115,7 @@ test("in words before anything is known", (t) => {
 test("metrics count sessions by path", (t) => {
   const text = renderMetrics(peerMetrics(status));
   t.match(text, /^adit_intermediate_connected 1$/m);
+  t.match(text, /^adit_peer_dropped_total\{reason="gate-closed"\} 3$/m);
   t.match(text, /^adit_sessions\{path="direct"\} 1$/m);
   t.match(text, /^adit_sessions\{path="relay"\} 0$/m);
   t.match(text, /^adit_sessions_by_datagram_bytes\{bytes="1472"\} 1$/m);

@@ -68,4 +68,6 @@ export interface EndpointStatus {
   readonly portMapping: PortMappingStatus | null;
   /** Newest first; ended sessions are not in it. */
   readonly sessions: readonly SessionStatus[];
+  /** Datagrams of peers, or of who pretends to be one, that were not let in or out, by reason. */
+  readonly dropped: Readonly<Record<string, number>>;
 }

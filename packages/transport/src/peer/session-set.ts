@@ -1,7 +1,8 @@
-import { type Deadline, earliest, type Millis, type Transmit } from "@adit/core";
+import { Counters, type Deadline, earliest, type Millis, type Transmit } from "@adit/core";
 import type { LocalCandidateInit } from "@adit/ice";
 import type { SessionSample } from "../sample.ts";
 import type { SessionStatus } from "../status.ts";
+import { CheckBudget } from "./check-budget.ts";
 import type { Session } from "./session.ts";
 
 /** Sessions at once; more are refused with `too-many`. */
@@ -10,6 +11,9 @@ export const MAX_SESSIONS = 1_024;
 /** The endpoint's sessions, and which of them have work: a turn looks at those alone. */
 export class SessionSet {
   readonly #sessions = new Map<bigint, Session>();
+  readonly #checks = new CheckBudget();
+  /** Of sessions that are gone. */
+  readonly #dropped = new Counters<string>();
   /** Those with work in this turn; and when each of them wants to be called by itself. */
   readonly #touched = new Set<Session>();
   readonly #deadlines = new Map<Session, Deadline>();
@@ -35,6 +39,14 @@ export class SessionSet {
       .map((session) => session.status());
   }
 
+  /** Datagrams that sessions did not let in or out, those that are gone too, and what was dropped before it came to one. */
+  dropped(before: Counters<string>): Readonly<Record<string, number>> {
+    const all = new Counters<string>();
+    for (const drops of [before, this.#dropped, this.#checks.drops]) all.addAll(drops);
+    for (const session of this.#sessions.values()) all.addAll(session.data.drops);
+    return all.toJSON();
+  }
+
   /** Of those that are up, the `limit` that have been so longest. */
   samples(limit: number): readonly SessionSample[] {
     const samples: SessionSample[] = [];
@@ -56,7 +68,7 @@ export class SessionSet {
   }
 
   delete(session: Session): void {
-    this.#sessions.delete(session.sessionId);
+    if (this.#sessions.delete(session.sessionId)) this.#dropped.addAll(session.data.drops);
     this.#touched.delete(session);
     this.#deadlines.delete(session);
   }
@@ -98,6 +110,7 @@ export class SessionSet {
   pollTransmit(now: Millis, wrap: (sent: Transmit) => Transmit | null): Transmit | null {
     for (const session of this.#touched) {
       for (let sent = session.pollTransmit(now); sent; sent = session.pollTransmit(now)) {
+        if (!this.#checks.allows(now, session, sent)) continue;
         const wrapped = wrap(sent);
         if (wrapped) return wrapped;
       }

@@ -27,11 +27,11 @@ import { signalingCodec } from "./signaling-codec.ts";
 
 /**
  * After this long without a byte from the intermediate the client pings, and how long it waits for an answer, ms; it also keeps the
- * NAT's mapping (RFC 4787 REQ-5). Who sits before an agent wants to know within 5 s that its intermediate is gone; of connectors there
- * are many that wait for hours.
+ * NAT's mapping (RFC 4787 REQ-5). Whoever needs the intermediate, or doubts it, asks by {@link SignalingClient.probe} and knows within a second:
+ * these are for those who wait. An agent has somebody before it who looks at its status; of connectors there are many that wait for hours.
  */
 const PING = {
-  agent: { idleMs: 2_500, timeoutMs: 2_500 },
+  agent: { idleMs: 10_000, timeoutMs: 2_500 },
   connector: { idleMs: 15_000, timeoutMs: 5_000 },
 } as const;
 /** How long a {@link SignalingClient.probe} waits for any byte, ms. */
@@ -220,9 +220,9 @@ export class SignalingClient {
     return this.#state.at === "up" && this.#write(now, message);
   }
 
-  /** Asks whether the intermediate is still there, and gives the connection up if nothing comes within 1 s. */
-  probe(now: Millis): void {
-    if (this.#state.at === "up") this.#ping(now, PROBE_TIMEOUT_MS);
+  /** Asks whether the intermediate is still there, and gives the connection up if nothing comes within 1 s, or `timeoutMs`. */
+  probe(now: Millis, timeoutMs: Millis = PROBE_TIMEOUT_MS): void {
+    if (this.#state.at === "up") this.#ping(now, timeoutMs);
   }
 
   /** Ends it: Goodbye, then a disconnect command; no reconnecting, no further events. */

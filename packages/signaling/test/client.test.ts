@@ -364,7 +364,7 @@ test("a Pong that answers no Ping measures nothing", (t) => {
 });
 
 const idle: readonly [role: "agent" | "connector", minMs: number, maxMs: number, noticedMs: number][] = [
-  ["agent", 2_000, 2_540, 5_040],
+  ["agent", 8_000, 10_040, 12_540],
   ["connector", 12_000, 15_040, 20_040],
 ];
 for (const [role, minMs, maxMs, noticedMs] of idle) {
@@ -407,6 +407,17 @@ test("a probe notices a silent connection after 1 s, and leaves a living one alo
   t.equal(silent.lastClientEvent("down"), null);
   silent.run(2000);
   t.equal(silent.lastClientEvent("down")?.reason, "the intermediate does not answer");
+});
+
+test("a probe may be given more patience", (t) => {
+  const pair = new Pair();
+  pair.run(1000);
+  pair.silent = true;
+  pair.client.probe(pair.now, 2_500);
+  pair.run(3_499);
+  t.equal(pair.lastClientEvent("down"), null);
+  pair.run(3_500);
+  t.equal(pair.lastClientEvent("down")?.reason, "the intermediate does not answer");
 });
 
 test("stop says Goodbye, then disconnects, and nothing comes after", (t) => {

@@ -12,6 +12,8 @@ import type { SessionSet } from "./session-set.ts";
 const RETRY = { initialMs: 2_000, maxMs: 30_000, jitter: 0.2 };
 /** An intermediate that does not know the connector is not the last word while another one may: for so long. */
 const GRACE_MS = 1_000;
+/** An intermediate that is asked for a peer and says nothing for so long is gone: half of an attempt is left to find it again. */
+const ANSWER_TIMEOUT_MS = 2_500;
 
 /** What an intermediate says of itself; another one may know better. Everything else is the connector's word, or final. */
 const NOT_HERE: ReadonlySet<string> = new Set(["not-found", "unknown-session", "internal"]);
@@ -60,7 +62,11 @@ export class Introductions {
     if (message.type === "connect") {
       const session = sessions.get(message.sessionId);
       if (!session) return false;
-      for (const at of presences) if (at.isUp) sent = this.#ask(now, this.#of(session, at), message) || sent;
+      for (const at of presences) {
+        if (!at.isUp) continue;
+        sent = this.#ask(now, this.#of(session, at), message) || sent;
+        at.link.client.probe(now, ANSWER_TIMEOUT_MS);
+      }
       return sent;
     }
     for (const { at, state } of this.#bySession.get(message.sessionId)?.values() ?? []) {

@@ -41,6 +41,11 @@ export interface QuicConfigOptions {
   readonly initialStreamWindowBytes?: number;
   /** Unread bytes of one stream that is read as fast as they come, at most; 8 MiB by default. */
   readonly maxStreamWindowBytes?: number;
+  /**
+   * What the windows of all streams of a connection may grow by, bytes, beyond 128 KiB for each; 128 MiB by default. It is what a peer can
+   * make us hold when many readers stop at once.
+   */
+  readonly receiveBudgetBytes?: number;
   /** Whether the peer may send datagrams (RFC 9221); true by default. */
   readonly datagrams?: boolean;
   /** What the peer may send beside streams and datagrams; not bounded unless given. */
@@ -75,7 +80,7 @@ const INITIAL_STREAM_WINDOW = 32 * 1024;
 /**
  * Flow control is per stream; the connection's is opened so far that it never closes. quiche 0.18 never gives back the part of it that
  * was unread when the peer reset a stream (24 MiB of that, and the connection stood still for good), and lets one unread stream hold
- * back all the others once its initial part is used up. What bounds memory is the number of streams times their windows.
+ * back all the others once its initial part is used up. What bounds memory is {@link ReceiveBudget}.
  */
 const CONNECTION_WINDOW = 2 ** 50;
 
@@ -89,6 +94,8 @@ export class QuicConfig {
   readonly maxDatagramSizeBytes: number;
   readonly maxOpenStreams: number;
   readonly maxPeerStreams: number;
+  readonly maxStreamWindowBytes: number;
+  readonly receiveBudgetBytes: number;
   readonly overheadLimit: OverheadLimit | null;
   readonly connectionIds: number;
   /** @internal */
@@ -103,6 +110,8 @@ export class QuicConfig {
     this.maxDatagramSizeBytes = options.maxDatagramSizeBytes ?? 1200;
     this.maxOpenStreams = options.maxOpenStreams ?? 512;
     this.maxPeerStreams = options.maxPeerStreams ?? 1024;
+    this.maxStreamWindowBytes = options.maxStreamWindowBytes ?? 8 * MIB;
+    this.receiveBudgetBytes = options.receiveBudgetBytes ?? 128 * MIB;
     this.overheadLimit = options.overheadLimit ?? null;
     this.connectionIds = Math.max(2, options.connectionIds ?? CONNECTION_ID_LIMIT);
     this.native = native;
@@ -125,7 +134,7 @@ export class QuicConfig {
     if (config.maxDatagramSizeBytes < 1200 || config.maxDatagramSizeBytes > 16_383) {
       throw new QuicError("invalid-argument", "maxDatagramSizeBytes must be 1200..16383 (RFC 9000 §14)");
     }
-    const streamWindow = options.maxStreamWindowBytes ?? 8 * MIB;
+    const streamWindow = config.maxStreamWindowBytes;
     const initialWindow = Math.min(options.initialStreamWindowBytes ?? INITIAL_STREAM_WINDOW, streamWindow);
     native.setApplicationProtos([options.alpn]);
     native.setMaxIdleTimeout(options.maxIdleTimeoutMs);

@@ -86,6 +86,8 @@ export class QuicConnection {
       role: config.role,
       maxOpenStreams: config.maxOpenStreams,
       maxPeerStreams: config.maxPeerStreams,
+      receiveBudgetBytes: config.receiveBudgetBytes,
+      maxStreamWindowBytes: config.maxStreamWindowBytes,
       log: options.log,
       onWork: () => this.#work(),
     });

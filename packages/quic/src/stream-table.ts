@@ -2,6 +2,7 @@ import type { Logger } from "@adit/core";
 import { STREAM_REFUSED } from "./config.ts";
 import { type ConnectionClosedError, fromNative, parseNativeError, QuicError } from "./errors.ts";
 import { type NativeConnection, quiche } from "./native.ts";
+import { ReceiveBudget } from "./receive-budget.ts";
 import { QuicStream, type StreamHost } from "./stream.ts";
 import { Writers } from "./writers.ts";
 
@@ -10,6 +11,8 @@ export interface StreamTableOptions {
   readonly role: "client" | "server";
   readonly maxOpenStreams: number;
   readonly maxPeerStreams: number;
+  readonly receiveBudgetBytes: number;
+  readonly maxStreamWindowBytes: number;
   readonly log: Logger;
   /** The application did something: packets may have to leave. */
   readonly onWork: () => void;
@@ -32,6 +35,9 @@ const MAX_LINGERING = 4096;
 const FIN_FIRST_MS = 250;
 const FIN_REPEATS = 7;
 
+/** The round trip is asked for no more often than this, ms. */
+const RTT_INTERVAL_MS = 100;
+
 interface Lingering {
   nudgeAt: number;
   nudges: number;
@@ -40,6 +46,7 @@ interface Lingering {
 /** The streams of one connection: which exist, which of them have something to say. */
 export class StreamTable implements StreamHost {
   readonly native: NativeConnection;
+  readonly receiveBudget: ReceiveBudget;
   closedError: ConnectionClosedError | null = null;
   /** Application bytes of all streams, those that ended too. */
   sentBytes = 0;
@@ -62,12 +69,18 @@ export class StreamTable implements StreamHost {
   #nextPeer = 0;
   readonly #skippedPeer = new Set<number>();
   #now = 0;
+  #rtt = { ms: 0, askAt: Number.NEGATIVE_INFINITY };
   #scanAt: number | null = null;
   #scannedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: StreamTableOptions) {
     this.#options = options;
     this.native = options.native;
+    this.receiveBudget = new ReceiveBudget({
+      budgetBytes: options.receiveBudgetBytes,
+      maxWindowBytes: options.maxStreamWindowBytes,
+      rttMs: () => this.#rttMs(),
+    });
   }
 
   /** How many streams are open, either direction. */
@@ -85,7 +98,8 @@ export class StreamTable implements StreamHost {
 
   /** When {@link pump} wants to be called even if nothing arrives. */
   get deadline(): number | null {
-    let at = this.#scanAt;
+    let at = this.receiveBudget.heldUntil;
+    if (this.#scanAt !== null) at = Math.min(at ?? this.#scanAt, this.#scanAt);
     for (const { nudgeAt } of this.#lingering.values()) at = at === null ? nudgeAt : Math.min(at, nudgeAt);
     for (const { nudgeAt } of this.#finished.values()) at = at === null ? nudgeAt : Math.min(at, nudgeAt);
     return at;
@@ -173,6 +187,7 @@ export class StreamTable implements StreamHost {
   /** Calls the handlers of every stream that has something to say, each once. `received`: packets came since the last call. */
   pump(now: number, received: boolean, onPeerStream: (stream: QuicStream) => void): void {
     this.#now = now;
+    if ((this.receiveBudget.heldUntil ?? now + 1) <= now) this.receiveBudget.resume();
     if (this.native.isReadable()) {
       for (const id of this.native.readable())
         (this.#streams.get(id) ?? this.#discover(id, onPeerStream))?.pumpReadable();
@@ -239,6 +254,14 @@ export class StreamTable implements StreamHost {
     }
     onPeerStream(stream);
     return stream;
+  }
+
+  #rttMs(): number {
+    if (this.#now >= this.#rtt.askAt) {
+      const path = this.native.pathStats().find(({ active }) => active);
+      this.#rtt = { ms: path?.rtt ?? this.#rtt.ms, askAt: this.#now + RTT_INTERVAL_MS };
+    }
+    return this.#rtt.ms;
   }
 
   get #localBits(): 0 | 1 {

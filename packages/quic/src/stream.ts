@@ -7,6 +7,7 @@ import {
   StreamStoppedError,
 } from "./errors.ts";
 import { type NativeConnection, quiche } from "./native.ts";
+import type { ReceiveBudget, WindowAccount } from "./receive-budget.ts";
 import { SendRate } from "./send-rate.ts";
 import { makeReadable, makeWritable } from "./web-streams.ts";
 
@@ -15,6 +16,7 @@ export interface StreamHost {
   readonly native: NativeConnection;
   /** The driver's clock. */
   readonly now: number;
+  readonly receiveBudget: ReceiveBudget;
   /** Not null once the connection is over. */
   readonly closedError: ConnectionClosedError | null;
   /** The application did something: packets may have to leave. */
@@ -58,6 +60,7 @@ export class QuicStream {
   readonly id: number;
   readonly #host: StreamHost;
   readonly #rate = new SendRate();
+  readonly #window: WindowAccount;
   /** What the application has set; null: it follows from {@link SendRate}. */
   #urgency: number | null = null;
   #sentBytes = 0;
@@ -79,6 +82,7 @@ export class QuicStream {
   constructor(id: number, host: StreamHost) {
     this.id = id;
     this.#host = host;
+    this.#window = host.receiveBudget.open();
   }
 
   /** Bytes taken by {@link write}. */
@@ -102,7 +106,12 @@ export class QuicStream {
     if (side.is === "reset") throw side.error;
     if (side.is !== "open") throw new QuicError("stream-finished", "stopSending was called on this stream");
     if (into.length === 0) return 0;
-    const result = this.#receive(into);
+    const room = this.#host.closedError ? into.length : this.#host.receiveBudget.room(this.#host.now, this.#window);
+    if (room === 0) {
+      this.#readableTold = false;
+      return "blocked";
+    }
+    const result = this.#receive(room < into.length ? into.subarray(0, room) : into);
     if (result === null) {
       if (this.#host.closedError) throw this.#host.closedError;
       if (this.#endsAfter !== null && this.#receivedBytes >= this.#endsAfter) {
@@ -114,6 +123,7 @@ export class QuicStream {
     }
     const [length, fin] = result;
     this.#receivedBytes += length;
+    this.#host.receiveBudget.read(this.#window, length);
     this.#host.transferred(0, length);
     this.#host.work(); // the peer's flow control window may have grown
     if (fin) this.#endRead({ is: "ended" });
@@ -381,6 +391,7 @@ export class QuicStream {
 
   #endRead(side: ReadSide): void {
     this.#readSide = side;
+    this.#host.receiveBudget.close(this.#window);
     if (this.#writeSide.is !== "open") this.#host.ended(this);
   }
 

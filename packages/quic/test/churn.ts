@@ -22,6 +22,8 @@ export class Churn {
   readonly #server = new QuicEndpoint({ random: seededRandom(2), server: config("server") });
   readonly #config = config("client");
   readonly #out = new Uint8Array(2048);
+  /** Of every connection that there was. */
+  readonly #seen: WeakRef<QuicConnection>[] = [];
   #echoed = 0;
 
   /** Streams that came back whole. */
@@ -35,6 +37,11 @@ export class Churn {
       connections: this.#client.connectionCount + this.#server.connectionCount,
       ids: this.#client.connectionIdCount + this.#server.connectionIdCount,
     };
+  }
+
+  /** How many connections something still holds, the native library's part of them too; after a collection and a turn of the event loop. */
+  get reachable(): number {
+    return this.#seen.filter((seen) => seen.deref() !== undefined).length;
   }
 
   /** `count` connections with one stream each, there and back; half are closed by the client, half by the server. */
@@ -70,6 +77,7 @@ export class Churn {
     const server = this.#server.accept(now(), route.header, serverSlot(slot), clientSlot(slot));
     if (!server) throw new Error("the server takes no more");
     server.recv(now(), initial, serverSlot(slot), clientSlot(slot));
+    this.#seen.push(new WeakRef(client), new WeakRef(server));
     return [client, server];
   }
 

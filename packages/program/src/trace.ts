@@ -51,7 +51,8 @@ export class Trace {
     this.#log = log;
     this.#maxBytes = options.maxBytes ?? MAX_FILE_BYTES;
     out.on("error", (error) => this.#fail(error));
-    this.#write({ event: "trace", schema: 1, program: options.program, version: VERSION, sampleMs: SAMPLE_MS });
+    const first = { event: "trace", schema: 1, program: options.program, version: VERSION, sampleMs: SAMPLE_MS };
+    this.#write(first, this.#startedAt);
   }
 
   /** The file is made anew, readable by its owner alone; without a path there is no trace. @throws ExitError `usage` when it cannot be written. */

@@ -21,7 +21,7 @@ test(`${SEEDS} seeds behind any NATs: a direct path exactly when the oracle says
   t.ok(p95(met(false).map(({ nominatedMs }) => nominatedMs)) < 2_300, "clean wires: nominated");
   t.ok(p95(met(true).map(({ validMs }) => validMs)) < 1_500, "lossy wires: first valid pair");
   t.ok(p95(met(true).map(({ nominatedMs }) => nominatedMs)) < 3_500, "lossy wires: nominated");
-  t.ok(p95(met(false).map(({ checks }) => checks)) < 48, "clean wires: checks of both sides");
+  t.ok(p95(met(false).map(({ checks }) => checks)) < 42, "clean wires: checks of both sides");
 });
 
 test("the scenarios cover what they are meant to cover", (t) => {

@@ -8,7 +8,7 @@ const OPCODE = { announce: 0, map: 1 } as const;
 const PROTOCOL_UDP = 17;
 const HEADER_BYTES = 24;
 const MAP_BYTES = 36;
-/** RFC 6887 §7: "no longer than 1100 octets", a multiple of four. */
+/** RFC 6887 §7: a message has 1100 octets at most, a multiple of four. */
 const MAX_BYTES = 1_100;
 
 /** RFC 6887 §7.4. */

@@ -3,8 +3,11 @@ import type { CandidateType, LocalCandidate } from "./candidate.ts";
 import type { IceRole, PairFailure, PairId, PairInfo } from "./pair.ts";
 import type { CandidateRules } from "./rules.ts";
 
+/** What an {@link IceAgent} is made of. */
 export interface IceAgentOptions {
+  /** `controlling` for the side that starts the session (RFC 8445 §6.1.1); a conflict settles itself. */
   readonly role: IceRole;
+  /** Of credentials, tie-breaker, transaction IDs and jitter: has to be unguessable outside of tests. */
   readonly random: Random;
   /** 64 bits that settle a role conflict: the greater one controls (RFC 8445 §7.3.1.1). Random by default. */
   readonly tieBreaker?: bigint;
@@ -18,16 +21,21 @@ export interface IceAgentOptions {
   readonly rules?: CandidateRules;
   /** Whether an address is a STUN or TURN server of ours: no check is sent there, whoever names it. None is, by default. */
   readonly isServer?: (address: SocketAddress) => boolean;
+  /** Decisions at debug, drops at trace; silent unless given. */
   readonly log?: Logger;
 }
 
 /** What {@link IceAgent.addLocalCandidate} is given. */
 export interface LocalCandidateInit {
+  /** Peer-reflexive ones are found by the agent itself. */
   readonly type: Exclude<CandidateType, "prflx">;
+  /** What the peer is told. */
   readonly address: SocketAddress;
   /** Where its checks leave from; by default `address` for host and relayed candidates, `related` for reflexive ones. */
   readonly base?: SocketAddress;
+  /** Where its checks leave from and arrive. */
   readonly socket: SocketId;
+  /** `raddr` and `rport`, for diagnosis only; unless given, the base of a reflexive candidate. */
   readonly related?: SocketAddress;
   /** The STUN or TURN server that told it; enters the foundation. */
   readonly server?: SocketAddress;
@@ -64,6 +72,7 @@ export type IceReceipt =
   | { readonly kind: "response"; readonly pair: PairId; readonly rttMs: Millis }
   | { readonly kind: "dropped"; readonly reason: IceDropReason };
 
+/** What an {@link IceAgent} has to tell, in the order in which it happened. */
 export type IceEvent =
   /** To be signalled to the peer (RFC 8838). */
   | { readonly type: "local-candidate"; readonly candidate: LocalCandidate }

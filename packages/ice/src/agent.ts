@@ -62,6 +62,7 @@ export class IceAgent {
     return localUfragOf(data);
   }
 
+  /** Who nominates: ours at the moment, as a conflict may have changed it (RFC 8445 §7.3.1.1). */
   get role(): IceRole {
     return this.#state.role;
   }
@@ -102,14 +103,17 @@ export class IceAgent {
     return this.#nominator.selected?.info ?? null;
   }
 
+  /** Every pair that stands, in the order in which they were made: {@link IceAgentOptions.maxPairs} at most. */
   pairs(): readonly PairInfo[] {
     return [...this.#state.checklist].map((pair) => pair.info);
   }
 
+  /** A pair by its id; null when it is gone. */
   pair(id: PairId): PairInfo | null {
     return this.#state.checklist.get(id)?.info ?? null;
   }
 
+  /** The pair of a socket of ours and an address of the peer's; null when there is none. */
   pairByPath(socket: SocketId, remote: SocketAddress): PairInfo | null {
     return this.pair(pairId(socket, remote));
   }
@@ -214,6 +218,7 @@ export class IceAgent {
     return true;
   }
 
+  /** The peer has said that no more candidates come (RFC 8838 §14); more may, and count. */
   endOfRemoteCandidates(now: Millis): void {
     this.#remoteEnded = true;
     this.#progress(now);
@@ -287,6 +292,7 @@ export class IceAgent {
     return this.local;
   }
 
+  /** Does what is due; to be called when {@link pollTimeout} says, or any time. */
   handleTimeout(now: Millis): void {
     const due = this.pollTimeout();
     if (!due || due.at > now) return;
@@ -296,15 +302,18 @@ export class IceAgent {
     this.#progress(now);
   }
 
+  /** When {@link handleTimeout} is to be called, on the clock of `now`, and why; null: not before something else happens. */
   pollTimeout(): Deadline | null {
     if (this.#deadline === undefined) this.#deadline = this.#computeDeadline();
     return this.#deadline;
   }
 
+  /** The next datagram to be sent; null when there is none. */
   pollTransmit(): Transmit | null {
     return this.#state.outbox.nextTransmit();
   }
 
+  /** What happened next; null when nothing more did. */
   pollEvent(): IceEvent | null {
     return this.#state.outbox.nextEvent();
   }

@@ -10,13 +10,17 @@ export type TcpType = "active" | "passive" | "so";
 export interface Candidate {
   /** 1..32 ice-chars; equal for candidates that are likely to work or fail together (§5.1.1.3). */
   readonly foundation: string;
+  /** There is one component; RTP and RTCP are multiplexed (RFC 5761). */
   readonly component: 1;
+  /** `tcp`: RFC 6544. */
   readonly transport: "udp" | "tcp";
   /** Of TCP candidates only, which all have it. */
   readonly tcpType?: TcpType;
   /** 1..2^31-1 (§5.1.2). */
   readonly priority: number;
+  /** Where checks go to. */
   readonly address: SocketAddress;
+  /** How it was found. */
   readonly type: CandidateType;
   /** It was signalled under this name in place of its address, which then no relay is to learn. */
   readonly mdnsName?: string;
@@ -24,6 +28,7 @@ export interface Candidate {
   readonly related: SocketAddress | null;
 }
 
+/** Narrows a candidate to one over UDP. */
 export const isUdpCandidate = <One extends Candidate>(one: One): one is One & { readonly transport: "udp" } =>
   one.transport === "udp";
 

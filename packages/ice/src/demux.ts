@@ -23,6 +23,7 @@ export class IceDemux<Session> {
   readonly #byTransaction = new Map<string, Session>();
   readonly #byPath = new Map<PairId, Set<Session>>();
 
+  /** How many sessions there are. */
   get size(): number {
     return this.#agents.size;
   }
@@ -72,6 +73,7 @@ export class IceDemux<Session> {
     if (sessions?.delete(session) && sessions.size === 0) this.#byPath.delete(path);
   }
 
+  /** Forgets a session, with its paths and transactions; none that is there is no error. */
   delete(session: Session): void {
     const entry = this.#agents.get(session);
     if (!entry) return;
@@ -97,6 +99,7 @@ export class IceDemux<Session> {
     return null;
   }
 
+  /** The sessions that have claimed that path ({@link claimPath}); none, or several where peers share an address. */
   sessionsOn(socket: SocketId, from: SocketAddress): readonly Session[] {
     return [...(this.#byPath.get(pairId(socket, from)) ?? [])];
   }

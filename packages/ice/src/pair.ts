@@ -5,8 +5,10 @@ import type { Consent } from "./consent.ts";
 /** `${socket}|${remote.key}`: what can be told apart on the wire. */
 export type PairId = string;
 
+/** The name of a path: equal exactly for the same socket and remote address. */
 export const pairId = (socket: SocketId, remote: SocketAddress): PairId => `${socket}|${remote.key}`;
 
+/** RFC 8445 §6.1.1: the controlling agent nominates. */
 export type IceRole = "controlling" | "controlled";
 
 /** Why a check of a pair failed for good. */
@@ -46,25 +48,34 @@ export type PairState =
   | { readonly kind: "succeeded"; readonly since: Millis }
   | { readonly kind: "failed"; readonly since: Millis; readonly reason: PairFailure };
 
+/** RFC 8445 §6.1.2.6. */
 export type PairStateName = PairState["kind"];
 
 /** A pair as others see it: a snapshot, unchanged after it was handed out. */
 export interface PairInfo {
+  /** Stays the same for as long as the pair stands. */
   readonly id: PairId;
+  /** The socket of ours, or the allocation. */
   readonly socket: SocketId;
   /** The candidate of ours whose address the peer sees, once known; until then the one that checks are sent from. */
   readonly local: LocalCandidate;
+  /** The candidate of the peer's. */
   readonly remote: Candidate;
+  /** RFC 8445 §6.1.2.3, 64 bits; changes with the role. */
   readonly priority: bigint;
+  /** In this generation. */
   readonly state: PairStateName;
   /** Data may be sent on it: a check succeeded and consent stands (in this generation or the last one). */
   readonly valid: boolean;
+  /** By the controlling side, and not superseded since. */
   readonly nominated: boolean;
   /** Neither side's candidate is a relay's. */
   readonly direct: boolean;
   /** The last measured round trip, ms. */
   readonly rttMs: number | null;
+  /** Checks sent on it, repetitions, probes and consent included. */
   readonly requestsSent: number;
+  /** Authentic answers to them. */
   readonly responsesReceived: number;
   /** Authentic checks of the peer's that came by it, probes and consent too. */
   readonly requestsReceived: number;

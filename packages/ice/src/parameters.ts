@@ -30,6 +30,7 @@ export function generateParameters(random: Random, options: readonly string[]): 
   return { ufrag: iceText(random, 8), pwd: iceText(random, 24), options };
 }
 
+/** Whether fragment and password have the form of RFC 8839 §5.4. */
 export function isValidParameters(p: IceParameters): boolean {
   const fits = (text: string, min: number) => text.length >= min && text.length <= 256 && ICE_TEXT.test(text);
   return fits(p.ufrag, 4) && fits(p.pwd, 22);

@@ -16,6 +16,7 @@ export interface CandidateRules {
   readonly external?: readonly ExternalAddress[];
 }
 
+/** One address of ours and what a one-to-one NAT in front shows in its place. */
 export interface ExternalAddress {
   /** One of our own addresses. */
   readonly internal: string;
@@ -27,6 +28,7 @@ export interface ExternalAddress {
 
 /** A rule cannot be read. */
 export class IceRuleError extends AditError {
+  /** The only one. */
   override readonly code = "bad-rule";
 }
 

@@ -6,16 +6,21 @@ import { type IceParameters, isValidParameters } from "./parameters.ts";
 export interface CandidateAttribute {
   /** 1..32 ice-chars. */
   readonly foundation: string;
+  /** 1 for RTP or what is multiplexed with it, 2 for RTCP; up to 256 (RFC 8839 §5.1). */
   readonly component: number;
   /** `udp`, `UDP`, `tcp`, ... */
   readonly transport: string;
+  /** 1..2^31-1. */
   readonly priority: number;
   /** An IP address, or a name such as mDNS has. */
   readonly address: string;
+  /** 0..65535; 9 for active TCP candidates (RFC 6544 §4.5). */
   readonly port: number;
   /** `host`, `srflx`, `prflx`, `relay`, or what others invent. */
   readonly type: string;
+  /** `raddr`; null when there is none. */
   readonly relatedAddress: string | null;
+  /** `rport`; null when there is none. */
   readonly relatedPort: number | null;
   /** Pairs of name and value, in their order: `tcptype`, `generation`, `ufrag`, `network-cost`, ... */
   readonly extensions: readonly (readonly [name: string, value: string])[];
@@ -105,6 +110,7 @@ export function parseCandidate(text: string): Candidate | null {
 export interface IceDescription {
   /** `ice-ufrag`, `ice-pwd`, `ice-options`, and of what was read `lite` and `pacingMs`; null unless the first two are well-formed. */
   readonly parameters: IceParameters | null;
+  /** In the order of the text. */
   readonly candidates: readonly CandidateAttribute[];
   /** `end-of-candidates` (RFC 8840 §8.2). */
   readonly ended: boolean;

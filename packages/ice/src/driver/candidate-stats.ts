@@ -4,16 +4,23 @@ import type { Traffic } from "./gathering-agent.ts";
 
 /** What became of a candidate: the sums of its pairs, and the best of their states. */
 export interface CandidateStats extends Traffic {
+  /** Whose it is. */
   readonly side: "local" | "remote";
+  /** As it was signalled or learned. */
   readonly candidate: Candidate;
   /** `unpaired`: no pair was formed with it, or none is left. */
   readonly state: "valid" | "checking" | "failed" | "unpaired";
+  /** One of its pairs is the nominated one. */
   readonly nominated: boolean;
+  /** How many pairs it is part of. */
   readonly pairs: number;
   /** The shortest of its pairs, ms. */
   readonly rttMs: number | null;
+  /** Checks sent on its pairs, repetitions included. */
   readonly requestsSent: number;
+  /** Authentic answers to them. */
   readonly responsesReceived: number;
+  /** Authentic checks of the peer's on its pairs. */
   readonly requestsReceived: number;
   /** Why its pairs failed, each reason once. */
   readonly failures: readonly PairFailure[];

@@ -230,6 +230,7 @@ export class IceConnection implements AsyncIterable<Uint8Array> {
     return out !== null;
   }
 
+  /** The datagrams that come, each a view that is the reader's; ends when the connection is closed. One reader; what it is too slow for is dropped. */
   [Symbol.asyncIterator](): AsyncIterator<Uint8Array, undefined> {
     return this.#received;
   }

@@ -8,7 +8,9 @@ import { AditError } from "@adit/core";
  */
 export type IceConnectionErrorCode = "bind-failed" | "bad-server" | "failed" | "closed";
 
+/** What {@link createIceConnection}, {@link IceConnection} and their like throw: `code` says which of {@link IceConnectionErrorCode} it is. */
 export class IceConnectionError extends AditError {
+  /** What happened. */
   override readonly code: IceConnectionErrorCode;
 
   constructor(code: IceConnectionErrorCode, message: string, options?: { cause?: unknown }) {

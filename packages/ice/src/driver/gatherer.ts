@@ -19,9 +19,13 @@ import { StunTransactions } from "../stun/transaction.ts";
 import { TurnClient } from "../turn/client.ts";
 import type { RelayFamily, TurnTransport } from "../turn/options.ts";
 
+/** A TURN server that an address is known of. */
 export interface TurnServer {
+  /** Where it listens. */
   readonly address: SocketAddress;
+  /** Of long-term credentials (RFC 8489 §9.2). */
   readonly username: string;
+  /** Of long-term credentials; never logged. */
   readonly password: string;
   /** How it is reached; UDP unless given. */
   readonly transport?: TurnTransport;

@@ -18,10 +18,13 @@ import { isStun } from "../stun/message.ts";
 import type { RelayFamily } from "../turn/options.ts";
 import { Gatherer, type TurnServer } from "./gatherer.ts";
 
+/** What a {@link GatheringAgent} is made of. */
 export interface GatheringAgentOptions extends IceAgentOptions {
   /** The address that each UDP socket is bound to: a host candidate each. */
   readonly sockets: ReadonlyMap<SocketId, SocketAddress>;
+  /** Asked for server-reflexive candidates, from each socket of their family. */
   readonly stunServers?: readonly SocketAddress[];
+  /** Asked for allocations over UDP, from each socket of their family. */
   readonly turnServers?: readonly TurnServer[];
   /** Of how many more servers {@link GatheringAgent.addTurnStream} or {@link GatheringAgent.turnStreamFailed} will tell. */
   readonly awaitedStreams?: number;
@@ -32,9 +35,13 @@ export type GatheringEvent = IceEvent | { readonly type: "gathered" };
 
 /** Application data of one pair. */
 export interface Traffic {
+  /** Bytes of application data sent. */
   readonly sentBytes: number;
+  /** Datagrams sent. */
   readonly sentDatagrams: number;
+  /** Bytes of application data received. */
   readonly receivedBytes: number;
+  /** Datagrams received. */
   readonly receivedDatagrams: number;
 }
 
@@ -48,6 +55,7 @@ const MAX_COUNTED_PAIRS = 256;
  * Sans-IO like its parts; whoever drives it sees real sockets only, since what belongs to a relay is wrapped and unwrapped here.
  */
 export class GatheringAgent {
+  /** The agent inside, for what has no call here. */
   readonly agent: IceAgent;
   /** Of ours: as many as were given, and one for each stream. */
   readonly #servers: SocketAddress[] = [];
@@ -169,16 +177,19 @@ export class GatheringAgent {
     return received;
   }
 
+  /** Does what is due; to be called when {@link pollTimeout} says, or any time. */
   handleTimeout(now: Millis): void {
     this.#gatherer.handleTimeout(now);
     this.agent.handleTimeout(now);
     this.#takeGathered(now);
   }
 
+  /** When {@link handleTimeout} is to be called, on the clock of `now`, and why; null: not before something else happens. */
   pollTimeout(): Deadline | null {
     return earliest(this.#gatherer.pollTimeout(), this.agent.pollTimeout());
   }
 
+  /** The next datagram to be sent, from a real socket; null when there is none. */
   pollTransmit(): Transmit | null {
     const own = this.#gatherer.pollTransmit();
     if (own) return own;
@@ -189,6 +200,7 @@ export class GatheringAgent {
     return null;
   }
 
+  /** What happened next; null when nothing more did. */
   pollEvent(now: Millis): GatheringEvent | null {
     const event = this.agent.pollEvent();
     if (event) {

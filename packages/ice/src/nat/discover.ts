@@ -16,6 +16,7 @@ import type { RetransmissionTiming } from "../stun/transaction.ts";
 import { type LocalSocket, NatDiscovery } from "./discovery.ts";
 import type { NatReport } from "./report.ts";
 
+/** What {@link discoverNat} takes. */
 export interface DiscoverNatOptions {
   /** `host:port` of a STUN server. Mapping and filtering take one with two addresses (RFC 5780). */
   readonly server: string;
@@ -25,9 +26,13 @@ export interface DiscoverNatOptions {
   readonly lifetime?: { readonly maxMs: Millis; readonly resolutionMs: Millis };
   /** Of each question; see {@link NatDiscoveryOptions}. */
   readonly timing?: Partial<RetransmissionTiming>;
+  /** Ends the questions: IceConnectionError `closed`. */
   readonly signal?: AbortSignal;
+  /** A monotonic clock, ms; the machine's unless given. */
   readonly clock?: Clock;
+  /** Of transaction IDs; the system's unless given. */
   readonly random?: Random;
+  /** Silent unless given. */
   readonly log?: Logger;
 }
 

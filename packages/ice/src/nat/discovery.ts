@@ -12,7 +12,9 @@ import { STUN_ATTRIBUTE, STUN_METHOD } from "../stun/tables.ts";
 import { type RetransmissionTiming, StunTransaction } from "../stun/transaction.ts";
 import { explain, type FilteringBehavior, type MappingBehavior, type NatReport } from "./report.ts";
 
+/** What {@link NatDiscovery} takes. */
 export interface NatDiscoveryOptions {
+  /** A STUN server with two addresses (RFC 5780 §6). */
   readonly server: SocketAddress;
   /**
    * Three UDP sockets that have not been used before, so that no mapping or filter stands: mapping is tried on the first, filtering
@@ -25,11 +27,15 @@ export interface NatDiscoveryOptions {
   readonly lifetime?: { readonly maxMs: Millis; readonly resolutionMs: Millis };
   /** Of each question; RTO 300 ms and 4 requests unless given, so that "no answer" costs 3.3 s and not 39.5. */
   readonly timing?: Partial<RetransmissionTiming>;
+  /** Of transaction IDs. */
   readonly random: Random;
 }
 
+/** A UDP socket for the questions. */
 export interface LocalSocket {
+  /** Its number, as the caller has it. */
   readonly socket: SocketId;
+  /** The local port that it is bound to. */
   readonly port: number;
 }
 
@@ -64,6 +70,7 @@ interface Asked {
   readonly transaction: StunTransaction;
 }
 
+/** The questions of RFC 5780, one after another; {@link report} has the answer when they are done. Sans-IO. */
 export class NatDiscovery {
   readonly #options: NatDiscoveryOptions;
   readonly #script: Script;
@@ -84,6 +91,7 @@ export class NatDiscovery {
     return this.#report;
   }
 
+  /** What arrived on one of the sockets; what answers no question is passed over. */
   handleDatagram(now: Millis, socket: SocketId, from: SocketAddress, data: Uint8Array): void {
     const asked = this.#asked;
     const message = asked && decodeStun(data);
@@ -102,6 +110,7 @@ export class NatDiscovery {
     this.#next(now, { mapped, other: getAddress(message, STUN_ATTRIBUTE.OTHER_ADDRESS) });
   }
 
+  /** Does what is due; to be called when {@link pollTimeout} says, or any time. */
   handleTimeout(now: Millis): void {
     if (this.#waitUntil !== null && now >= this.#waitUntil) return this.#next(now, null);
     if (!this.#asked) return;
@@ -110,11 +119,13 @@ export class NatDiscovery {
     if (verdict === "timed-out") this.#next(now, null);
   }
 
+  /** When {@link handleTimeout} is to be called, and why; null when all is done. */
   pollTimeout(): Deadline | null {
     if (this.#waitUntil !== null) return { at: this.#waitUntil, reason: "nat-discovery-wait" };
     return this.#asked && { at: this.#asked.transaction.deadline, reason: "nat-discovery-retransmission" };
   }
 
+  /** The next datagram to be sent; null when there is none. */
   pollTransmit(): Transmit | null {
     return this.#outbox.shift() ?? null;
   }

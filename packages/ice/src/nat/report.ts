@@ -12,6 +12,7 @@ export interface NatReport {
   readonly nat: boolean | null;
   /** Our address as the server sees it. */
   readonly mapped: SocketAddress | null;
+  /** RFC 4787 §4.1; null when the server did not answer, or has one address only. */
   readonly mapping: MappingBehavior | null;
   /** Of a NAT or, without one, of a firewall. */
   readonly filtering: FilteringBehavior | null;

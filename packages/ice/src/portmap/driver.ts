@@ -6,6 +6,7 @@ import { fetchFromRouter } from "./http.ts";
 import { type PortMapEvent, PortMapper } from "./port-mapper.ts";
 import type { ClientStatus, PortLease, PortMapOutput, PortMapProtocol } from "./types.ts";
 
+/** What {@link PortMapping} takes. */
 export interface PortMappingOptions {
   /** The UDP port that is to be reached from outside. */
   readonly internalPort: number;
@@ -23,8 +24,11 @@ export interface PortMappingOptions {
   readonly onChange?: (report: PortMapReport) => void;
   /** The router has started anew: whatever else it translated is forgotten too. */
   readonly onRestart?: () => void;
+  /** A monotonic clock, ms; the machine's unless given. */
   readonly clock?: Clock;
+  /** Of PCP's nonce and of jitter; the system's unless given. */
   readonly random?: Random;
+  /** Silent unless given. */
   readonly log?: Logger;
 }
 
@@ -32,7 +36,9 @@ export interface PortMappingOptions {
 export interface PortMapReport {
   /** Null: none was found. */
   readonly gateway: string | null;
+  /** The mapping that stands; null while there is none. */
   readonly lease: PortLease | null;
+  /** What became of each protocol, the preferred one first. */
   readonly protocols: readonly { readonly protocol: PortMapProtocol; readonly status: ClientStatus }[];
   /** Nothing is under way. */
   readonly isSettled: boolean;
@@ -74,6 +80,7 @@ export class PortMapping {
     this.#starting = this.#tryStart();
   }
 
+  /** How it stands now. */
   get report(): PortMapReport {
     const mapper = this.#running?.mapper;
     return {
@@ -89,7 +96,7 @@ export class PortMapping {
     this.#starting = this.#starting.then(() => this.#tryStart());
   }
 
-  /** Gives the mapping back and closes all. Takes {@link CLOSE_MS} at most; the lease ends by itself where nothing was heard. */
+  /** Gives the mapping back and closes all. Takes a second at most; the lease ends by itself where nothing was heard. */
   async close(): Promise<void> {
     if (this.#abort.signal.aborted) return;
     const deadline = setTimeout(() => this.#end(), CLOSE_MS);

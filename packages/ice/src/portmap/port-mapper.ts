@@ -15,6 +15,7 @@ import {
 } from "./types.ts";
 import { UpnpClient } from "./upnp-client.ts";
 
+/** What {@link PortMapper} takes. */
 export interface PortMapperOptions extends MappingTarget {
   /** All three unless given. */
   readonly protocols?: readonly PortMapProtocol[];
@@ -22,9 +23,11 @@ export interface PortMapperOptions extends MappingTarget {
   readonly wantsLease?: boolean;
   /** What the router shows in its list of UPnP mappings. */
   readonly description?: string;
+  /** Of PCP's nonce and of jitter. */
   readonly random: Random;
 }
 
+/** What a {@link PortMapper} has to tell. */
 export type PortMapEvent =
   /** A mapping was made, or is another one than before. */
   | { readonly type: "mapped"; readonly lease: PortLease }
@@ -43,8 +46,11 @@ const MAX_HINT_WAIT_MS = 500;
  * and the next one when it refuses. Sans-IO.
  */
 export class PortMapper {
+  /** The router's IP address. */
   readonly gateway: string;
+  /** Our own IP address towards it. */
   readonly localIp: string;
+  /** Our UDP port, that is mapped. */
   readonly internalPort: number;
   readonly #pmp: readonly PmpClient[];
   readonly #upnp: UpnpClient | null;
@@ -101,6 +107,7 @@ export class PortMapper {
     return this.#closing && this.isSettled;
   }
 
+  /** What arrived from the router or its announcements; anything may be given. */
   handleDatagram(now: Millis, from: SocketAddress, data: Uint8Array): void {
     for (const client of this.#pmp) client.handleDatagram(now, from, data);
     this.#upnp?.handleDatagram(now, from, data);
@@ -131,6 +138,7 @@ export class PortMapper {
     this.#decide(now);
   }
 
+  /** Does what is due; to be called when {@link pollTimeout} says, or any time. */
   handleTimeout(now: Millis): void {
     for (const client of this.#clients) client.handleTimeout(now);
     if (this.#hint && now >= this.#hint.at) {
@@ -142,6 +150,7 @@ export class PortMapper {
     this.#decide(now);
   }
 
+  /** When {@link handleTimeout} is to be called, and why; null: not before something else happens. */
   pollTimeout(): Deadline | null {
     let deadline: Deadline | null = null;
     for (const client of this.#clients) deadline = earliest(deadline, client.pollTimeout());
@@ -150,6 +159,7 @@ export class PortMapper {
     return deadline;
   }
 
+  /** The next thing to be done on the network; null when there is none. */
   pollOutput(): PortMapOutput | null {
     for (const client of this.#clients) {
       const output = client.pollOutput();
@@ -158,6 +168,7 @@ export class PortMapper {
     return null;
   }
 
+  /** What happened next; null when nothing more did. */
   pollEvent(): PortMapEvent | null {
     return this.#events.shift() ?? null;
   }

@@ -2,13 +2,18 @@ import type { Deadline, Millis, SocketAddress } from "@adit/core";
 
 /** PCP (RFC 6887), NAT-PMP (RFC 6886), UPnP Internet Gateway Device 1 and 2; in the order in which they are preferred. */
 export const PORT_MAP_PROTOCOLS = ["pcp", "nat-pmp", "upnp"] as const;
+/** The protocols that a router may be asked by, the preferred one first. */
 export type PortMapProtocol = (typeof PORT_MAP_PROTOCOLS)[number];
 
 /** A UDP port of the router that leads to one of ours. */
 export interface PortLease {
+  /** What the router was asked by. */
   readonly protocol: PortMapProtocol;
+  /** The router's IP address. */
   readonly gateway: string;
+  /** Our UDP port. */
   readonly internalPort: number;
+  /** Where the world reaches it. */
   readonly external: SocketAddress;
   /**
    * Whether the world can reach it. A router that shows a private or carrier's address (RFC 1918, RFC 6598) stands behind another NAT,
@@ -29,26 +34,33 @@ export type ClientStatus =
   | { readonly kind: "mapped"; readonly lease: PortLease }
   | { readonly kind: "refused"; readonly why: string; readonly retryAfterMs: Millis }
   | { readonly kind: "unmapping" }
-  /** After {@link MappingClient.unmap}: nothing more will be said. */
+  /** After `unmap`: nothing more will be said. */
   | { readonly kind: "gone" };
 
+/** An HTTP request to a router that speaks UPnP. */
 export interface HttpRequest {
+  /** GET for descriptions, POST for actions. */
   readonly method: "GET" | "POST";
   /** `http:`, the host is the gateway's numeric address. */
   readonly url: URL;
+  /** By name, as they are to be sent. */
   readonly headers: Readonly<Record<string, string>>;
+  /** XML, or empty. */
   readonly body: string;
 }
 
+/** The router's answer to an {@link HttpRequest}. */
 export interface HttpAnswer {
+  /** The HTTP status code. */
   readonly status: number;
+  /** As text, as much as was read. */
   readonly body: string;
 }
 
 /** What a port-mapping machine wants done. */
 export type PortMapOutput =
   | { readonly kind: "datagram"; readonly to: SocketAddress; readonly data: Uint8Array }
-  /** To be answered once under its id; with null when nothing came, at the latest after {@link HTTP_TIMEOUT_MS}. */
+  /** To be answered once under its id; with null when nothing came, at the latest after 5 s. */
   | { readonly kind: "http"; readonly id: number; readonly request: HttpRequest };
 
 /** A router on the same cable answers in milliseconds; some take seconds to write their flash memory. */

@@ -47,14 +47,17 @@ export function getString(
   return value && readText(value, maxBytes);
 }
 
+/** USERNAME; null when absent, not UTF-8 or longer than 508 bytes (RFC 8489 §14.3). */
 export function getUsername(message: StunMessage): string | null {
   return getString(message, STUN_ATTRIBUTE.USERNAME, STUN_LIMITS.USERNAME_BYTES);
 }
 
+/** REALM; null when absent, not UTF-8 or longer than 763 bytes (RFC 8489 §14.9). */
 export function getRealm(message: StunMessage): string | null {
   return getString(message, STUN_ATTRIBUTE.REALM);
 }
 
+/** NONCE; null when absent, not UTF-8 or longer than 763 bytes (RFC 8489 §14.10). */
 export function getNonce(message: StunMessage): string | null {
   return getString(message, STUN_ATTRIBUTE.NONCE);
 }
@@ -91,9 +94,11 @@ export function getChannelNumber(message: StunMessage): number | null {
   return ((value[0] as number) << 8) | (value[1] as number);
 }
 
+/** What ERROR-CODE says (RFC 8489 §14.8). */
 export interface StunErrorCode {
   /** 300..699 */
   readonly code: number;
+  /** For people; empty when there is none. */
   readonly reason: string;
 }
 

@@ -8,6 +8,7 @@ import { STUN_ATTRIBUTE, STUN_HEADER_BYTES, STUN_LIMITS, STUN_MAGIC_COOKIE, stun
 /** Room for a connectivity check with all its attributes; more is made when needed. */
 const INITIAL_BYTES = 192;
 
+/** What {@link StunBuilder.build} adds behind the attributes, in this order. */
 export interface StunBuildOptions {
   /** Signs with MESSAGE-INTEGRITY (HMAC-SHA1). */
   readonly key?: Uint8Array | null;
@@ -66,12 +67,14 @@ export class StunBuilder {
     return this;
   }
 
+  /** A 32-bit attribute, such as PRIORITY or LIFETIME; more bits than 32 are cut off. */
   u32(type: number, value: number): this {
     const start = this.#open(type, 4);
     writeU32(this.#out, start, value);
     return this;
   }
 
+  /** A 64-bit attribute, such as ICE-CONTROLLING; more bits than 64 are cut off. */
   u64(type: number, value: bigint): this {
     const start = this.#open(type, 8);
     // In halves: shifting a bigint makes two more.

@@ -8,13 +8,17 @@ import { PASSWORD_ALGORITHM, STUN_ATTRIBUTE } from "./tables.ts";
 
 /** What a user knows. */
 export interface LongTermCredentials {
+  /** As the server knows the user; 508 bytes of UTF-8 at most. */
   readonly username: string;
+  /** Never logged, and never sent. */
   readonly password: string;
 }
 
 /** What a 401 or 438 asks for (RFC 8489 §9.2.5). */
 export interface Challenge {
+  /** REALM, as it came. */
   readonly realm: string;
+  /** NONCE, as it came. */
   readonly nonce: string;
   /** The server wants USERHASH instead of USERNAME. */
   readonly anonymous: boolean;
@@ -42,7 +46,9 @@ export function readChallenge(message: StunMessage): Challenge | null {
 
 /** Long-term credentials applied to one challenge: signs requests and checks the answers to them (RFC 8489 §9.2). */
 export class LongTermAuth {
+  /** What it answers. */
   readonly challenge: Challenge;
+  /** What it signs with. */
   readonly credentials: LongTermCredentials;
   readonly #key: Uint8Array;
 

@@ -1,9 +1,11 @@
 import { STUN_ATTRIBUTE, STUN_HEADER_BYTES } from "./tables.ts";
 
+/** RFC 8489 §5: `success` and `error` are the two kinds of response. */
 export type StunClass = "request" | "indication" | "success" | "error";
 
 /** An attribute as it stands in the message. */
 export interface RawAttribute {
+  /** 16 bits, see STUN_ATTRIBUTE. */
   readonly type: number;
   /** Where its value begins in the message's `raw`, bytes. */
   readonly offset: number;
@@ -20,12 +22,15 @@ export interface RawAttribute {
  * MESSAGE-INTEGRITY-SHA256 and FINGERPRINT (RFC 8489 §14.5). Where a type appears twice the first is meant (§14).
  */
 export interface StunMessage {
+  /** RFC 8489 §5. */
   readonly class: StunClass;
   /** 12 bits, see STUN_METHOD. */
   readonly method: number;
   /** 12 bytes. */
   readonly transactionId: Uint8Array;
+  /** Those that count, in the message's order; 64 at most. */
   readonly attributes: readonly RawAttribute[];
+  /** The datagram. */
   readonly raw: Uint8Array;
   /** Where MESSAGE-INTEGRITY's header begins in `raw`, or -1. */
   readonly integrityOffset: number;

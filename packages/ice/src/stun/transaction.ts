@@ -11,10 +11,12 @@ export interface RetransmissionTiming {
   readonly lastWaitFactor: number;
 }
 
+/** RFC 8489 §6.2.1: RTO 500 ms, Rc 7, Rm 16. */
 export const DEFAULT_TIMING: RetransmissionTiming = { rtoMs: 500, maxRequests: 7, lastWaitFactor: 16 };
 
 /** One request's retransmission timer over UDP: with the defaults it is sent after 0, 500, 1500, 3500, 7500, 15500 and 31500 ms, and fails at 39500. */
 export class StunTransaction {
+  /** When the request was first sent. */
   readonly startedAt: Millis;
   readonly #timing: RetransmissionTiming;
   #requestsSent = 1;
@@ -29,10 +31,12 @@ export class StunTransaction {
     this.#deadline = now + this.#wait();
   }
 
+  /** When the request was last sent. */
   get lastSentAt(): Millis {
     return this.#lastSentAt;
   }
 
+  /** How often the request was sent. */
   get requestsSent(): number {
     return this.#requestsSent;
   }
@@ -67,8 +71,11 @@ export class StunTransaction {
 
 /** A request that waits for its answer. */
 export interface PendingRequest<Context> {
+  /** The whole message, to be sent again as it is. */
   readonly request: Uint8Array;
+  /** What the owner wanted to remember. */
   readonly context: Context;
+  /** Its retransmission timer. */
   readonly transaction: StunTransaction;
   /** Answers thrown away because their integrity was missing or wrong: tells an attack from silence (RFC 8489 §9.2.5). */
   discarded: number;
@@ -89,6 +96,7 @@ export class StunTransactions<Context> {
     this.#limit = limit;
   }
 
+  /** How many requests are under way. */
   get size(): number {
     return this.#pending.size;
   }
@@ -136,6 +144,7 @@ export class StunTransactions<Context> {
     if (this.#pending.get(key) === pending) this.#pending.delete(key);
   }
 
+  /** Forgets all of them, and what is queued. */
   clear(): void {
     this.#pending.clear();
     this.#outbox = [];
@@ -155,6 +164,7 @@ export class StunTransactions<Context> {
     return failed;
   }
 
+  /** When {@link handleTimeout} is to be called, and why; null when no request is under way. */
   pollTimeout(): Deadline | null {
     let at = Number.POSITIVE_INFINITY;
     for (const { transaction } of this.#pending.values()) at = Math.min(at, transaction.deadline);
@@ -170,6 +180,7 @@ export class StunTransactions<Context> {
     return null;
   }
 
+  /** The requests under way, the oldest first. */
   [Symbol.iterator](): IterableIterator<PendingRequest<Context>> {
     return this.#pending.values();
   }

@@ -6,13 +6,16 @@ export const CHANNEL_DATA_HEADER_BYTES = 4;
 
 /** RFC 8656 §12.2: "The channel number is in the range 0x4000 through 0x4FFF (inclusive)". */
 export const MIN_CHANNEL_NUMBER = 0x4000;
+/** RFC 8656 §12: the greatest that may be chosen. */
 export const MAX_CHANNEL_NUMBER = 0x4fff;
 
+/** Whether a client may choose this number (RFC 8656 §12). */
 export const isChannelNumber = (value: number): boolean => value >= MIN_CHANNEL_NUMBER && value <= MAX_CHANNEL_NUMBER;
 
 /** RFC 5766 §11 allowed clients 0x4000 through 0x7FFF; such are still about. We choose none above {@link MAX_CHANNEL_NUMBER}. */
 export const MAX_LEGACY_CHANNEL_NUMBER = 0x7fff;
 
+/** Whether RFC 5766 allowed this number and RFC 8656 does not. */
 export const isLegacyChannelNumber = (value: number): boolean =>
   value >= MIN_CHANNEL_NUMBER && value <= MAX_LEGACY_CHANNEL_NUMBER;
 
@@ -44,7 +47,9 @@ export function channelPayload(data: Uint8Array): Uint8Array {
   return data.subarray(CHANNEL_DATA_HEADER_BYTES, CHANNEL_DATA_HEADER_BYTES + payloadLength(data));
 }
 
+/** A ChannelData message (RFC 8656 §12.4), read. */
 export interface ChannelData {
+  /** Its number, 16 bits. */
   readonly channel: number;
   /** A view on the datagram. */
   readonly payload: Uint8Array;

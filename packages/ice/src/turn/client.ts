@@ -63,7 +63,9 @@ const MAX_EVENTS = 4096;
  * Permissions and channels are wishes: they are kept refreshed until removed, and asked for again from a new allocation.
  */
 export class TurnClient {
+  /** The socket that the relay is asked from. */
   readonly socket: SocketId;
+  /** The number under which the allocation acts as a socket. */
   readonly relaySocket: SocketId;
   /** What came from the relay's address and was of no use. */
   readonly dropped: Counters<TurnDrop> = new Counters();
@@ -105,6 +107,7 @@ export class TurnClient {
     return this.#server;
   }
 
+  /** Where it stands; `failed` until {@link start} is called again. */
   get state(): TurnState {
     return this.#state.is;
   }
@@ -235,6 +238,7 @@ export class TurnClient {
     return null;
   }
 
+  /** Does what is due; to be called when {@link pollTimeout} says, or any time. */
   handleTimeout(now: Millis): void {
     this.#touch(now);
     for (const outcome of this.#requests.handleTimeout(now)) this.#conclude(now, outcome);
@@ -249,11 +253,13 @@ export class TurnClient {
     this.#leases.pump(now);
   }
 
+  /** When {@link handleTimeout} is to be called, and why; null: not before something else happens. */
   pollTimeout(): Deadline | null {
     if (this.#deadline === undefined) this.#deadline = this.#nextDeadline();
     return this.#deadline;
   }
 
+  /** The next datagram to the relay; null when there is none. */
   pollTransmit(): Transmit | null {
     let data = this.#requests.pollTransmit();
     if (!data && this.#keepaliveDue) {
@@ -263,6 +269,7 @@ export class TurnClient {
     return data && { data, socket: this.socket, to: this.server };
   }
 
+  /** What happened next; null when nothing more did. */
   pollEvent(): TurnEvent | null {
     return this.#events.shift() ?? null;
   }

@@ -1,6 +1,7 @@
 import type { Millis, SocketAddress } from "@adit/core";
 import { STUN_ERROR } from "../stun/tables.ts";
 
+/** `idle` before `start`; `failed`: no allocation, and none is tried for; `closed` is final. */
 export type TurnState = "idle" | "allocating" | "allocated" | "failed" | "closed";
 
 /** What a {@link TurnClient} reports; `code` is a STUN error code, null when it was not the relay that said so (it is silent). */

@@ -10,7 +10,9 @@ export type TurnTransport = "udp" | "tcp" | "tls";
 /** Of the relayed address, which is what decides whom it can reach. */
 export type RelayFamily = 4 | 6 | "both";
 
+/** What {@link TurnClient} takes. */
 export interface TurnClientOptions {
+  /** Where the relay listens. */
   readonly server: SocketAddress;
   /**
    * "udp" unless given. Over a stream requests are sent once (RFC 8489 §6.2.2), and who owns the stream frames what goes in and
@@ -21,7 +23,9 @@ export interface TurnClientOptions {
   readonly socket: SocketId;
   /** How others name the allocation: FIRST_RELAY_ID or above. */
   readonly relaySocket: SocketId;
+  /** Of long-term credentials, 508 bytes at most. */
   readonly username: string;
+  /** Of long-term credentials; never logged. */
   readonly password: string;
   /** When given, a relay of another realm is refused. */
   readonly realm?: string;
@@ -35,12 +39,15 @@ export interface TurnClientOptions {
    * got both gives one.
    */
   readonly family?: RelayFamily;
+  /** Of transaction IDs. */
   readonly random: Random;
+  /** Silent unless given. */
   readonly log?: Logger;
 }
 
 /** Data that a peer sent to the relayed address. */
 export interface RelayedData {
+  /** Who sent it to the relay. */
   readonly peer: SocketAddress;
   /** A view on the datagram. */
   readonly data: Uint8Array;

@@ -6,6 +6,7 @@ import { frameForStream, MAX_STREAM_MESSAGE_BYTES, StreamDeframer } from "./stre
 
 /** `code`: the connection could not be made ("refused", "timeout"), or TLS does not trust the server ("untrusted"). */
 export class StunStreamError extends AditError {
+  /** What happened. */
   override readonly code: "refused" | "timeout" | "untrusted" | "aborted";
 
   constructor(code: StunStreamError["code"], message: string, cause?: unknown) {
@@ -14,7 +15,9 @@ export class StunStreamError extends AditError {
   }
 }
 
+/** What {@link connectStunStream} takes. */
 export interface StunStreamOptions {
+  /** Where the server listens. */
   readonly server: SocketAddress;
   /** TLS when given. */
   readonly tls?: {
@@ -42,6 +45,7 @@ export interface StunStreamOptions {
   readonly timeoutMs?: Millis;
 }
 
+/** A connection that carries STUN messages and ChannelData, each whole (RFC 8656 §12.5). */
 export interface StunStream {
   /** Our end: with the server's address and the protocol, the 5-tuple of an allocation. */
   readonly local: SocketAddress;

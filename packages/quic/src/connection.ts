@@ -46,7 +46,7 @@ export class QuicConnection {
   readonly #datagrams: Datagrams;
   readonly #timer: NativeTimer;
   readonly #life: Lifecycle;
-  /** Null: not wanted, or the handshake is over. */
+  /** Null: not wanted, or the handshake is over, for a client when the server has been heard after it. */
   #repeats: HandshakeRepeats | null;
   #peerId: PeerId | null = null;
   #settledAt: number | null = null;
@@ -289,7 +289,7 @@ export class QuicConnection {
       this.#receiveErrors++;
       this.#options.log.debug("quic-receive-error", { connection: this.id, error: parseNativeError(error).name });
     }
-    this.#repeats?.received();
+    if (this.#repeats?.received(now) && this.#life.state === "established") this.#repeats = null;
     this.#received = true;
     this.#pumpNeeded = true;
     this.#timer.touched();
@@ -374,7 +374,7 @@ export class QuicConnection {
     const alpn = fromUtf8(native.applicationProto());
     this.#peerId = peerId;
     this.#life.established();
-    this.#repeats = null;
+    if (this.role === "server") this.#repeats = null;
     this.#limits.established();
     const rttMs = native.pathStats()[0]?.rtt ?? 0;
     this.#settledAt = this.#now + 2 * rttMs + SETTLE_MARGIN_MS;

@@ -8,7 +8,7 @@ const FIRST_AFTER_MS = 250;
 const SHORTEST_AFTER_MS = 60;
 const ROUND_TRIPS = 2.5;
 const MAX_REPEATS = 5;
-/** Datagrams of a flight that are kept; a server's are two or three. */
+/** Datagrams that are kept, the newest; a flight is two or three. */
 const MAX_PACKETS = 4;
 
 interface Kept extends Omit<SentPacket, "length"> {
@@ -16,19 +16,18 @@ interface Kept extends Omit<SentPacket, "length"> {
 }
 
 /**
- * Sends the first flight again, byte for byte, until anything comes that shows that it arrived. Before there is a round trip to go by, QUIC
- * waits a second for that, then two, then four (RFC 9002 §6.2.2): one lost packet in five makes that many seconds of a handshake. To the
- * peer a repeated packet is one that the network doubled (RFC 9000 §12.3: it is discarded). Sans-IO.
+ * Sends what a handshake sent last again, byte for byte, while nothing new comes. Before there is a round trip to go by, QUIC waits a second
+ * for an answer, then two, then four (RFC 9002 §6.2.2): one lost packet in five makes that many seconds of a handshake. To the peer a
+ * repeated packet is one that the network doubled, and is discarded (RFC 9000 §12.3). Sans-IO.
  */
 export class HandshakeRepeats {
   readonly #native: NativeConnection;
   readonly #firstAfterMs: number;
-  #flight: Kept[] = [];
-  #flightAt = 0;
+  #last: Kept[] = [];
   #heard = 0;
   #repeats = 0;
   #nextAt: number | null = null;
-  /** Of the flight, what is to be sent again now. */
+  /** What is to be sent again now. */
   #due: Kept[] = [];
 
   /** `rttMs`: of the path, where it is known. */
@@ -38,28 +37,24 @@ export class HandshakeRepeats {
       rttMs === null ? FIRST_AFTER_MS : Math.min(FIRST_AFTER_MS, Math.max(SHORTEST_AFTER_MS, ROUND_TRIPS * rttMs));
   }
 
-  /** A packet of the native library's left. What leaves at one moment is a flight, and takes the former one's place. */
+  /** A packet of the native library's left. */
   sent(now: number, data: Uint8Array, { local, remote }: Omit<SentPacket, "length">): void {
-    if (this.#repeats === MAX_REPEATS) return;
-    if (now !== this.#flightAt) this.#flight = [];
-    this.#flightAt = now;
-    if (this.#flight.length < MAX_PACKETS) this.#flight.push({ data: data.slice(), local, remote });
+    if (this.#last.length === MAX_PACKETS) this.#last.shift();
+    this.#last.push({ data: data.slice(), local, remote });
     this.#due = [];
-    this.#nextAt = now + this.#afterMs;
+    this.#nextAt = this.#repeats < MAX_REPEATS ? now + this.#afterMs : null;
   }
 
-  /** After each datagram that came: whether it was something new of the peer's. */
-  received(): void {
+  /** After each datagram that came. True: it was something new of the peer's. */
+  received(now: number): boolean {
     const { recv } = this.#native.stats();
-    if (recv > this.#heard && this.#flight.length > 0) this.stop();
+    const isNew = recv > this.#heard;
     this.#heard = recv;
-  }
-
-  stop(): void {
-    this.#repeats = MAX_REPEATS;
-    this.#flight = [];
+    if (!isNew) return false;
+    this.#repeats = 0;
     this.#due = [];
-    this.#nextAt = null;
+    if (this.#last.length > 0) this.#nextAt = now + this.#afterMs;
+    return true;
   }
 
   get deadline(): Deadline | null {
@@ -68,7 +63,7 @@ export class HandshakeRepeats {
 
   handleTimeout(now: number): void {
     if (this.#nextAt === null || now < this.#nextAt) return;
-    this.#due = [...this.#flight];
+    this.#due = [...this.#last];
     this.#repeats++;
     this.#nextAt = this.#repeats < MAX_REPEATS ? now + this.#afterMs : null;
   }

@@ -100,6 +100,16 @@ test("a server's first flight that was lost is sent again as a whole", (t) => {
   for (let i = 0; i < perFlight; i++) t.equal(down[perFlight + i]?.data, down[i]?.data);
 });
 
+test("a client's last flight that was lost is sent again, though the handshake is over for the client", (t) => {
+  const whole = new Handshake(() => false).run();
+  const ups = whole.count(true);
+  t.ok(ups >= 2);
+  const lossy = new Handshake((up, index) => up && index >= 1 && index < ups).run();
+  t.ok(lossy.isOver);
+  // A round trip is known by now, so QUIC's own timers may be earlier.
+  t.ok(lossy.now - 1000 < 500, `after ${lossy.now - 1000} ms`);
+});
+
 test("where nothing is lost, nothing is repeated", (t) => {
   const handshake = new Handshake(() => false).run();
   t.ok(handshake.isOver);
@@ -122,14 +132,13 @@ test("a server repeats nothing by itself: who it answers has not proved its addr
   t.ok(lost.count(true) > 1, "the client does");
 });
 
-test("nine handshakes of ten are over within two seconds where each fifth packet is lost, in both directions", (t) => {
+test("19 handshakes of 20 are over at both ends within 1.5 s where each fifth packet is lost, in both directions", (t) => {
   const seeds = 200;
   let soon = 0;
   for (let seed = 1; seed <= seeds; seed++) {
     const random = seededRandom(seed);
     const handshake = new Handshake(() => random.float() < 0.2).run();
-    // The last packets are left to QUIC's own timers, which have a round trip to go by then.
-    if (handshake.client.state === "established" && handshake.now <= 3000) soon++;
+    if (handshake.isOver && handshake.now <= 2500) soon++;
   }
-  t.ok(soon >= 0.9 * seeds, `${soon} of ${seeds}`);
+  t.ok(soon >= 0.95 * seeds, `${soon} of ${seeds}`);
 });

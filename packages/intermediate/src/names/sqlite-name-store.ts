@@ -1,6 +1,7 @@
 /** The names, and what was relayed for whom today, in a SQLite file of the state directory. It needs Bun; load it with a dynamic import. */
 import { Database, SQLiteError } from "bun:sqlite";
-import { chmodSync, statSync } from "node:fs";
+import { accessSync, chmodSync, constants, statfsSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import { sentenceOf } from "@adit/program";
 import type { UsageStore } from "../accounts.ts";
 import {
@@ -221,12 +222,34 @@ function guarded<R>(path: string, work: () => R): R {
 function fromSqlite(path: string, error: unknown): NameStoreError {
   const code = error instanceof SQLiteError ? (error.code ?? "") : "";
   if (/^SQLITE_(CORRUPT|NOTADB)/.test(code)) return damaged(path, sentenceOf(error), error);
-  if (code === "SQLITE_FULL" || /No space left/i.test(sentenceOf(error))) {
+  // SQLite says SQLITE_FULL where it writes, and SQLITE_IOERR where it makes the files beside: neither it nor the system says more.
+  if (code === "SQLITE_FULL" || /No space left/i.test(sentenceOf(error)) || (/IOERR/.test(code) && isDiskFull(path))) {
     return new NameStoreError("disk-full", `no room on the disk for ${path}; the names that are stored stand`, {
       cause: error,
     });
   }
-  return new NameStoreError("unavailable", `${path} cannot be used: ${sentenceOf(error)}`, { cause: error });
+  const why = /^SQLITE_(CANTOPEN|READONLY|IOERR)/.test(code) ? unwritable(path) : null;
+  return new NameStoreError("unavailable", `${path} cannot be used: ${why ?? sentenceOf(error)}`, { cause: error });
+}
+
+function isDiskFull(path: string): boolean {
+  try {
+    const { bavail, ffree, files } = statfsSync(dirname(path));
+    return bavail === 0 || (files > 0 && ffree === 0);
+  } catch {
+    return false;
+  }
+}
+
+/** Why nothing can be written there, in words; null when that is not it. SQLite makes files beside its own, to read as well. */
+function unwritable(path: string): string | null {
+  const dir = dirname(path);
+  try {
+    accessSync(dir, constants.W_OK | constants.X_OK);
+    return null;
+  } catch (error) {
+    return `${dir} has to be writable, also to read the names (${sentenceOf(error)})`;
+  }
 }
 
 const damaged = (path: string, why: string, cause?: unknown): NameStoreError =>

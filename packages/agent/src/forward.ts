@@ -75,7 +75,11 @@ export async function forward(
         listeners: bound.map(({ protocol, service, address }) => ({ protocol, service, address })),
       }),
       status: () => peerStatus(link.endpoint.status(), listenerStatus(bound), datagrams.status()),
-      metrics: () => [...peerMetrics(link.endpoint.status()), ...streams.metrics(), ...datagrams.metrics()],
+      metrics: () => [
+        ...peerMetrics(link.endpoint.status(), { ready: !signal.aborted, registered: link.endpoint.registered }),
+        ...streams.metrics(),
+        ...datagrams.metrics(),
+      ],
     });
     endings.push(() => admin.close());
     log.debug("admin", { address: admin.address });

@@ -64,6 +64,16 @@ function makeWorld(t: T) {
         observedAddress: null,
         portMapping: null,
         sessions: [],
+        totals: {
+          sessions: 0,
+          handshakes: 0,
+          migrations: 0,
+          sentBytes: 0,
+          receivedBytes: 0,
+          packetsSent: 0,
+          packetsReceived: 0,
+          packetsLost: 0,
+        },
         dropped: {},
       }),
       surroundings: () => ({

@@ -83,15 +83,16 @@ export async function connector(
   ];
   try {
     const stopped = stopOf(endpoint, signal);
+    const readiness = () => ({ ready: endpoint.registered, registered: endpoint.registered });
     const admin = await startAdmin(values.admin, {
-      health: () => ({ ready: endpoint.registered, registered: endpoint.registered }),
+      health: readiness,
       status: () => ({
         ...peerStatus(endpoint.status(), [], datagrams.status()),
         name,
         exposed: values.expose.map(exposureStatus),
         allowed: [...allowed],
       }),
-      metrics: () => [...peerMetrics(endpoint.status()), ...streams.metrics(), ...datagrams.metrics()],
+      metrics: () => [...peerMetrics(endpoint.status(), readiness()), ...streams.metrics(), ...datagrams.metrics()],
     });
     endings.push(() => admin.close());
     log.debug("admin", { address: admin.address });

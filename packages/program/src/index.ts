@@ -39,7 +39,8 @@ export {
   statusOptions,
   withState,
 } from "./peer-commands.ts";
-export { type ExposureStatus, type ListenerStatus, peerMetrics, peerStatus, peerStatusInWords } from "./peer-status.ts";
+export { peerMetrics, type Readiness } from "./peer-metrics.ts";
+export { type ExposureStatus, type ListenerStatus, peerStatus, peerStatusInWords } from "./peer-status.ts";
 export { intermediateOptions, type PinKind, Pins } from "./pins.ts";
 export { type Host, runProgram } from "./run.ts";
 export { defaultStateDir, ensureStateDir } from "./state.ts";

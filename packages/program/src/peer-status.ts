@@ -1,8 +1,6 @@
-import type { EndpointStatus, SessionPath } from "@adit/transport";
+import type { EndpointStatus } from "@adit/transport";
 import { z } from "zod";
-import type { Metric } from "./admin.ts";
 import type { DatagramStatus } from "./datagrams.ts";
-import { VERSION } from "./version.ts";
 
 /** A listener in `GET /status`. */
 export interface ListenerStatus {
@@ -36,75 +34,6 @@ export function peerStatus(
     udp,
     sessions,
   };
-}
-
-const PORT_MAP_PROTOCOLS = ["pcp", "nat-pmp", "upnp"] as const;
-const PATHS: readonly SessionPath[] = ["connecting", "relay", "direct", "suspended"];
-
-/** What can be said of an endpoint in numbers. */
-export function peerMetrics(endpoint: EndpointStatus): readonly Metric[] {
-  const { intermediate, intermediates, udpReach, portMapping, sessions, dropped } = endpoint;
-  const count = (path: SessionPath) => sessions.filter((session) => session.path === path).length;
-  const sizes = [...new Set(sessions.flatMap(({ datagramBytes }) => datagramBytes ?? []))].sort((a, b) => a - b);
-  return [
-    {
-      name: "adit_info",
-      help: "1, with the version.",
-      type: "gauge",
-      samples: [{ labels: { version: VERSION }, value: 1 }],
-    },
-    {
-      name: "adit_intermediate_connected",
-      help: "Whether the intermediate answers.",
-      type: "gauge",
-      samples: [{ value: intermediate.connected ? 1 : 0 }],
-    },
-    {
-      name: "adit_intermediates_connected",
-      help: "How many intermediates answer, by what signaling goes over.",
-      type: "gauge",
-      samples: (["quic", "tls"] as const).map((transport) => ({
-        labels: { transport },
-        value: intermediates.filter((one) => one.transport === transport).length,
-      })),
-    },
-    {
-      name: "adit_udp_blocked",
-      help: "1 when every intermediate that answers is reached over TLS only.",
-      type: "gauge",
-      samples: [{ value: udpReach === "blocked" ? 1 : 0 }],
-    },
-    {
-      name: "adit_port_mapping",
-      help: "1 for the protocol that a port of the router is mapped with, and the world can reach.",
-      type: "gauge",
-      samples: PORT_MAP_PROTOCOLS.map((protocol) => ({
-        labels: { protocol },
-        value: portMapping?.protocol === protocol && portMapping.public ? 1 : 0,
-      })),
-    },
-    {
-      name: "adit_sessions",
-      help: "Live sessions by path.",
-      type: "gauge",
-      samples: PATHS.map((path) => ({ labels: { path }, value: count(path) })),
-    },
-    {
-      name: "adit_sessions_by_datagram_bytes",
-      help: "Live sessions by the largest datagram that is proved on their path, UDP payload in bytes.",
-      type: "gauge",
-      samples: sizes.map((bytes) => ({
-        labels: { bytes: String(bytes) },
-        value: sessions.filter((session) => session.datagramBytes === bytes).length,
-      })),
-    },
-    {
-      name: "adit_peer_dropped_total",
-      help: "Datagrams of peers, or of who pretends to be one, that were not let in or out, by reason.",
-      type: "counter",
-      samples: Object.entries(dropped).map(([reason, value]) => ({ labels: { reason }, value })),
-    },
-  ];
 }
 
 const nullableText = z.string().nullable();

@@ -1,45 +1,6 @@
-import { SocketAddress } from "@adit/core";
 import { test } from "@adit/harness";
-import type { EndpointStatus } from "@adit/transport";
-import { Datagrams, peerMetrics, peerStatus, peerStatusInWords, renderMetrics } from "../src/index.ts";
-
-const status: EndpointStatus = {
-  peerId: "me",
-  dropped: { "gate-closed": 3 },
-  intermediate: { address: "127.0.0.1:4433", connected: true, rttMs: 0.4 },
-  intermediates: [
-    { address: "127.0.0.1:4433", connected: true, rttMs: 0.4, transport: "quic", relay: null },
-    { address: "127.0.0.9:4433", connected: false, rttMs: null, transport: null, relay: null },
-  ],
-  udpReach: "open",
-  observedAddress: SocketAddress.of("203.0.113.7", 40_111),
-  portMapping: {
-    gateway: "192.168.1.1",
-    protocol: "pcp",
-    external: SocketAddress.of("11.0.0.10", 40_111),
-    public: true,
-    reason: "11.0.0.10:40111 at the router 192.168.1.1 by PCP",
-  },
-  sessions: [
-    {
-      id: "1",
-      peer: { id: "them", name: "office" },
-      path: "direct",
-      local: SocketAddress.of("127.0.0.2", 51_111),
-      remote: SocketAddress.of("127.0.0.3", 52_222),
-      localType: "host",
-      remoteType: "host",
-      rttMs: 0.3,
-      relayRttMs: 0.5,
-      datagramBytes: 1472,
-      sentBytes: 123,
-      receivedBytes: 456,
-      handshakes: 1,
-      migrations: 1,
-      reason: "direct pair nominated",
-    },
-  ],
-};
+import { Datagrams, peerStatus, peerStatusInWords } from "../src/index.ts";
+import { status } from "./endpoint-status.ts";
 
 const listener = { protocol: "tcp", service: "web", address: "127.0.0.2:9000" } as const;
 const udp = {
@@ -94,8 +55,6 @@ test("in words it says that UDP is blocked, and what signaling goes over instead
   const blocked = { ...status, intermediates: [overTls], udpReach: "blocked" as const };
   const words = peerStatusInWords(over(JSON.stringify(peerStatus(blocked, [listener], udp))));
   t.match(words, /127\.0\.0\.1:443, connected over TLS, 0\.4 ms\n.*blocked here/);
-  t.match(renderMetrics(peerMetrics(blocked)), /^adit_udp_blocked 1$/m);
-  t.match(renderMetrics(peerMetrics(blocked)), /^adit_intermediates_connected\{transport="tls"\} 1$/m);
 });
 
 test("in words before anything is known", (t) => {
@@ -110,21 +69,6 @@ test("in words before anything is known", (t) => {
   };
   const words = peerStatusInWords(over(JSON.stringify(peerStatus(bare, [], new Datagrams().status()))));
   t.match(words, /127\.0\.0\.1:4433, not connected\n.*unknown\n.*none$/);
-});
-
-test("metrics count sessions by path", (t) => {
-  const text = renderMetrics(peerMetrics(status));
-  t.match(text, /^adit_intermediate_connected 1$/m);
-  t.match(text, /^adit_peer_dropped_total\{reason="gate-closed"\} 3$/m);
-  t.match(text, /^adit_sessions\{path="direct"\} 1$/m);
-  t.match(text, /^adit_sessions\{path="relay"\} 0$/m);
-  t.match(text, /^adit_sessions_by_datagram_bytes\{bytes="1472"\} 1$/m);
-  t.match(text, /^adit_port_mapping\{protocol="pcp"\} 1$/m);
-  t.match(text, /^adit_port_mapping\{protocol="upnp"\} 0$/m);
-  const { portMapping } = status;
-  const behind = { ...status, portMapping: portMapping && { ...portMapping, public: false } };
-  t.match(renderMetrics(peerMetrics(behind)), /^adit_port_mapping\{protocol="pcp"\} 0$/m);
-  t.match(text, /^adit_info\{version="\d+\.\d+\.\d+"\} 1$/m);
 });
 
 test("of a connector it says the name, what is exposed and who is let in", (t) => {

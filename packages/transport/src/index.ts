@@ -21,7 +21,14 @@ export { type LocalAddress, localAddresses } from "./interfaces.ts";
 export type { DatagramFlow, FlowSent } from "./peer/flows.ts";
 export { startEndpoint } from "./peer/node.ts";
 export type { SessionSample } from "./sample.ts";
-export type { EndpointStatus, IntermediateStatus, PortMappingStatus, SessionPath, SessionStatus } from "./status.ts";
+export type {
+  EndpointStatus,
+  IntermediateStatus,
+  PortMappingStatus,
+  SessionPath,
+  SessionStatus,
+  SessionTotals,
+} from "./status.ts";
 export {
   issueTicket,
   looksLikeTicket,

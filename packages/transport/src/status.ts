@@ -30,6 +30,21 @@ export interface SessionStatus {
   readonly reason: string;
 }
 
+/** What all sessions together did since the start, those that have ended included. */
+export interface SessionTotals {
+  /** That came up. */
+  readonly sessions: number;
+  readonly handshakes: number;
+  readonly migrations: number;
+  /** Application bytes. */
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  /** Of QUIC. */
+  readonly packetsSent: number;
+  readonly packetsReceived: number;
+  readonly packetsLost: number;
+}
+
 /** The port of the router that leads here. What is unknown is null. */
 export interface PortMappingStatus {
   readonly gateway: string | null;
@@ -68,6 +83,7 @@ export interface EndpointStatus {
   readonly portMapping: PortMappingStatus | null;
   /** Newest first; ended sessions are not in it. */
   readonly sessions: readonly SessionStatus[];
+  readonly totals: SessionTotals;
   /** Datagrams of peers, or of who pretends to be one, that were not let in or out, by reason. */
   readonly dropped: Readonly<Record<string, number>>;
 }

@@ -131,6 +131,25 @@ test("closing a session tells the other side, and its streams end", async (t) =>
   while (connector.status().sessions.length > 0) await new Promise((resolve) => setImmediate(resolve));
 });
 
+test("the totals of an endpoint hold what ended sessions did", async (t) => {
+  const { agent, connector } = await network(t);
+  const session = await agent.connect({ target: "office", service: "echo", waitMs: 5_000 });
+  t.equal(await exchange(await session.openService("echo"), "12345"), "12345");
+  const { sentBytes, receivedBytes, sessions } = agent.status().totals;
+  t.same({ sentBytes, receivedBytes, sessions }, { sentBytes: 5, receivedBytes: 5, sessions: 1 });
+  session.close("enough");
+  while (connector.status().sessions.length > 0) await new Promise((resolve) => setImmediate(resolve));
+  const again = await agent.connect({ target: "office", service: "echo", waitMs: 5_000 });
+  t.equal(await exchange(await again.openService("echo"), "123"), "123");
+  for (const { totals } of [agent.status(), connector.status()]) {
+    t.equal(totals.sessions, 2);
+    t.equal(totals.handshakes, 2);
+    t.same([totals.sentBytes, totals.receivedBytes], [8, 8]);
+    t.ok(totals.packetsSent > 10);
+    t.ok(totals.packetsReceived > 10);
+  }
+});
+
 test("fifty sessions share one socket on each side", async (t) => {
   const { agent, connector } = await network(t);
   const sessions = await Promise.all(

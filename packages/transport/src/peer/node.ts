@@ -259,6 +259,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       ...this.#presences.status(),
       portMapping: this.#mappedPort?.status ?? null,
       sessions: this.#sessions.status(),
+      totals: this.#sessions.totals(),
       dropped: this.#sessions.dropped(this.#demux.drops),
     };
   }

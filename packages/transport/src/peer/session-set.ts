@@ -1,7 +1,7 @@
 import { Counters, type Deadline, earliest, type Millis, type Transmit } from "@adit/core";
 import type { LocalCandidateInit } from "@adit/ice";
 import type { SessionSample } from "../sample.ts";
-import type { SessionStatus } from "../status.ts";
+import type { SessionStatus, SessionTotals } from "../status.ts";
 import { CheckBudget } from "./check-budget.ts";
 import type { Session } from "./session.ts";
 
@@ -17,6 +17,8 @@ export class SessionSet {
   /** Those with work in this turn; and when each of them wants to be called by itself. */
   readonly #touched = new Set<Session>();
   readonly #deadlines = new Map<Session, Deadline>();
+  /** Of those that were deleted. */
+  #ended: SessionTotals = NOTHING;
 
   get size(): number {
     return this.#sessions.size;
@@ -57,6 +59,12 @@ export class SessionSet {
     return samples;
   }
 
+  totals(): SessionTotals {
+    let totals = this.#ended;
+    for (const session of this.#sessions.values()) totals = plus(totals, session);
+    return totals;
+  }
+
   add(session: Session): void {
     this.#sessions.set(session.sessionId, session);
     this.#touched.add(session);
@@ -68,7 +76,10 @@ export class SessionSet {
   }
 
   delete(session: Session): void {
-    if (this.#sessions.delete(session.sessionId)) this.#dropped.addAll(session.data.drops);
+    if (this.#sessions.delete(session.sessionId)) {
+      this.#dropped.addAll(session.data.drops);
+      this.#ended = plus(this.#ended, session);
+    }
     this.#touched.delete(session);
     this.#deadlines.delete(session);
   }
@@ -126,4 +137,30 @@ export class SessionSet {
     if (deadline) this.#deadlines.set(session, deadline);
     else this.#deadlines.delete(session);
   }
+}
+
+const NOTHING: SessionTotals = {
+  sessions: 0,
+  handshakes: 0,
+  migrations: 0,
+  sentBytes: 0,
+  receivedBytes: 0,
+  packetsSent: 0,
+  packetsReceived: 0,
+  packetsLost: 0,
+};
+
+function plus(totals: SessionTotals, session: Session): SessionTotals {
+  const { handshakes, migrations } = session.status();
+  const { sentBytes, receivedBytes, packetsSent, packetsReceived, packetsLost } = session.sample();
+  return {
+    sessions: totals.sessions + (handshakes > 0 ? 1 : 0),
+    handshakes: totals.handshakes + handshakes,
+    migrations: totals.migrations + migrations,
+    sentBytes: totals.sentBytes + sentBytes,
+    receivedBytes: totals.receivedBytes + receivedBytes,
+    packetsSent: totals.packetsSent + packetsSent,
+    packetsReceived: totals.packetsReceived + packetsReceived,
+    packetsLost: totals.packetsLost + packetsLost,
+  };
 }

@@ -793,4 +793,12 @@ export const MUTANTS = [
     test: "portmap.test.ts",
     title: "pcp: renewals that nobody answers",
   },
+  {
+    rule: "what is known and unexpected is ignored (RFC 8489 §6.3)",
+    file: "src/checks.ts",
+    find: "  STUN_ATTRIBUTE.REALM,\n",
+    replace: "",
+    test: "hostile.test.ts",
+    title: "an authentic check with an attribute that must be understood",
+  },
 ];

@@ -89,6 +89,10 @@ export type CheckReading =
       readonly error: { readonly code: number; readonly unknown?: readonly number[] };
     };
 
+/**
+ * Those of the check, and those that RFC 8489 itself has: "Known-but-unexpected attributes SHOULD be ignored by the agent" (§6.3), and are
+ * no reason for a 420.
+ */
 const KNOWN_ATTRIBUTES: ReadonlySet<number> = new Set<number>([
   STUN_ATTRIBUTE.USERNAME,
   STUN_ATTRIBUTE.PRIORITY,
@@ -97,6 +101,10 @@ const KNOWN_ATTRIBUTES: ReadonlySet<number> = new Set<number>([
   STUN_ATTRIBUTE.UNKNOWN_ATTRIBUTES,
   STUN_ATTRIBUTE.MAPPED_ADDRESS,
   STUN_ATTRIBUTE.XOR_MAPPED_ADDRESS,
+  STUN_ATTRIBUTE.REALM,
+  STUN_ATTRIBUTE.NONCE,
+  STUN_ATTRIBUTE.USERHASH,
+  STUN_ATTRIBUTE.PASSWORD_ALGORITHM,
 ]);
 
 export const unknownInCheck = (message: StunMessage): readonly number[] =>

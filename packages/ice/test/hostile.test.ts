@@ -159,6 +159,9 @@ test("an authentic check with an attribute that must be understood is answered 4
   t.equal(getErrorCode(unknown)?.code, 420);
   t.same(getUnknownAttributes(unknown), [0x7f00]);
   t.equal(getErrorCode(answer(base().build({ key, fingerprint: true })))?.code, 400);
+  const unexpected = base().u32(STUN_ATTRIBUTE.PRIORITY, 5).string(STUN_ATTRIBUTE.REALM, "example.org");
+  const receipt = agent.handleDatagram(10, 0, PEER, unexpected.build({ key, fingerprint: true }));
+  t.equal(receipt.kind, "request", "known and unexpected is no fault (RFC 8489 §6.3)");
 });
 
 test("an authentic flood from ever new addresses stays within the bounds", (t) => {

@@ -47,6 +47,9 @@ export interface Traffic {
 
 export const NO_TRAFFIC: Traffic = { sentBytes: 0, sentDatagrams: 0, receivedBytes: 0, receivedDatagrams: 0 };
 
+/** More than a generation has pairs. */
+const MAX_HEARD = 256;
+
 /** Pairs whose traffic is remembered, those that are gone too; beyond it the oldest is forgotten. */
 const MAX_COUNTED_PAIRS = 256;
 
@@ -60,7 +63,10 @@ export class GatheringAgent {
   /** Of ours: as many as were given, and one for each stream. */
   readonly #servers: SocketAddress[] = [];
   readonly #gatherer: Gatherer;
-  /** Paths from which an authentic check came: data is taken from them before our own check is answered. One entry a pair at most. */
+  /**
+   * Paths from which an authentic check came: data is taken from them before our own check is answered. {@link MAX_HEARD} at most, as pairs
+   * of TCP connections and of earlier generations go without a word; beyond it the oldest is forgotten until its next check.
+   */
   readonly #heard = new Set<PairId>();
   readonly #traffic = new Map<PairId, Traffic>();
   /** `unsaid`: the end of gathering waits to be fetched. */
@@ -230,13 +236,23 @@ export class GatheringAgent {
   #receive(now: Millis, socket: SocketId, from: SocketAddress, data: Uint8Array): Uint8Array | null {
     if (isStun(data)) {
       const receipt = this.agent.handleDatagram(now, socket, from, data);
-      if (receipt.kind === "request" && receipt.pair !== null) this.#heard.add(receipt.pair);
+      if (receipt.kind === "request" && receipt.pair !== null) this.#hear(receipt.pair);
       return null;
     }
     const pair = this.agent.pairByPath(socket, from);
     if (!pair || !(pair.valid || this.#heard.has(pair.id))) return null;
     this.#count(pair.id, { receivedBytes: data.length, receivedDatagrams: 1 });
     return data;
+  }
+
+  #hear(id: PairId): void {
+    this.#heard.delete(id);
+    this.#heard.add(id);
+    if (this.#heard.size <= MAX_HEARD) return;
+    for (const oldest of this.#heard) {
+      this.#heard.delete(oldest);
+      return;
+    }
   }
 
   #count(id: PairId, more: Partial<Traffic>): void {

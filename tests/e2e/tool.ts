@@ -5,7 +5,7 @@
  *   serve --listen ADDR:PORT --file FILE [--rate BYTES_PER_S] [--name NAME]
  *   sum   --listen ADDR:PORT
  *   get   --url URL [--connect-for MS] [--timeout MS]
- *   put   --url URL --file FILE [--connect-for MS] [--timeout MS]
+ *   put   --url URL --file FILE [--rate BYTES_PER_S] [--connect-for MS] [--timeout MS]
  *   wait  --url URL | --log FILE [--where PATH OP VALUE ...] [--since EPOCH_MS] [--count N] [--timeout MS] [--pid PID] [--print PATH,...]
  *   count --log FILE [--where ...] [--since EPOCH_MS]
  *   gap   --log FILE --from EPOCH_MS --to EPOCH_MS
@@ -91,7 +91,7 @@ const commands: Record<string, () => Promise<void>> = {
     }),
   sum: () => sum(text("listen")),
   get: () => get(clientOptions()),
-  put: () => put({ ...clientOptions(), file: text("file") }),
+  put: () => put({ ...clientOptions(), file: text("file"), rateBytesPerS: number("rate", Number.POSITIVE_INFINITY) }),
   wait: () => wait(waitOptions()),
   count: async () => console.log(count(waitOptions())),
   gap: async () =>

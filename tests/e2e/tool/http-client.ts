@@ -16,6 +16,8 @@ export interface ClientOptions {
 
 const PROGRESS_MS = 25;
 const CHUNK_BYTES = 128 * 1024;
+/** At a limited rate a chunk is what may leave in this time. */
+const PACE_MS = 5;
 const RETRY_MS = 5;
 const MAX_HEAD_BYTES = 16 * 1024;
 
@@ -32,7 +34,7 @@ export async function get(options: ClientOptions): Promise<void> {
   });
 }
 
-export async function put(options: ClientOptions & { file: string }): Promise<void> {
+export async function put(options: ClientOptions & { file: string; rateBytesPerS: number }): Promise<void> {
   const { size } = await stat(options.file);
   await within(options, async (socket) => {
     const response = new Response();
@@ -44,10 +46,16 @@ export async function put(options: ClientOptions & { file: string }): Promise<vo
     );
     const sent = createHash("sha256");
     const file = await open(options.file);
+    const chunkBytes = Math.min(CHUNK_BYTES, Math.ceil((options.rateBytesPerS * PACE_MS) / 1000));
+    const startMs = performance.now();
+    let bytes = 0;
     try {
-      for (let chunk = await next(file); chunk; chunk = await next(file)) {
+      for (let chunk = await next(file, chunkBytes); chunk; chunk = await next(file, chunkBytes)) {
         sent.update(chunk);
         if (!socket.write(chunk)) await drained(socket);
+        bytes += chunk.length;
+        const aheadMs = (bytes / options.rateBytesPerS) * 1000 - (performance.now() - startMs);
+        if (aheadMs > 1) await Bun.sleep(aheadMs);
       }
     } finally {
       await file.close();
@@ -58,8 +66,8 @@ export async function put(options: ClientOptions & { file: string }): Promise<vo
   });
 }
 
-async function next(file: Awaited<ReturnType<typeof open>>): Promise<Buffer | null> {
-  const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES);
+async function next(file: Awaited<ReturnType<typeof open>>, chunkBytes: number): Promise<Buffer | null> {
+  const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(chunkBytes), 0, chunkBytes);
   return bytesRead > 0 ? buffer.subarray(0, bytesRead) : null;
 }
 

@@ -8,6 +8,8 @@ export interface WayOut {
   readonly udp: boolean;
   /** It has an IPv6 address, which no NAT translates: at most a stateful firewall is in front of it. */
   readonly ipv6?: boolean;
+  /** False: it has IPv6 alone. */
+  readonly ipv4?: boolean;
   /** Those of its NATs that map each destination anew count their ports up, and the rest keeps them: the next ones can be predicted. */
   readonly countsPorts?: boolean;
 }
@@ -33,6 +35,7 @@ export interface CommonNat extends NatKind {
 export function canMeetDirectly(a: WayOut, b: WayOut, common: CommonNat | null): boolean {
   if (!a.udp || !b.udp) return false;
   if (a.ipv6 && b.ipv6) return true;
+  if (a.ipv4 === false || b.ipv4 === false) return false;
   if (!common) return reaches(a, b, []);
   if (!common.isolated && (a.nats.length === 0 || b.nats.length === 0)) return true;
   return common.hairpin && reaches(a, b, [common]);

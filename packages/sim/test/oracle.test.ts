@@ -190,6 +190,10 @@ test("without datagrams nothing is direct, with IPv6 on both sides everything is
   t.equal(canMeetDirectly({ ...side, ipv6: true }, side, null), false);
   t.equal(canMeetDirectly({ ...side, ipv6: true }, { ...side, ipv6: true }, null), true);
   t.equal(canMeetDirectly({ ...side, ipv6: true }, { ...side, ipv6: true, udp: false }, null), false);
+  const open = { nats: [], udp: true };
+  t.equal(canMeetDirectly({ ...open, ipv6: true, ipv4: false }, open, null), false, "no family in common");
+  t.equal(canMeetDirectly(open, { ...open, ipv6: true, ipv4: false }, null), false);
+  t.equal(canMeetDirectly({ ...open, ipv6: true, ipv4: false }, { ...open, ipv6: true }, null), true);
 });
 
 test("ports that count up make up for a filter by port on the other side, not for another mapping by destination", (t) => {

@@ -2,7 +2,7 @@
 import { canMeetDirectly, composeNats, type WayOut } from "@adit/sim";
 import { EXTRAS } from "./extras/index.ts";
 import type { PairJob } from "./jobs.ts";
-import { parsePair, parseSide, type SideKind } from "./kinds.ts";
+import { isIpv6Alone, parsePair, parseSide, type SideKind } from "./kinds.ts";
 import type { PairRun } from "./pair-run.ts";
 import type { NatFindings } from "./probe.ts";
 import type { ScenarioJob } from "./run-scenario.ts";
@@ -114,6 +114,10 @@ function expectedReason(pair: string): RegExp {
   const unforeseeable = (side: SideKind) =>
     composeNats([...(shared ? [shared] : []), ...wayOut(side).nats])?.mapping === "APDM";
   if (hasBlockedSide(pair)) return /^no direct path: UDP is blocked/;
+  if (isIpv6Alone(agent) !== isIpv6Alone(connector))
+    return isIpv6Alone(agent)
+      ? /^no direct path: this side has IPv6 alone, and the peer IPv4$/
+      : /^no direct path: this side has IPv4 alone, and the peer IPv6$/;
   if (shared && !shared.hairpin) return /^no direct path: both sides are behind one NAT/;
   if (unforeseeable(agent) && unforeseeable(connector))
     return /^no direct path: both NATs give each destination another port/;
@@ -133,6 +137,7 @@ function wayOut({ layers, extras }: SideKind): WayOut {
     nats,
     udp: !blocked,
     ipv6: extras.some((name) => "ipv6" in EXTRAS[name]),
+    ipv4: !isIpv6Alone({ extras }),
     countsPorts: counting && nats.every(({ ports }) => ports === "sequential" || ports === "preserving"),
   };
 }

@@ -78,6 +78,9 @@ export function parseSide(text: string): SideKind {
   return { text, layers, extras: extras as ExtraName[] };
 }
 
+export const isIpv6Alone = ({ extras }: Pick<SideKind, "extras">): boolean =>
+  extras.some((name) => "onlyIpv6" in EXTRAS[name]);
+
 /** `AGENT:CONNECTOR`, or `AGENT:CONNECTOR@NAT` when both are behind that NAT. @throws RangeError with what was expected. */
 export function parsePair(text: string): PairKind {
   const [sides = "", shared, ...rest] = text.split("@");

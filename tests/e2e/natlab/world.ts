@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { epochMs } from "../tool/gaps.ts";
 import { EXTRAS } from "./extras/index.ts";
-import { type PairKind, parsePair, parseSide, type SideKind } from "./kinds.ts";
+import { isIpv6Alone, type PairKind, parsePair, parseSide, type SideKind } from "./kinds.ts";
 import { Lab, PROBE_IPS, PUBLIC_NET, RELAY_IP, RELAY_IP6, SECOND_RELAY_IP, type SharedNat } from "./lab.ts";
 import { adit, Program, tool } from "./programs.ts";
 import type { Side } from "./side.ts";
@@ -114,7 +114,7 @@ export class World {
   }
 
   async #applyExtras(): Promise<void> {
-    if (this.#isIpv6) this.lab.addPublicIpv6("relay", RELAY_IP6);
+    if (this.#relayIps.includes(RELAY_IP6)) this.lab.addPublicIpv6("relay", RELAY_IP6);
     for (const name of this.kind.agent.extras) await EXTRAS[name].apply(this.lab, this.agentSide);
     for (const name of this.kind.connector.extras) await EXTRAS[name].apply(this.lab, this.connectorSide);
   }
@@ -132,40 +132,40 @@ export class World {
   }
 
   async startIntermediate(): Promise<void> {
-    this.intermediate = await this.#intermediateAt("relay", "intermediate", this.#intermediateIps[0] as string);
+    this.intermediate = await this.#intermediateAt("relay", "intermediate", this.#relayIps);
     if (this.options.secondIntermediate && !this.secondIntermediate)
-      this.secondIntermediate = await this.#intermediateAt("relay2", "intermediate2", SECOND_RELAY_IP);
+      this.secondIntermediate = await this.#intermediateAt("relay2", "intermediate2", [SECOND_RELAY_IP]);
   }
 
-  async #intermediateAt(namespace: string, name: string, ip: string): Promise<Program> {
+  async #intermediateAt(namespace: string, name: string, ips: readonly string[]): Promise<Program> {
     const startedMs = epochMs();
-    const options = {
-      listen: `${ip}:4433`,
-      stun: `${ip}:3478`,
-      "state-dir": `${this.directory}/${name}`,
-      log: "json",
-    };
-    const given = Object.entries(options).flatMap(([option, value]) => [`--${option}`, value]);
-    const tls = [`${ip}:4433`, `${ip}:443`].flatMap((address) => ["--signaling-tls", address]);
-    const program = this.start(namespace, name, adit("intermediate", ...given, ...tls));
+    const listeners = ips.flatMap((ip) => [
+      ...["--listen", hostPort(ip, 4433), "--stun", hostPort(ip, 3478)],
+      ...["--signaling-tls", hostPort(ip, 4433), "--signaling-tls", hostPort(ip, 443)],
+    ]);
+    const program = this.start(
+      namespace,
+      name,
+      adit("intermediate", ...listeners, "--state-dir", `${this.directory}/${name}`, "--log", "json"),
+    );
     await program.expect("listening", UP_MS, () => true, startedMs);
     return program;
   }
 
-  get #intermediateIps(): readonly string[] {
-    if (this.#isIpv6) return [`[${RELAY_IP6}]`];
-    return this.options.secondIntermediate ? [RELAY_IP, SECOND_RELAY_IP] : [RELAY_IP];
-  }
-
-  /** Agent and connector have no IPv4. */
-  get #isIpv6(): boolean {
+  /** One of each family that a side has alone; without such, IPv4. */
+  get #relayIps(): readonly string[] {
     const { agent, connector } = this.kind;
-    return [agent, connector].some(({ extras }) => extras.some((name) => "onlyIpv6" in EXTRAS[name]));
+    const [one, other] = [isIpv6Alone(agent), isIpv6Alone(connector)];
+    if (one && other) return [RELAY_IP6];
+    return one || other ? [RELAY_IP, RELAY_IP6] : [RELAY_IP];
   }
 
-  /** What agent and connector are told. */
-  get #intermediates(): readonly string[] {
-    return this.#intermediateIps.flatMap((ip) => ["--intermediate", `${ip}:4433`]);
+  /** What a side is told. */
+  #intermediatesFor(side: SideKind): readonly string[] {
+    const ips = isIpv6Alone(side)
+      ? [RELAY_IP6]
+      : [RELAY_IP, ...(this.options.secondIntermediate ? [SECOND_RELAY_IP] : [])];
+    return ips.flatMap((ip) => ["--intermediate", hostPort(ip, 4433)]);
   }
 
   /** Up and registered, with its allocation. */
@@ -175,7 +175,7 @@ export class World {
       "connector",
       adit(
         "connector",
-        ...this.#intermediates,
+        ...this.#intermediatesFor(this.kind.connector),
         "--name",
         "office",
         "--expose",
@@ -185,6 +185,7 @@ export class World {
         this.#agentId,
         "--state-dir",
         `${this.directory}/connector`,
+        ...traced("connector"),
       ),
     );
     const { connector } = this;
@@ -203,7 +204,7 @@ export class World {
       adit(
         "agent",
         "forward",
-        ...this.#intermediates,
+        ...this.#intermediatesFor(this.kind.agent),
         "--to",
         "office",
         "--local",
@@ -211,6 +212,7 @@ export class World {
         ...LOG,
         "--state-dir",
         `${this.directory}/agent`,
+        ...traced("agent"),
       ),
     );
     return this.agent;
@@ -250,8 +252,9 @@ export class World {
   /** Not behind one NAT with the agent, and not where routers are looked at after each run. */
   get #connectorStays(): boolean {
     const { agent, connector } = this.kind;
+    const hasIpv6 = isIpv6Alone(agent) || isIpv6Alone(connector);
     const hasRouter = [...agent.extras, ...connector.extras].some((name) => "mapsPorts" in EXTRAS[name]);
-    return !this.#shared && !this.#isIpv6 && !hasRouter && this.#runs < MAX_RENUMBERED;
+    return !this.#shared && !hasIpv6 && !hasRouter && this.#runs < MAX_RENUMBERED;
   }
 
   /** All NATs forget everything: what one run mapped does not help the next. */
@@ -268,3 +271,10 @@ export class World {
 }
 
 const LOG = ["--log", "json", "--log-level", process.env.ADIT_NATLAB_LOG ?? "info"];
+/** ADIT_NATLAB_TRACE=DIR keeps what each program traced, for `npm run trace-plot`. */
+const traced = (name: string): readonly string[] => {
+  const directory = process.env.ADIT_NATLAB_TRACE;
+  return directory ? ["--trace", `${directory}/${name}-${Date.now()}.jsonl`] : [];
+};
+
+const hostPort = (ip: string, port: number): string => (ip.includes(":") ? `[${ip}]:${port}` : `${ip}:${port}`);

@@ -1,3 +1,4 @@
+import type { IpFamily } from "@adit/core";
 import type { PairInfo } from "@adit/ice";
 import type { NetworkView } from "./network-view.ts";
 
@@ -8,14 +9,18 @@ export interface Evidence {
   /** How we are seen from outside. */
   readonly publicIps: readonly string[];
   readonly pairs: readonly PairInfo[];
+  /** Of the candidates that are not relayed: which families each side has. */
+  readonly ownFamilies: ReadonlySet<IpFamily>;
+  readonly peerFamilies: ReadonlySet<IpFamily>;
 }
 
 /** Why nothing direct works, naming the side where the cause is. Completes "no direct path: ...". */
-export function explainNoDirect({ own, peer, publicIps, pairs }: Evidence): string {
+export function explainNoDirect({ own, peer, publicIps, pairs, ownFamilies, peerFamilies }: Evidence): string {
   const settled = explainPolicy(own, peer) ?? explainBlocked(own, peer);
   if (settled !== null) return settled;
   const direct = pairs.filter((pair) => pair.direct);
-  if (direct.length === 0) return "the peer offered no address that could be reached from here";
+  if (direct.length === 0)
+    return explainFamilies(ownFamilies, peerFamilies) ?? "the peer offered no address that could be reached from here";
   const sent = direct.reduce((sum, pair) => sum + pair.requestsSent, 0);
   const answered = direct.reduce((sum, pair) => sum + pair.responsesReceived, 0);
   const where = `${direct.length} address${direct.length === 1 ? "" : "es"} of the peer`;
@@ -35,6 +40,13 @@ function explainBlocked(own: NetworkView, peer: NetworkView | null): string | nu
   if (own.udp === "blocked") return "UDP is blocked on this side";
   if (peer?.udp === "blocked") return "UDP is blocked at the peer";
   return null;
+}
+
+/** Each side has one family, and not the other's. */
+function explainFamilies(own: ReadonlySet<IpFamily>, peer: ReadonlySet<IpFamily>): string | null {
+  const [ours, theirs] = [[...own], [...peer]];
+  if (ours.length !== 1 || theirs.length !== 1 || ours[0] === theirs[0]) return null;
+  return `this side has IPv${ours[0]} alone, and the peer IPv${theirs[0]}`;
 }
 
 /** Both are seen from outside with one address. */

@@ -5,7 +5,7 @@ import { SessionError, type SessionErrorCode } from "../errors.ts";
 import { ticketProof } from "../ticket.ts";
 import { AgentSession, ATTEMPT_TIMEOUT_MS } from "./agent-session.ts";
 import type { Introductions } from "./introductions.ts";
-import type { BoundSocket } from "./own-candidates.ts";
+import { type BoundSocket, hasAddress } from "./own-candidates.ts";
 import type { Presences } from "./presences.ts";
 import type { SessionHost } from "./session-host.ts";
 
@@ -84,10 +84,11 @@ export class Dialer {
     return session;
   }
 
-  /** What reaches a relayed address: our own UDP socket, or where UDP is blocked an allocation of ours that may. */
+  /** What reaches a relayed address: our own UDP socket, or where UDP is blocked, or not of that family, an allocation of ours that may. */
   #socketTo({ ip, family }: SocketAddress): SocketId | null {
     const { presences, sockets } = this.#options;
-    if (presences.udpReach !== "blocked") return sockets.find(({ address }) => address.family === family)?.id ?? null;
+    if (presences.udpReach !== "blocked" && hasAddress(sockets, family))
+      return sockets.find(({ address }) => address.family === family)?.id ?? null;
     for (const { relay } of presences) if (relay?.mayReach(ip)) return relay.id;
     return null;
   }

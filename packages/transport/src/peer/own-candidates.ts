@@ -30,6 +30,10 @@ export function ownCandidates(
   return [...candidates, ...relayed];
 }
 
+/** Whether something of that family can be sent at all. */
+export const hasAddress = (sockets: readonly BoundSocket[], family: 4 | 6): boolean =>
+  sockets.some(({ address }) => address.family === family && hostAddresses(address).length > 0);
+
 /** Of a wildcard socket, one per interface address; loopback only where somebody bound to it. */
 function hostAddresses(bound: SocketAddress): readonly SocketAddress[] {
   if (!isWildcard(bound)) return [bound];

@@ -3,7 +3,7 @@ import type { IntermediateMessage, SignalingClientEvent, TurnServer } from "@adi
 import { SessionError, type SessionErrorCode } from "../errors.ts";
 import type { Seen } from "../nat/network-sense.ts";
 import type { IntermediateStatus } from "../status.ts";
-import { type BoundSocket, isWildcard } from "./own-candidates.ts";
+import { type BoundSocket, hasAddress, isWildcard } from "./own-candidates.ts";
 import { round } from "./pair-words.ts";
 import type { Relay } from "./relay.ts";
 import { RelayKeeper, type RelayKeeperOptions, type RelayWay } from "./relay-keeper.ts";
@@ -219,7 +219,10 @@ export class Presence {
     this.#options.onStopped(this, this.#stopped);
   }
 
-  /** A connector keeps an allocation ready. An agent reaches the connector's over UDP, and needs one of its own only without. */
+  /**
+   * A connector keeps an allocation ready. An agent reaches the connector's over UDP, and needs one of its own only without, or where it
+   * has IPv6 alone and the connector's relayed address may be IPv4.
+   */
   #useTurn(now: Millis, turn: TurnServer | null): void {
     this.#stunServer = turn && this.#turnAddress(turn);
     const way = turn && this.#relayWay(turn);
@@ -234,8 +237,9 @@ export class Presence {
       const localIp = bound && !isWildcard(bound) ? bound.ip : null;
       return { kind: "tls", server: carrier.remote, localIp, peerId: this.#intermediateId };
     }
-    if (this.#options.role !== "connector") return null;
     const server = this.#turnAddress(turn);
+    if (this.#options.role !== "connector" && (server?.family !== 6 || hasAddress(this.#options.sockets, 4)))
+      return null;
     const socket = server && this.#socketOf(server.family);
     return server && socket && { kind: "udp", server, socket: socket.id };
   }

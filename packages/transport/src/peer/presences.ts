@@ -87,9 +87,7 @@ export class Presences {
 
   candidates(): LocalCandidateInit[] {
     const reflexive = this.#all.flatMap(({ reflexive }) => (reflexive ? [reflexive] : []));
-    const relayed = this.#all.flatMap(({ relays }) =>
-      relays.all().flatMap(({ candidate }) => (candidate ? [candidate] : [])),
-    );
+    const relayed = this.#all.flatMap(({ relays }) => relays.all().flatMap(({ candidates }) => candidates));
     return ownCandidates(this.#options.sockets, reflexive, relayed);
   }
 

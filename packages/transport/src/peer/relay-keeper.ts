@@ -9,7 +9,6 @@ import {
   type SocketId,
   type Transmit,
 } from "@adit/core";
-import type { LocalCandidateInit } from "@adit/ice";
 import type { TurnServer } from "@adit/signaling";
 import type { UdpHandlers, UdpSocket } from "../udp/udp.ts";
 import { Relay } from "./relay.ts";
@@ -39,7 +38,7 @@ export interface RelayKeeperOptions {
   readonly wake: () => void;
   /** Whether a session's packets go over that relay now. */
   readonly isInUse: (relay: SocketId) => boolean;
-  readonly onAllocated: (now: Millis, candidate: LocalCandidateInit) => void;
+  readonly onAllocated: (now: Millis) => void;
   readonly onLost: (now: Millis, relay: SocketId) => void;
   /** The relay answered about an IP address: let in, or not. */
   readonly onPermission: (now: Millis, ip: string) => void;

@@ -25,7 +25,7 @@ export interface RelayOptions {
   readonly id: SocketId;
   readonly random: Random;
   readonly log: Logger;
-  readonly onAllocated: (now: Millis, candidate: LocalCandidateInit) => void;
+  readonly onAllocated: (now: Millis) => void;
   readonly onLost: (now: Millis) => void;
   /** The relay answered about an IP address: let in, or not. */
   readonly onPermission: (now: Millis, ip: string) => void;
@@ -53,8 +53,8 @@ export class Relay {
       server: options.server,
       transport: options.transport,
       followAlternate: true,
-      // As whom we reach it: a relay on IPv6 alone has no IPv4 addresses to give, which would be its default.
-      ...(options.server.family === 6 ? { family: 6 } : {}),
+      // Reached over IPv6, it is to join us with those who have IPv4 alone too. The other way round they see to it: see Presence.
+      ...(options.server.family === 6 ? { family: "both" as const } : {}),
       socket: options.socket,
       relaySocket: options.id,
       username,
@@ -94,16 +94,17 @@ export class Relay {
     return this.#client.pollTimeout() === null;
   }
 
-  get candidate(): LocalCandidateInit | null {
-    const { relayedAddress, mappedAddress } = this.#client;
-    if (!relayedAddress) return null;
-    return {
+  /** One of a family. */
+  get candidates(): readonly LocalCandidateInit[] {
+    const { relayedAddress, additionalAddress, mappedAddress } = this.#client;
+    const addresses = [relayedAddress, additionalAddress].filter((address) => address !== null);
+    return addresses.map((address) => ({
       type: "relay",
-      address: relayedAddress,
+      address,
       socket: this.id,
       server: this.server,
       ...(mappedAddress ? { related: mappedAddress } : {}),
-    };
+    }));
   }
 
   renew(now: Millis, turn: TurnServer): void {
@@ -179,11 +180,9 @@ export class Relay {
     const { log } = this.#options;
     for (let event = this.#client.pollEvent(); event; event = this.#client.pollEvent()) {
       switch (event.type) {
-        case "allocated": {
-          const candidate = this.candidate;
-          if (candidate) this.#options.onAllocated(now, candidate);
+        case "allocated":
+          this.#options.onAllocated(now);
           break;
-        }
         case "failed":
           log.warn("relay-failed", { server: this.server, code: event.code, reason: event.reason });
           this.#retryAt = now + (event.retryAfterMs ?? RETRY_MS);

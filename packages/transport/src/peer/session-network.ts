@@ -1,5 +1,5 @@
-import type { SocketAddress } from "@adit/core";
-import { candidatePriority, type IceAgent } from "@adit/ice";
+import type { IpFamily, SocketAddress } from "@adit/core";
+import { type Candidate, candidatePriority, type IceAgent } from "@adit/ice";
 import type { ControlMessage, NetworkView as NetworkViewMessage, SignaledCandidate } from "@adit/signaling";
 import { explainNoDirect } from "../nat/explain.ts";
 import { type NetworkView, readNetworkView } from "../nat/network-view.ts";
@@ -59,9 +59,19 @@ export class SessionNetwork {
 
   explainNoDirect(ice: IceAgent): string {
     const publicIps = ice.localCandidates.filter(({ type }) => type === "srflx").map(({ address }) => address.ip);
-    return explainNoDirect({ own: this.#options.host.network, peer: this.#peer, publicIps, pairs: ice.pairs() });
+    return explainNoDirect({
+      own: this.#options.host.network,
+      peer: this.#peer,
+      publicIps,
+      pairs: ice.pairs(),
+      ownFamilies: familiesOf(ice.localCandidates),
+      peerFamilies: familiesOf(ice.remoteCandidates),
+    });
   }
 }
+
+const familiesOf = (candidates: readonly Pick<Candidate, "type" | "address">[]): ReadonlySet<IpFamily> =>
+  new Set(candidates.filter(({ type }) => type !== "relay").map(({ address }) => address.family));
 
 /** Below all server-reflexive candidates that are known and not guessed; each is a foundation of its own, so that none waits for another. */
 const HIGHEST_PREFERENCE = 255;

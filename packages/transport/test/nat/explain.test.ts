@@ -1,4 +1,4 @@
-import { SocketAddress } from "@adit/core";
+import { type IpFamily, SocketAddress } from "@adit/core";
 import { test } from "@adit/harness";
 import type { PairInfo } from "@adit/ice";
 import { explainNoDirect } from "../../src/nat/explain.ts";
@@ -22,6 +22,7 @@ const pair = (remote: string, counts: Partial<PairInfo> = {}): PairInfo =>
     ...counts,
   }) as PairInfo;
 
+const both = { ownFamilies: new Set<IpFamily>([4, 6]), peerFamilies: new Set<IpFamily>([4, 6]) };
 const silent = [pair("203.0.113.9")];
 const drawing = view({ mapping: "apdm", ports: "random" });
 const counting = view({ mapping: "apdm", ports: "sequential" });
@@ -56,8 +57,21 @@ for (const [words, own, peer, pairs, expected] of [
   ["nobody knows", view({ mapping: "unknown" }), null, silent, /^none of 7 checks .*: UDP between the two sides/],
 ] as const) {
   test(`no direct path: ${words}`, (t) =>
-    t.match(explainNoDirect({ own, peer, publicIps: ["198.51.100.1"], pairs }), expected));
+    t.match(explainNoDirect({ own, peer, publicIps: ["198.51.100.1"], pairs, ...both }), expected));
 }
+
+test("no direct path: no family in common", (t) => {
+  const families = (own: readonly IpFamily[], peer: readonly IpFamily[]) =>
+    explainNoDirect({
+      ...{ own: view(), peer: view(), publicIps: [], pairs: [] },
+      ...{ ownFamilies: new Set(own), peerFamilies: new Set(peer) },
+    });
+  t.equal(families([6], [4]), "this side has IPv6 alone, and the peer IPv4");
+  t.equal(families([4], [6]), "this side has IPv4 alone, and the peer IPv6");
+  t.match(families([4], [4]), /^the peer offered no address/);
+  t.match(families([4], []), /^the peer offered no address/);
+  t.match(families([4, 6], [6]), /^the peer offered no address/);
+});
 
 test("a peer's word that is not known here counts for unknown", (t) => {
   const words = { policy: "sometimes", udp: "open", mapping: "adm", ports: "odd" };

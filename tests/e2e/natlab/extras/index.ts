@@ -19,7 +19,7 @@ export interface Extra {
   readonly isPortal?: boolean;
   /** There is IPv6 too. */
   readonly ipv6?: boolean;
-  /** There is no IPv4: for both sides or for none. */
+  /** There is no IPv4. */
   readonly onlyIpv6?: boolean;
   /** The innermost NAT opens ports for those who ask. */
   readonly mapsPorts?: boolean;

@@ -57,8 +57,12 @@ const options = {
   alternateServer: list(socketAddress, { help: "where foreign TURN clients are sent while this one drains" }),
   allow: list(peerIdOrAny, { help: "which keys may use this intermediate (default any)" }),
   realm: value(text, { help: "the realm of TURN credentials", default: "adit" }),
-  turnUser: list(userPassword, { help: "a foreign TURN client's credentials" }),
-  turnSecret: value(secretText, { help: "shared secret of expiring TURN credentials (username EXPIRY:ID)" }),
+  turnUser: list(userPassword, {
+    help: "a foreign TURN client's credentials (in a --config file nobody else reads them)",
+  }),
+  turnSecret: value(secretText, {
+    help: "shared secret of expiring TURN credentials, username EXPIRY:ID (in a --config file likewise)",
+  }),
   policy: value(filePath, { help: "a TOML file: who may register and connect, and how much; read again on SIGHUP" }),
   drain: value(duration, {
     help: "after SIGTERM, how long to relay on for sessions that stand, taking nothing new",

@@ -13,6 +13,7 @@ import {
   readOptions,
   type Values,
 } from "./options.ts";
+import { secretsInSight } from "./secrets.ts";
 import { closest } from "./suggest.ts";
 import { ValueError, type ValueType } from "./values.ts";
 import { VERSION } from "./version.ts";
@@ -57,6 +58,8 @@ export type Invocation =
       readonly stateDir: string | null;
       readonly log: LogFormat;
       readonly logLevel: LogLevel;
+      /** Sentences for the log. */
+      readonly warnings: readonly string[];
       run(context: Context): Promise<number | undefined>;
     };
 
@@ -66,7 +69,10 @@ interface RegisteredCommand {
   readonly example: string;
   readonly uses: readonly string[];
   readonly argument: ValueType<unknown> | null;
-  bind(values: Readonly<Record<string, unknown>>, argument: string | null): Omit<Invocation & { kind: "run" }, "kind">;
+  bind(
+    values: Readonly<Record<string, unknown>>,
+    argument: string | null,
+  ): Omit<Invocation & { kind: "run" }, "kind" | "warnings">;
 }
 
 /** A program: its options, and the commands that take some of them. */
@@ -151,8 +157,10 @@ export class Program<O extends OptionTable> {
   ): Invocation {
     const { config, ...values } = given;
     const file = typeof config === "string" ? readFileKeys(this.#options, config, readFile(config)) : null;
-    const parsed: Readonly<Record<string, unknown>> = readOptions(this.#options, file, { values, file: null });
-    return { kind: "run", ...command.bind(parsed, argument) };
+    const commandLine = { values, file: null };
+    const parsed: Readonly<Record<string, unknown>> = readOptions(this.#options, file, commandLine);
+    const warnings = secretsInSight(this.#options, file, commandLine);
+    return { kind: "run", ...command.bind(parsed, argument), warnings };
   }
 
   #missing(key: string): ExitError {

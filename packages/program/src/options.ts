@@ -178,7 +178,10 @@ export function readFileKeys(
     const names = [...byName.keys()];
     const near = closest(name, names);
     const expected = near === null ? `expected one of ${names.join(", ")}` : `did you mean ${near}?`;
-    problems.push(`${fileName}: unknown key ${name} = ${JSON.stringify(raw)}; ${expected}`);
+    // What is meant may be a secret.
+    const { secret = false } = table[byName.get(near ?? "") ?? ""]?.type ?? {};
+    const isSecret = secret === true || (secret !== false && typeof raw === "string" && secret(raw));
+    problems.push(`${fileName}: unknown key ${name} = ${isSecret ? "(not shown)" : JSON.stringify(raw)}; ${expected}`);
   }
   if (problems.length > 0) throw new ExitError("usage", inOneMessage(problems));
   return { values, file: fileName };

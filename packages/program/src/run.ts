@@ -36,6 +36,7 @@ export async function runProgram<O extends OptionTable>(
     }
     level = invocation.logLevel;
     log = createLogger({ format: invocation.log, level, write: host.writeErr });
+    for (const message of invocation.warnings) log.warn("secret-in-sight", { message });
     host.exit((await invocation.run(makeContext(program.name, invocation, log, host))) ?? 0);
   } catch (error) {
     fail(error);

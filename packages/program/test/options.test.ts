@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type T, test } from "@adit/harness";
@@ -189,7 +189,8 @@ test("a configuration file's mistakes name the file, the key, the value and what
     ["a.json", '{ "to": office }', /a\.json is not valid JSON: /],
     ["a.json", '{ "to": null }', /a\.json: to = null: expected a name of/],
     ["a.json", '{ "__proto__": { "to": "x" } }', /unknown key __proto__/],
-    ["a.json", '{ "turnUser": "a:b" }', /unknown key turnUser = .*did you mean turn-user\?/],
+    ["a.json", '{ "turnUser": "a:b" }', /unknown key turnUser = \(not shown\); did you mean turn-user\?$/],
+    ["a.toml", 'turn-usr = ["a:b"]', /unknown key turn-usr = \(not shown\); did you mean turn-user\?$/],
   ];
   for (const [name, content, expected] of cases) {
     // A value that the command line replaces is checked all the same.
@@ -199,6 +200,29 @@ test("a configuration file's mistakes name the file, the key, the value and what
     refusal(["forward", "--config", "/nonexistent/a.toml"]),
     /--config \/nonexistent\/a\.toml: there is no such file/,
   );
+});
+
+test("secrets that others can read are warned of, and not repeated: on the command line, and in a file that is open to them", (t) => {
+  const warnings = (...args: string[]): readonly string[] => {
+    const invocation = makeProgram().parse(["forward", "--to", "office", ...args]);
+    return invocation.kind === "run" ? invocation.warnings : [];
+  };
+  t.same(warnings(), []);
+  const [shown, ...rest] = warnings("--turn-user", "alice:hush");
+  t.match(shown ?? "", /^--turn-user stands on the command line, .* --config file with mode 0600$/);
+  t.same(rest, []);
+  t.notOk(shown?.includes("hush"));
+  const path = file(t, "a.toml", 'turn-user = ["alice:hush"]\nwait = "1s"');
+  chmodSync(path, 0o600);
+  t.same(warnings("--config", path), []);
+  if (process.platform === "win32") return;
+  chmodSync(path, 0o640);
+  t.same(warnings("--config", path), [
+    `${path} holds turn-user and can be read by others (mode 0640); run: chmod 600 ${path}`,
+  ]);
+  const open = file(t, "b.toml", 'wait = "1s"');
+  chmodSync(open, 0o644);
+  t.same(warnings("--config", open), [], "nothing secret is in it");
 });
 
 test("help and version are printed for the program and each command, with an example", (t) => {

@@ -42,6 +42,11 @@ export const MATRIX = [
   "apdm-apdf+firewall6:apdm-apdf+firewall6",
   "apdm-apdf+firewall6:apdm-apdf",
   "eim-apdf+only6:eim-apdf+only6",
+  "eim-apdf+only6:eim-apdf",
+  "eim-apdf:eim-apdf+only6",
+  // another address for each host, not for each of its ports
+  "adm-adf:eim-adf",
+  "eim-apdf:adm-adf",
   // routers that open ports
   "apdm-apdf+pcp:apdm-apdf",
   "apdm-apdf:apdm-apdf+nat-pmp",
@@ -95,6 +100,7 @@ export const FAST = {
     "eim-apdf+only-443:eim-apdf+no-udp",
     "apdm-apdf+firewall6:apdm-apdf+firewall6",
     "eim-apdf+only6:eim-apdf+only6",
+    "eim-apdf:eim-apdf+only6",
   ],
   /** Only where Debian's miniupnpd-nftables is installed, which is said. */
   routerPairs: ["apdm-apdf+igd:apdm-apdf"],

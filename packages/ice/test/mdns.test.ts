@@ -5,7 +5,7 @@ import { canPair } from "../src/candidate.ts";
 import { CandidateStore } from "../src/candidate-store.ts";
 import { createIceConnection } from "../src/driver/connection.ts";
 import { decodeResponse, encodeQueries, isMdnsName } from "../src/mdns/message.ts";
-import { MAX_MDNS_QUERIES, MdnsResolver } from "../src/mdns/resolver.ts";
+import { MAX_MDNS_QUERIES, MAX_MDNS_WAITERS, MdnsResolver } from "../src/mdns/resolver.ts";
 import { address, remoteHost } from "./kit.ts";
 
 const NAME = "1f4712db-ea17-4bcf-a596-105139dfd8bf.local";
@@ -148,6 +148,8 @@ test("queries are bounded, and closing gives them up and leaves no socket", asyn
   const resolver = make(t, group);
   const waiting = Array.from({ length: MAX_MDNS_QUERIES }, (_, i) => resolver.resolve(nameOf(i)));
   t.equal(await resolver.resolve(nameOf(99)), null, "one too many");
+  for (let i = 1; i < MAX_MDNS_WAITERS; i++) waiting.push(resolver.resolve(nameOf(0)));
+  t.equal(await resolver.resolve(nameOf(0)), null, "and one who waits too many");
   for (let i = 0; i < 500 && asked.length < MAX_MDNS_QUERIES; i++)
     await new Promise((resolve) => setTimeout(resolve, 10));
   resolver.close();

@@ -317,6 +317,14 @@ export class Gatherer {
     this.#queries.start(now, request.build({ fingerprint: true }), query);
   }
 
+  #keepBinding(now: Millis, query: Query): void {
+    if (this.#isConcluded) return;
+    const others = this.#bindings.filter(
+      (one) => one.query.socket !== query.socket || !one.query.server.equals(query.server),
+    );
+    this.#bindings = [...others, { query, at: now + BINDING_KEEPALIVE_MS }];
+  }
+
   #renewBindings(now: Millis): void {
     const due = this.#bindings.filter(({ at }) => at <= now);
     if (due.length === 0) return;
@@ -337,7 +345,7 @@ export class Gatherer {
       getXorAddress(message, STUN_ATTRIBUTE.XOR_MAPPED_ADDRESS) ?? getAddress(message, STUN_ATTRIBUTE.MAPPED_ADDRESS);
     if (message.class === "success" && mapped) {
       this.#announceReflexive(query, mapped);
-      if (!this.#isConcluded) this.#bindings.push({ query, at: now + BINDING_KEEPALIVE_MS });
+      this.#keepBinding(now, query);
     }
     this.#settle(now);
     return true;

@@ -6,6 +6,8 @@ import { decodeResponse, encodeQueries, isMdnsName } from "./message.ts";
 export const MDNS_GROUP = SocketAddress.of("224.0.0.251", 5353);
 /** Names that are asked for at once; more are not resolved: an agent makes one for each of its addresses. */
 export const MAX_MDNS_QUERIES = 16;
+/** Who waits for one name; more are told that there is none: a name stands in one candidate, or in a few. */
+export const MAX_MDNS_WAITERS = 16;
 /** RFC 6762 §5.2: "the interval between the first two queries MUST be at least one second", then growing by a factor of two. */
 const QUERY_TIMES_MS: readonly Millis[] = [0, 1_000, 3_000];
 const GIVE_UP_MS: Millis = 6_000;
@@ -48,8 +50,9 @@ export class MdnsResolver {
     if (this.#closed || !isMdnsName(key)) return Promise.resolve(null);
     return new Promise((resolve) => {
       const known = this.#queries.get(key);
-      if (known) known.waiters.push(resolve);
-      else if (this.#queries.size >= MAX_MDNS_QUERIES) resolve(null);
+      const isFull = known ? known.waiters.length >= MAX_MDNS_WAITERS : this.#queries.size >= MAX_MDNS_QUERIES;
+      if (isFull) resolve(null);
+      else if (known) known.waiters.push(resolve);
       else this.#ask(key, resolve);
     });
   }

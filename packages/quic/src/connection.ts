@@ -304,7 +304,7 @@ export class QuicConnection {
     this.#timer.touched();
     const roomBytes = this.#paths.limit(this.#now, this.maxPacketBytes);
     const room = out.length > roomBytes ? out.subarray(0, roomBytes) : out;
-    const packet = this.#sendNative(room);
+    const packet = this.#paths.sendAgain(room) ?? this.#sendNative(room);
     if (packet) return packet;
     if (this.#life.flushed()) {
       this.#pumpNeeded = true;

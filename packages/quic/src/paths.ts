@@ -90,6 +90,12 @@ export class Paths {
     this.#stranded.beforeSend(now, packet);
   }
 
+  /** What was sent in vain on the path before, to be sent before anything else. */
+  sendAgain(out: Uint8Array): SentPacket | null {
+    const length = this.#stranded.sendAgain(out);
+    return length > 0 ? { length, ...this.#stranded.active } : null;
+  }
+
   /** What is left to be said on a path that was left; see {@link StrandedPackets}. */
   sendStranded(now: number, out: Uint8Array): SentPacket | null {
     const length = this.#stranded.send(now, out);

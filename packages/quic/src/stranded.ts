@@ -106,13 +106,16 @@ export class StrandedPackets {
     if (at >= 0) this.#left.splice(at, 1);
   }
 
+  /** The length of a packet in `out` that was sent on the path before, and goes before anything else on the active one; 0 when there is none. */
+  sendAgain(out: Uint8Array): number {
+    const again = this.#again.shift();
+    if (!again) return 0;
+    out.set(again);
+    return again.length;
+  }
+
   /** The length of a packet in `out` that belongs to a path that was left, and is to be sent on the active one; 0 when there is none. */
   send(now: number, out: Uint8Array): number {
-    const again = this.#again.shift();
-    if (again) {
-      out.set(again);
-      return again.length;
-    }
     for (const path of [...this.#left]) {
       if (now < path.askAt) continue;
       try {

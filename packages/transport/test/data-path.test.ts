@@ -5,6 +5,8 @@ import { MAX_DATAGRAM_BYTES } from "../src/path/datagram-size.ts";
 import { DataPath } from "../src/peer/data-path.ts";
 
 const now = (): number => monotonicClock.now();
+/** What the data path is told of each pair's round trip; longer than any test, so that a first flight stays the only one. */
+const RTT_MS = 60_000;
 const DIRECT = SocketAddress.of("192.0.2.10", 1);
 const RELAY = SocketAddress.of("192.0.2.20", 2);
 
@@ -16,7 +18,7 @@ interface Side {
 }
 
 function side(): Side {
-  const data = new DataPath();
+  const data = new DataPath(() => RTT_MS);
   const pairs = { direct: data.learn(0, DIRECT).pair, relay: data.learn(0, RELAY).pair };
   return { data, pairs, connection: null, stream: null };
 }
@@ -28,6 +30,8 @@ class Wires {
   cut = false;
   /** The longest datagram that gets through on the pair called relay. */
   relayBytes = Number.POSITIVE_INFINITY;
+  /** Bytes sent on the pair called direct. */
+  directBytes = 0;
   readonly #client = new QuicEndpoint({ random: systemRandom });
   readonly #server: QuicEndpoint;
   readonly #inFlight: { to: Side; from: SocketAddress; data: Uint8Array }[] = [];
@@ -77,6 +81,7 @@ class Wires {
         if (event.type === "stream") here.stream = event.stream;
       }
       for (let sent = here.data.transmit(now(), connection); sent; sent = here.data.transmit(now(), connection)) {
+        if (sent.to === DIRECT) this.directBytes += sent.data.length;
         if (this.cut && sent.to === DIRECT) continue;
         if (sent.to === RELAY && sent.data.length > this.relayBytes) continue;
         const to = here === this.agent ? this.connector : this.agent;
@@ -177,4 +182,32 @@ test("a path that carries less than the active one is validated all the same", a
   };
   t.ok(await wires.run(probe, 2_000));
   t.ok(await wires.run(() => wires.agent.connection?.isPathValidated(local, remote) === true, 2_000));
+});
+
+test("who goes back to a path begins with ten packets in a round trip, however much it carried before", async (t) => {
+  const wires = new Wires();
+  t.ok(await wires.run(() => wires.agent.connection?.state === "established", 5_000), "established");
+  wires.agent.stream = wires.agent.connection?.openStream() ?? null;
+  let read = 0;
+  const upload = () => {
+    writeAll(wires.agent.stream);
+    read += readAll(wires.connector.stream);
+    return read;
+  };
+  t.ok(await wires.run(() => upload() > 5_000_000, 20_000), "the window has grown");
+  wires.migrate("relay");
+  t.ok(await wires.run(() => upload() > 6_000_000, 20_000), "on the relay");
+  wires.migrate("direct");
+  wires.directBytes = 0;
+  const windowBytes = wires.agent.connection?.pathStats().find(({ active }) => active)?.congestionWindowBytes ?? 0;
+  t.ok(windowBytes > 60_000, `QUIC would send ${windowBytes} bytes at once`);
+  let turns = 0;
+  await wires.run(() => {
+    upload();
+    return ++turns > 50;
+  }, 5_000);
+  t.ok(
+    wires.directBytes > 8_000 && wires.directBytes < 10 * 1472 + 1472,
+    `${wires.directBytes} bytes in the first flight`,
+  );
 });

@@ -1,9 +1,10 @@
-import { Counters, type Millis, type SocketAddress, type SocketId, type Transmit } from "@adit/core";
+import { Counters, type Deadline, type Millis, type SocketAddress, type SocketId, type Transmit } from "@adit/core";
 import type { PairId } from "@adit/ice";
 import type { QuicConnection } from "@adit/quic";
 import { VALIDATION_TIMEOUT_MS } from "../path/actions.ts";
 import { BASE_DATAGRAM_BYTES, DatagramSizes, MAX_DATAGRAM_BYTES } from "../path/datagram-size.ts";
 import { Gates, gateKey } from "../path/gates.ts";
+import { Ramp } from "../path/ramp.ts";
 import { type SlotIndex, SlotTable } from "../path/slots.ts";
 import { PacketBuffers } from "./packet-buffers.ts";
 
@@ -38,6 +39,19 @@ export class DataPath {
   /** Until then packets are no longer than any path carries. */
   #baseUntil = Number.NEGATIVE_INFINITY;
   readonly #buffers = new PacketBuffers(MAX_DATAGRAM_BYTES);
+  readonly #rttOf: (pair: PairId) => Millis | null;
+  readonly #ramp = new Ramp();
+  /** The connection that sent last, where to, and the slots that it sent over before. */
+  #sender: {
+    readonly connection: QuicConnection;
+    slot: SlotIndex | null;
+    readonly used: Set<SlotIndex | null>;
+  } | null = null;
+
+  /** `rttOf`: a pair's round trip as checks measure it. */
+  constructor(rttOf: (pair: PairId) => Millis | null) {
+    this.#rttOf = rttOf;
+  }
 
   /** The pair that `remote` on `socket` is, remembered as the way there; `evicted`: the pair that was forgotten for it. */
   learn(socket: SocketId, remote: SocketAddress): Learned {
@@ -104,7 +118,9 @@ export class DataPath {
   transmit(now: Millis, connection: QuicConnection): Transmit | null {
     const sizeBytes = now < this.#baseUntil ? BASE_DATAGRAM_BYTES : this.#sizeFor(connection);
     if (sizeBytes !== connection.maxPacketBytes) connection.limitPackets(sizeBytes);
+    this.#noticeMove(now, connection);
     for (;;) {
+      if (this.#ramp.isSpent(now)) return null;
       const sent = connection.send(this.#buffers.next(connection.maxPacketBytes));
       if (!sent) return null;
       const slot = this.slots.slotAt(sent.remote);
@@ -119,12 +135,37 @@ export class DataPath {
         continue;
       }
       this.sizes.handleSent(pair, sent.length);
+      this.#ramp.handleSent(sent.length);
       return { data: this.#buffers.commit(sent.length), socket: route.socket, to: route.remote };
     }
   }
 
+  handleTimeout(now: Millis): void {
+    this.#ramp.handleTimeout(now);
+  }
+
+  pollTimeout(): Deadline | null {
+    return this.#ramp.pollTimeout();
+  }
+
   addresses(slot: SlotIndex): { local: { host: string; port: number }; remote: { host: string; port: number } } {
     return { local: this.slots.local(slot), remote: this.slots.remote(slot) };
+  }
+
+  /** Each path but those that QUIC has never used begins slowly. */
+  #noticeMove(now: Millis, connection: QuicConnection): void {
+    const slot = this.slots.slotAt(connection.activePath.remote);
+    const sender = this.#sender;
+    if (sender?.connection !== connection) {
+      this.#sender = { connection, slot, used: new Set([slot]) };
+      return this.#ramp.stop();
+    }
+    if (sender.slot === slot) return;
+    const pair = slot === null ? null : this.slots.pairOf(slot);
+    if (sender.used.has(slot) && pair !== null) this.#ramp.start(now, this.#rttOf(pair) ?? 0);
+    else this.#ramp.stop();
+    sender.slot = slot;
+    sender.used.add(slot);
   }
 
   /** What the pair carries over which the connection sends. */

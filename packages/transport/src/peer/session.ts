@@ -42,7 +42,7 @@ export abstract class Session {
   /** As it is signalled. */
   readonly sessionId: bigint;
   readonly ice: IceAgent;
-  readonly data = new DataPath();
+  readonly data = new DataPath((pair) => this.ice.pair(pair)?.rttMs ?? null);
   readonly closed: Promise<{ readonly code: string; readonly reason: string }>;
   protected readonly host: SessionHost;
   protected readonly control: Control;
@@ -192,6 +192,7 @@ export abstract class Session {
 
   handleTimeout(now: Millis): void {
     this.#life.handleTimeout(now, this.connections.length > 0);
+    this.data.handleTimeout(now);
     this.ice.handleTimeout(now);
     for (const connection of this.connections) {
       const due = connection.pollTimeout(now);
@@ -209,6 +210,7 @@ export abstract class Session {
   pollTimeout(now: Millis): Deadline | null {
     let next = this.#life.pollTimeout(now, this.connections.length > 0);
     for (const connection of this.connections) next = earliest(next, connection.pollTimeout(now));
+    next = earliest(next, this.data.pollTimeout());
     if (this.isOver) return next;
     if (this.#boostAt !== null) next = earliest(next, { at: this.#boostAt, reason: "start punching" });
     next = earliest(next, this.#pings.pollTimeout());

@@ -262,7 +262,7 @@ export class SignalingClient {
       case "error":
         return this.#handleError(now, message);
       case "goodbye":
-        if (PERMANENT.has(message.reason)) this.#stopped(message.reason, `the intermediate said: ${message.reason}`);
+        if (PERMANENT.has(message.reason)) this.#stopped(message.reason, farewell(message.reason));
         else this.#disconnect(now, `the intermediate said goodbye: ${message.reason}`);
         return;
     }
@@ -400,4 +400,13 @@ function registrationDeadline(registration: Registration): Deadline | null {
     default:
       return null;
   }
+}
+
+/** What a Goodbye for good means to who reads it. */
+function farewell(reason: string): string {
+  if (reason !== "replaced") return `the intermediate said: ${reason}`;
+  return (
+    "another program has registered with this key, and the newest one counts: each program wants a state directory, and so a key, of its own " +
+    "(--state-dir)"
+  );
 }

@@ -1,7 +1,7 @@
 import { type Millis, SocketAddress } from "@adit/core";
 import { test } from "@adit/harness";
 import type { Carrier, CarrierEvent } from "../src/carrier/carrier.ts";
-import { CarrierRace, HEAD_START_MS, REFUSED_AGAIN_MS, type Way, waysTo } from "../src/carrier/race.ts";
+import { CarrierRace, HEAD_START_MS, REFUSED_AGAIN_MS, type Way, waysOver, waysTo } from "../src/carrier/race.ts";
 
 /** Says what the test lets it say. */
 class FakeCarrier implements Carrier {
@@ -117,4 +117,31 @@ test("ways that cannot be tried hold nobody up, and say why", (t) => {
   t.same(started(), ["tls 4433 at 0"]);
   at(HEAD_START_MS);
   t.same(started(), ["tls 4433 at 0"]);
+});
+
+test("each address begins a step behind the one before it, and all are tried over every way", (t) => {
+  const quic = { kind: "quic" };
+  const tls = { kind: "tls", port: 443 };
+  t.same(waysOver(["192.0.2.1", "2001:db8::1"], waysTo(443, null)), [
+    [{ ...quic, ip: "192.0.2.1" }],
+    [
+      { ...tls, ip: "192.0.2.1" },
+      { ...quic, ip: "2001:db8::1" },
+    ],
+    [{ ...tls, ip: "2001:db8::1" }],
+  ]);
+  t.same(waysOver(["192.0.2.1"], waysTo(443, null)), [[{ ...quic, ip: "192.0.2.1" }], [{ ...tls, ip: "192.0.2.1" }]]);
+});
+
+test("addresses that are dead hold nobody up: the third one's answer wins", (t) => {
+  const carriers = new Map<string, FakeCarrier>();
+  const race = new CarrierRace(0, waysOver(["192.0.2.1", "192.0.2.2", "192.0.2.3"], waysTo(4433, null)), (way) => {
+    const carrier = new FakeCarrier();
+    if (way.kind === "quic") carriers.set(way.ip, carrier);
+    return carrier;
+  });
+  for (const step of [1, 2]) t.equal(race.poll(step * HEAD_START_MS), null);
+  t.must(carriers.get("192.0.2.3")).events.push({ type: "established", peerId: "them" });
+  const result = race.poll(2 * HEAD_START_MS + 20);
+  t.same(result?.type === "won" && result.way, { kind: "quic", ip: "192.0.2.3" });
 });

@@ -22,22 +22,37 @@ export function waysTo(port: number, last: Way | null): readonly (readonly Way[]
   return [[{ kind: "quic" }, last], ...others.map((way) => [way])];
 }
 
-export type RaceResult =
-  | { readonly type: "won"; readonly way: Way; readonly carrier: Carrier; readonly peerId: PeerId }
+/** A way to one of the addresses behind the intermediate's name. */
+export type AddressedWay = Way & { readonly ip: string };
+
+/** The ways to each address, in the order of trying: each address begins one step behind the one before, so that a dead one holds nobody up. */
+export function waysOver(
+  ips: readonly string[],
+  ways: readonly (readonly Way[])[],
+): readonly (readonly AddressedWay[])[] {
+  const steps = Array.from({ length: ips.length + ways.length - 1 }, (): AddressedWay[] => []);
+  for (const [i, ip] of ips.entries()) {
+    for (const [j, step] of ways.entries()) for (const way of step) steps[i + j]?.push({ ...way, ip });
+  }
+  return steps;
+}
+
+export type RaceResult<W extends Way> =
+  | { readonly type: "won"; readonly way: W; readonly carrier: Carrier; readonly peerId: PeerId }
   | { readonly type: "lost"; readonly reason: string };
 
 /** Tries several ways at one time; the first that is established wins. Sans-IO but for what `open` does. */
-export class CarrierRace {
-  readonly #open: (way: Way) => Carrier;
-  readonly #waiting: (readonly Way[])[];
-  readonly #running = new Map<Carrier, Way>();
+export class CarrierRace<W extends Way> {
+  readonly #open: (way: W) => Carrier;
+  readonly #waiting: (readonly W[])[];
+  readonly #running = new Map<Carrier, W>();
   /** Refused ones; as many as there are ways, at most. */
-  readonly #again: { readonly way: Way; readonly at: Millis }[] = [];
+  readonly #again: { readonly way: W; readonly at: Millis }[] = [];
   readonly #reasons = new Set<string>();
   #nextAt: Millis;
 
   /** `open` throws when a way cannot even be tried. */
-  constructor(now: Millis, ways: readonly (readonly Way[])[], open: (way: Way) => Carrier) {
+  constructor(now: Millis, ways: readonly (readonly W[])[], open: (way: W) => Carrier) {
     this.#open = open;
     this.#waiting = [...ways];
     this.#nextAt = now;
@@ -69,7 +84,7 @@ export class CarrierRace {
   }
 
   /** To be called whenever a carrier may have something to say. Null while it goes on. */
-  poll(now: Millis): RaceResult | null {
+  poll(now: Millis): RaceResult<W> | null {
     for (const [carrier, way] of this.#running) {
       for (let event = carrier.pollEvent(); event; event = carrier.pollEvent()) {
         if (event.type === "established") {
@@ -88,7 +103,7 @@ export class CarrierRace {
     return { type: "lost", reason: [...this.#reasons].join("; ") };
   }
 
-  #start(way: Way): void {
+  #start(way: W): void {
     try {
       this.#running.set(this.#open(way), way);
     } catch (error) {

@@ -109,7 +109,7 @@ export class Presences {
 
   /** The intermediate whose signaling comes from there, over QUIC. */
   signalingAt(from: SocketAddress): Presence | null {
-    for (const presence of this.#all) if (presence.link.remote?.equals(from)) return presence;
+    for (const presence of this.#all) if (presence.link.isAt(from)) return presence;
     return null;
   }
 

@@ -19,7 +19,7 @@ import {
 } from "@adit/signaling";
 import type { Carrier } from "../carrier/carrier.ts";
 import { QuicCarrier } from "../carrier/quic-carrier.ts";
-import { CarrierRace, type Way, waysTo } from "../carrier/race.ts";
+import { type AddressedWay, CarrierRace, type Way, waysOver, waysTo } from "../carrier/race.ts";
 import { TlsCarrier } from "../carrier/tls-carrier.ts";
 import { isWildcard } from "./own-candidates.ts";
 
@@ -31,7 +31,9 @@ const QUIC_AGAIN = { initialMs: 1_000, maxMs: 30_000, jitter: 0.2 };
 /** That long it may take, ms. */
 const QUIC_AGAIN_TIMEOUT_MS = 3_000;
 /** Connections that said goodbye and have their last packets to send; past it the oldest is forgotten. */
-const MAX_LEAVING = 8;
+const MAX_LEAVING = 16;
+/** So many addresses of one name are tried at a time; more, in turn. */
+const MAX_RACING = 4;
 
 export interface SignalingLinkOptions {
   readonly role: Role;
@@ -76,9 +78,9 @@ export class SignalingLink {
   readonly client: SignalingClient;
   readonly #options: SignalingLinkOptions;
   readonly #readBuffer = new Uint8Array(READ_BYTES);
-  /** Where it listens for QUIC, at the address that was tried last. */
+  /** Where it listens for QUIC: at the address that answered last, or is tried first. */
   #remote: SocketAddress | null = null;
-  #race: CarrierRace | null = null;
+  #race: CarrierRace<AddressedWay> | null = null;
   #line: Line | null = null;
   /** What worked last. */
   #lastWay: Way | null = null;
@@ -87,7 +89,7 @@ export class SignalingLink {
   readonly #againBackoff = new Backoff(QUIC_AGAIN);
   #leaving: Carrier[] = [];
   #addresses: readonly string[] = [];
-  #nextAddress = 0;
+  #nextOther = 0;
   #attempt = 0;
 
   constructor(options: SignalingLinkOptions) {
@@ -99,6 +101,12 @@ export class SignalingLink {
   /** Where the intermediate's QUIC is, or is being tried; null before the name was resolved. */
   get remote(): SocketAddress | null {
     return this.#remote;
+  }
+
+  /** Whether its QUIC packets may come from there. */
+  isAt(from: SocketAddress): boolean {
+    if (this.#remote?.equals(from)) return true;
+    return this.#race?.carriers.some(({ kind, remote }) => kind === "quic" && remote.equals(from)) ?? false;
   }
 
   /** What carries signaling now; null when nothing does. */
@@ -195,7 +203,7 @@ export class SignalingLink {
     this.#hangUp(command.reason);
   }
 
-  /** Names are resolved anew each time; their addresses are tried one after the other. */
+  /** Names are resolved anew each time. */
   #connect(): void {
     const attempt = ++this.#attempt;
     const { host, resolve, wake, log } = this.#options;
@@ -213,18 +221,22 @@ export class SignalingLink {
       .finally(wake);
   }
 
+  /** All addresses race, the one that answered last first; of very many the next ones at the next attempt. */
   #dial(now: Millis): void {
     const { host, port, socketFor } = this.#options;
-    for (let tried = 0; tried < this.#addresses.length; tried++) {
-      const ip = this.#addresses[this.#nextAddress++ % this.#addresses.length] as string;
-      const remote = SocketAddress.of(ip, port);
-      const socket = socketFor(remote.family);
-      if (!socket) continue;
-      this.#remote = remote;
-      this.#race = new CarrierRace(now, waysTo(port, this.#lastWay), (way) => this.#open(now, way, remote));
-      return;
+    const usable = this.#addresses.filter((ip) => socketFor(SocketAddress.of(ip, port).family));
+    const last = this.#remote?.ip;
+    const others = usable.filter((ip) => ip !== last);
+    if (usable.length > MAX_RACING) this.#nextOther += MAX_RACING - 1;
+    const begin = this.#nextOther % Math.max(1, others.length);
+    const ips = [...usable.filter((ip) => ip === last), ...others.slice(begin), ...others.slice(0, begin)];
+    const [first] = ips;
+    if (first === undefined) {
+      return this.client.handleDisconnected(now, `no address of ${host} can be reached from this machine's sockets`);
     }
-    this.client.handleDisconnected(now, `no address of ${host} can be reached from this machine's sockets`);
+    this.#remote = SocketAddress.of(first, port);
+    const ways = waysOver(ips.slice(0, MAX_RACING), waysTo(port, this.#lastWay));
+    this.#race = new CarrierRace(now, ways, (way) => this.#open(now, way, SocketAddress.of(way.ip, port)));
   }
 
   /** @throws Error when it cannot even be tried. */
@@ -266,7 +278,9 @@ export class SignalingLink {
     for (const carrier of this.#race?.carriers ?? []) this.#leave(carrier, "another way was quicker");
     this.#race = null;
     if (result.type === "lost") return this.client.handleDisconnected(now, result.reason);
-    this.#use(now, result.way, result.carrier, result.peerId);
+    const { ip, ...way } = result.way;
+    this.#remote = SocketAddress.of(ip, this.#options.port);
+    this.#use(now, way, result.carrier, result.peerId);
   }
 
   /** Signaling is spoken over that carrier from now on, from Hello on. */

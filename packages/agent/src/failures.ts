@@ -41,7 +41,9 @@ export function sessionFailure(error: unknown, context: FailureContext): unknown
     case "not-allowed": {
       // Whoever refused may have said which key it would have to list.
       const hint = said.includes(peerId) ? "" : `; whoever runs it can let this agent in with --allow ${peerId}`;
-      return new ExitError("refused", `${name} does not let this agent in: ${said}${hint}`, { cause: error });
+      // The intermediate speaks of itself, a connector of "the connector".
+      const who = said.startsWith("this intermediate") ? `the intermediate ${intermediate}` : name;
+      return new ExitError("refused", `${who} does not let this agent in: ${said}${hint}`, { cause: error });
     }
     case "refused":
     case "intermediate-changed":

@@ -1,7 +1,8 @@
 /** Hostile bytes at every door of the intermediate: nothing throws, what stands goes on, and nobody is sent much more than he sent. */
-import { type Random, randomInt, seededRandom } from "@adit/core";
+import { randomInt, seededRandom } from "@adit/core";
 import { FUZZ, fuzzInputs, fuzzSeed, test } from "@adit/harness";
 import { frameForStream, STUN_ATTRIBUTE, STUN_METHOD, StreamDeframer, StunBuilder } from "@adit/ice";
+import { mutate, pick } from "./mutate.ts";
 import { address, alice, CLIENT, outcome, PEER, RelayKit, type Sender, sendIndication, udp } from "./relay-kit.ts";
 import { SignalingKit } from "./signaling-kit.ts";
 
@@ -9,40 +10,6 @@ import { SignalingKit } from "./signaling-kit.ts";
 const REFUSAL_BYTES = 110;
 
 const STRANGER = address("7.7.7.7:7777");
-
-/** One of: noise, noise behind a good start, cut off, bits flipped, a length that lies, two messages glued together. */
-function mutate(random: Random, valid: Uint8Array, other: Uint8Array): Uint8Array {
-  const out = valid.slice();
-  const anywhere = () => randomInt(random, Math.max(1, out.length));
-  switch (randomInt(random, 6)) {
-    case 0:
-      return random.bytes(randomInt(random, 200));
-    case 1:
-      out.set(random.bytes(Math.max(0, out.length - 20)), Math.min(20, out.length));
-      return out;
-    case 2:
-      return out.subarray(0, anywhere());
-    case 3:
-      for (let i = randomInt(random, 5); i >= 0; i--) {
-        const at = anywhere();
-        out[at] = (out[at] ?? 0) ^ (1 << randomInt(random, 8));
-      }
-      return out;
-    case 4: {
-      // A length field, of the message or of an attribute: they stand at multiples of 4.
-      const at = Math.min(out.length - 1, randomInt(random, Math.max(1, out.length >> 2)) * 4 + 2);
-      if (at >= 0) out[at] = randomInt(random, 256);
-      return out;
-    }
-    default: {
-      const cut = anywhere();
-      const glued = new Uint8Array(cut + other.length);
-      glued.set(out.subarray(0, cut));
-      glued.set(other, cut);
-      return glued;
-    }
-  }
-}
 
 /** Messages of each kind that a TURN server understands, signed where they have to be. */
 function messages(kit: RelayKit, sender: Sender): Uint8Array[] {
@@ -60,8 +27,6 @@ function messages(kit: RelayKit, sender: Sender): Uint8Array[] {
     Uint8Array.of(0x40, 0x01, 0, 4, 1, 2, 3, 4),
   ];
 }
-
-const pick = <V>(random: Random, values: readonly V[]): V => values[randomInt(random, values.length)] as V;
 
 test(
   "STUN and TURN over UDP take any bytes",

@@ -65,7 +65,13 @@ export async function startAdmin(address: SocketAddress, source: AdminSource): P
   };
 }
 
-function respond(source: AdminSource, bound: SocketAddress, request: IncomingMessage, response: ServerResponse): void {
+/** @internal Exported for its test. */
+export function respond(
+  source: AdminSource,
+  bound: SocketAddress,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
   const local = request.socket.localAddress ?? bound.ip;
   if (!isTrustedHost(request.headers.host, [bound.ip, local])) {
     return sendJson(response, 403, { error: "the Host header is neither a loopback address nor the admin address" });

@@ -1,5 +1,6 @@
 import { FIRST_RELAY_ID, type Millis, nullLogger, SocketAddress, type SocketId, seededRandom } from "@adit/core";
 import { test } from "@adit/harness";
+import { decodeStun, getBytes, STUN_ATTRIBUTE } from "@adit/ice";
 import type { TurnServer } from "@adit/signaling";
 import { RelayKeeper, type RelayWay } from "../src/peer/relay-keeper.ts";
 
@@ -44,6 +45,9 @@ function world() {
   return { keeper, lost, inUse, runTo, ids: () => keeper.all().map(({ id }) => id), now: () => now };
 }
 
+/** RFC 8656 §18.4. */
+const IPV6 = 0x02;
+
 const [first, second] = [FIRST_RELAY_ID, FIRST_RELAY_ID + 1];
 
 test("the same way with other credentials is the same relay", (t) => {
@@ -85,4 +89,17 @@ test("former relays are bounded: with many changes the oldest is lost at once", 
   }
   t.same(ids().length, 4);
   t.same(lost, [first, second]);
+});
+
+test("a relay that is reached over IPv6 is asked for addresses of both families (RFC 8656 §7.2), for peers with IPv4 alone", (t) => {
+  const asked = (ip: string) => {
+    const { keeper } = world();
+    keeper.use(0, { way: over(ip), turn });
+    const request = t.must(decodeStun(t.must(keeper.pollTransmit()).data));
+    return [STUN_ATTRIBUTE.ADDITIONAL_ADDRESS_FAMILY, STUN_ATTRIBUTE.REQUESTED_ADDRESS_FAMILY].map(
+      (type) => getBytes(request, type)?.[0] ?? null,
+    );
+  };
+  t.same(asked("2001:db8::1"), [IPV6, null]);
+  t.same(asked("192.0.2.1"), [null, null], "each costs the relay a port; who has IPv6 alone asks by itself");
 });

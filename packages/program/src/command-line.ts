@@ -60,6 +60,8 @@ export type Invocation =
       readonly logLevel: LogLevel;
       /** Sentences for the log. */
       readonly warnings: readonly string[];
+      /** All options of the program, as they were read. */
+      readonly values: Readonly<Record<string, unknown>>;
       run(context: Context): Promise<number | undefined>;
     };
 
@@ -108,6 +110,7 @@ export class Program<O extends OptionTable> {
           stateDir: common.stateDir ?? null,
           log: common.log,
           logLevel: common.logLevel ?? spec.logLevel ?? "info",
+          values,
           run: (context) => spec.run(values as Parameters<typeof spec.run>[0], context, parsed as P),
         };
       },

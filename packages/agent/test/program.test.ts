@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "@adit/harness";
 import { optionsInHelp, readInEachForm, type Samples } from "@adit/program/testing";
 import { makeProgram } from "../src/program.ts";
@@ -53,4 +55,18 @@ test("every option of every command can be a flag, or stand in a TOML or JSON fi
       t.same(forms, Array(3).fill(forms[0]), `${command[0]} --${name}`);
     }
   }
+});
+
+/** The repository, seen from test/ and from dist/test/. */
+const root = join(import.meta.dirname, import.meta.dirname.includes("dist") ? "../../../.." : "../../..");
+
+test("what deploy/ has for the agent is taken: the file, and the unit's command line", (t) => {
+  const config = join(root, "deploy/agent.toml");
+  const unit = readFileSync(join(root, "deploy/systemd/adit-agent.service"), "utf8");
+  const [, words = ""] = t.must(/^ExecStart=\S+\/adit-agent (.*)$/m.exec(unit));
+  t.ok(words.includes("--config /etc/adit/agent.toml"));
+  const args = words.replace("/etc/adit/agent.toml", config).split(" ");
+  const invocation = program.parse(args);
+  if (invocation.kind !== "run") return t.fail("it was not taken");
+  t.same([invocation.command, invocation.stateDir, invocation.log], ["forward", "/var/lib/adit-agent", "json"]);
 });

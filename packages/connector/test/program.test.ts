@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "@adit/harness";
 import { optionsInHelp, readInEachForm, type Samples } from "@adit/program/testing";
 import { makeProgram } from "../src/program.ts";
@@ -43,4 +45,21 @@ test("every option of every command can be a flag, or stand in a TOML or JSON fi
       t.same(forms, Array(3).fill(forms[0]), `${command[0] ?? ""} --${name}`);
     }
   }
+});
+
+/** The repository, seen from test/ and from dist/test/. */
+const root = join(import.meta.dirname, import.meta.dirname.includes("dist") ? "../../../.." : "../../..");
+
+test("what deploy/ has for the connector is taken: the file, and the unit's command line", (t) => {
+  const config = join(root, "deploy/connector.toml");
+  const unit = readFileSync(join(root, "deploy/systemd/adit-connector.service"), "utf8");
+  const [, words = ""] = t.must(/^ExecStart=\S+\/adit-connector (.*)$/m.exec(unit));
+  t.ok(words.includes("--config /etc/adit/connector.toml"));
+  const args = words.replace("/etc/adit/connector.toml", config).split(" ");
+  const invocation = program.parse(args);
+  if (invocation.kind !== "run") return t.fail("it was not taken");
+  t.same(
+    [invocation.command, invocation.stateDir, invocation.log],
+    ["adit-connector", "/var/lib/adit-connector", "json"],
+  );
 });

@@ -34,37 +34,33 @@ test("the launcher starts the program from any directory, through symbolic links
   }
 });
 
+/** A connector without an intermediate; `words` stand before the command. It runs: it has warned that nobody is let in. */
+async function startConnector(t: T, words: readonly string[] = []) {
+  const args =
+    "--intermediate 127.0.0.1:9 --name x --expose a=tcp://127.0.0.1:9 --admin 127.0.0.1:0 --bind 127.0.0.1 --log json";
+  const [command = "", ...rest] = [...words, t.must(launchers[1]).path, ...args.split(" "), "--state-dir", tempDir(t)];
+  const child = spawn(command, rest);
+  t.teardown(() => child.kill("SIGKILL"));
+  const log: string[] = [];
+  child.stderr.on("data", (text) => log.push(String(text)));
+  await once(child.stderr, "data");
+  return { child, log: () => log.join("") };
+}
+
+test("what nohup has started stays when the terminal goes", async (t) => {
+  const { child, log } = await startConnector(t, ["nohup"]);
+  child.kill("SIGHUP");
+  child.kill("SIGTERM");
+  t.same(await once(child, "close"), [0, null], log()); // a second signal that counts would have made it 143
+});
+
 test("the process that was started is the program: a signal ends it cleanly", async (t) => {
-  const dir = tempDir(t);
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    const args = [
-      "--intermediate",
-      "127.0.0.1:9",
-      "--name",
-      "x",
-      "--expose",
-      "a=tcp://127.0.0.1:9",
-      "--admin",
-      "127.0.0.1:0",
-    ];
-    const child = spawn(t.must(launchers[1]).path, [
-      ...args,
-      "--bind",
-      "127.0.0.1",
-      "--state-dir",
-      join(dir, "state"),
-      "--log",
-      "json",
-    ]);
-    t.teardown(() => child.kill("SIGKILL"));
-    let log = "";
-    child.stderr.on("data", (text) => {
-      log += text;
-    });
-    await once(child.stderr, "data"); // it warns that nobody is let in
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
+    const { child, log: logged } = await startConnector(t);
     const pid = child.pid;
     child.kill(signal);
     const [code, by] = await once(child, "close");
+    const log = logged();
     t.same([code, by], [0, null], log);
     t.throws(() => process.kill(pid ?? 0, 0), { code: "ESRCH" });
     for (const line of log.trimEnd().split("\n")) t.equal(typeof JSON.parse(line).event, "string");

@@ -105,6 +105,7 @@ export function makeProgram(): Program<typeof options> {
       "policy",
       "drain",
     ],
+    reloads: true,
     run: async (values, context) => {
       const { intermediate } = await import("./intermediate.ts");
       await withState(context, ({ identity }) => intermediate(values, identity, context));

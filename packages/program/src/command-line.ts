@@ -42,6 +42,8 @@ export interface CommandSpec<O extends OptionTable, U extends keyof O, R extends
   /** Those of them that must be given, here or in the file. */
   readonly required?: readonly R[];
   readonly argument?: ValueType<P>;
+  /** SIGHUP has it read files again; without, it ends the command as SIGTERM does. */
+  readonly reloads?: boolean;
   /** What is logged when `--log-level` is not given; `info` by default. */
   readonly logLevel?: LogLevel;
   /** The exit status; undefined is 0. */
@@ -60,6 +62,8 @@ export type Invocation =
       readonly logLevel: LogLevel;
       /** Sentences for the log. */
       readonly warnings: readonly string[];
+      /** SIGHUP is the command's own. */
+      readonly reloads: boolean;
       /** All options of the program, as they were read. */
       readonly values: Readonly<Record<string, unknown>>;
       run(context: Context): Promise<number | undefined>;
@@ -110,6 +114,7 @@ export class Program<O extends OptionTable> {
           stateDir: common.stateDir ?? null,
           log: common.log,
           logLevel: common.logLevel ?? spec.logLevel ?? "info",
+          reloads: spec.reloads ?? false,
           values,
           run: (context) => spec.run(values as Parameters<typeof spec.run>[0], context, parsed as P),
         };

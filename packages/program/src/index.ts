@@ -42,7 +42,7 @@ export {
 export { peerMetrics, type Readiness } from "./peer-metrics.ts";
 export { type ExposureStatus, type ListenerStatus, peerStatus, peerStatusInWords } from "./peer-status.ts";
 export { intermediateOptions, type PinKind, Pins } from "./pins.ts";
-export { type Host, runProgram } from "./run.ts";
+export { type EndSignal, type Host, runProgram } from "./run.ts";
 export { defaultStateDir, ensureStateDir } from "./state.ts";
 export { type StatusCheck, type StatusRequest, showStatus } from "./status-client.ts";
 export { Streams } from "./streams.ts";

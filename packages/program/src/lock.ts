@@ -12,8 +12,10 @@ export interface StateLock {
 /** A file `lock.PID.BIRTH`; the birth tells a process from a later one with the same pid. "0" where it is unknown. */
 const LOCK_FILE = /^lock\.([1-9]\d{0,9})\.(\d{1,20})$/;
 
-/** Two programs that start at the same moment both see the other and step back; they try this many times in all. */
+/** Two programs that start at the same moment both see the other and step back; they try this many times at least... */
 const TRIES = 3;
+/** ...and for so long, ms: who held it may be on the way out, as ssh does not wait for the end of its ProxyCommand. */
+const WAIT_MS = 2_000;
 
 /**
  * Locks a state directory: one directory, one running program. What a dead process left behind is cleared away.
@@ -23,14 +25,16 @@ const TRIES = 3;
  * Processes in different pid namespaces (containers that share a volume) do not see each other.
  * @throws ExitError `usage` naming the pid that holds it.
  */
-export async function lockStateDir(stateDir: string, program: string): Promise<StateLock> {
+export async function lockStateDir(stateDir: string, program: string, waitMs = WAIT_MS): Promise<StateLock> {
   const dir = ensureStateDir(stateDir);
+  const until = performance.now() + waitMs;
   const own = `lock.${process.pid}.${birthOf(process.pid) ?? "0"}`;
   for (let tries = 1; ; tries++) {
     if (inThisProcess.has(join(dir, own))) throw heldBy(dir, process.pid, program);
     try {
       writeFileSync(join(dir, own), `${program}\n`, { mode: 0o600 });
     } catch (error) {
+      rmSync(join(dir, own), { force: true }); // a full disk leaves an empty one
       throw new ExitError("usage", `the state directory ${dir} cannot be written: ${sentenceOf(error)}`, {
         cause: error,
       });
@@ -38,7 +42,7 @@ export async function lockStateDir(stateDir: string, program: string): Promise<S
     const holder = findHolder(dir, own);
     if (holder === null) return held(join(dir, own));
     rmSync(join(dir, own), { force: true });
-    if (tries === TRIES) throw heldBy(dir, holder.pid, holder.program);
+    if (tries >= TRIES && performance.now() >= until) throw heldBy(dir, holder.pid, holder.program);
     await sleep(20 + Math.random() * 80);
   }
 }
@@ -90,17 +94,25 @@ function isAlive(pid: number, birth: string): boolean {
   } catch (error) {
     return codeOf(error) === "EPERM"; // it lives, under another user
   }
-  const current = birthOf(pid);
+  const stat = statOf(pid);
+  // What has ended and was not waited for, where no init process does, is dead.
+  if (stat[0] === "Z" || stat[0] === "X") return false;
+  const current = stat[BIRTH] ?? null;
   return current === null || birth === "0" || current === birth;
 }
 
 /** When a process was started, in clock ticks since the system booted; null where /proc does not tell. */
-function birthOf(pid: number): string | null {
+const birthOf = (pid: number): string | null => statOf(pid)[BIRTH] ?? null;
+
+/** proc_pid_stat(5): field 22, counted from the state, which is field 3. */
+const BIRTH = 19;
+
+/** The fields behind the command's closing parenthesis (the command may hold spaces); none where there is no /proc. */
+function statOf(pid: number): readonly string[] {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    // proc_pid_stat(5): field 22, counted behind the command's closing parenthesis (the command may hold spaces).
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? null;
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   } catch {
-    return null;
+    return [];
   }
 }

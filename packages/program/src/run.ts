@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { constants } from "node:os";
 import type { Logger } from "@adit/core";
 import type { Context, Invocation, Program } from "./command-line.ts";
 import { EXIT_STATUS, exitCodeOf, sentenceOf } from "./exit.ts";
@@ -5,19 +7,22 @@ import { createLogger, type LogLevel, writeNow } from "./logger.ts";
 import type { OptionTable } from "./options.ts";
 import { defaultStateDir } from "./state.ts";
 
+/** What ends a program cleanly. SIGHUP is the terminal's end, and what ssh sends to its ProxyCommand. */
+export type EndSignal = "SIGINT" | "SIGTERM" | "SIGHUP";
+
 /** The parts of the process that a program touches; a test brings its own. */
 export interface Host {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   writeOut(text: string): void;
   writeErr(text: string): void;
-  onSignal(handler: (signal: "SIGINT" | "SIGTERM") => void): void;
+  onSignal(handler: (signal: EndSignal) => void, signals: readonly EndSignal[]): void;
   onCrash(handler: (error: unknown) => void): void;
   exit(status: number): void;
 }
 
 /**
- * Runs a program to its exit status. The first SIGINT or SIGTERM aborts the command's signal, which then ends cleanly with
+ * Runs a program to its exit status. The first signal that ends it aborts the command's signal, which then ends cleanly with
  * status 0; the second ends the process at once.
  */
 export async function runProgram<O extends OptionTable>(
@@ -45,12 +50,13 @@ export async function runProgram<O extends OptionTable>(
 
 function makeContext(program: string, invocation: Invocation & { kind: "run" }, log: Logger, host: Host): Context {
   const abort = new AbortController();
-  host.onSignal((signal) => {
+  const onSignal = (signal: EndSignal): void => {
     // 128 + the signal's number, as a shell reports a process that a signal ended.
-    if (abort.signal.aborted) return host.exit(signal === "SIGINT" ? 130 : 143);
+    if (abort.signal.aborted) return host.exit(128 + constants.signals[signal]);
     log.debug("stopping", { signal });
     abort.abort();
-  });
+  };
+  host.onSignal(onSignal, invocation.reloads ? ["SIGINT", "SIGTERM"] : ["SIGINT", "SIGTERM", "SIGHUP"]);
   return {
     program,
     stateDir: invocation.stateDir ?? defaultStateDir(program, host.env),
@@ -80,8 +86,11 @@ function processHost(): Host {
     env: process.env,
     writeOut: (text) => writeNow(1, text),
     writeErr: (text) => writeNow(2, text),
-    onSignal: (handler) => {
-      for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => handler(signal));
+    onSignal: (handler, signals) => {
+      for (const signal of signals) {
+        // What nohup has had ignored stays so.
+        if (signal !== "SIGHUP" || !ignoresHangup()) process.on(signal, () => handler(signal));
+      }
     },
     onCrash: (handler) => {
       process.on("uncaughtException", handler);
@@ -89,4 +98,14 @@ function processHost(): Host {
     },
     exit: (status) => process.exit(status),
   };
+}
+
+/** Whether the process was started deaf to SIGHUP; false where /proc does not tell. */
+function ignoresHangup(): boolean {
+  try {
+    const [, mask = "0"] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
+    return (BigInt(`0x${mask}`) & 1n) === 1n; // bit 0 is signal 1
+  } catch {
+    return false;
+  }
 }

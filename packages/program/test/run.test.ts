@@ -1,8 +1,8 @@
 import { test } from "@adit/harness";
-import { type Context, ExitError, type Host, Program, runProgram, toggle } from "../src/index.ts";
+import { type Context, type EndSignal, ExitError, type Host, Program, runProgram, toggle } from "../src/index.ts";
 
 /** Runs a program whose only command is `body`, in a process of paper. */
-function run(args: readonly string[], body: (context: Context) => Promise<number | undefined>) {
+function run(args: readonly string[], body: (context: Context) => Promise<number | undefined>, reloads = false) {
   const program = new Program({
     name: "adit-demo",
     summary: "For tests.",
@@ -13,11 +13,12 @@ function run(args: readonly string[], body: (context: Context) => Promise<number
     summary: "Runs.",
     example: "adit-demo",
     uses: ["json"],
+    reloads,
     run: (_, context) => body(context),
   });
   const out: string[] = [];
   const err: string[] = [];
-  let signal: (signal: "SIGINT" | "SIGTERM") => void = () => {};
+  let signal: (signal: EndSignal) => void = () => {};
   let crash: (error: unknown) => void = () => {};
   let exited: (status: number) => void = () => {};
   const status = new Promise<number>((resolve) => {
@@ -28,8 +29,8 @@ function run(args: readonly string[], body: (context: Context) => Promise<number
     env: { XDG_STATE_HOME: "/state" },
     writeOut: (text) => out.push(text),
     writeErr: (text) => err.push(text),
-    onSignal: (handler) => {
-      signal = handler;
+    onSignal: (handler, signals) => {
+      signal = (name) => signals.includes(name) && handler(name);
     },
     onCrash: (handler) => {
       crash = handler;
@@ -41,7 +42,7 @@ function run(args: readonly string[], body: (context: Context) => Promise<number
     out,
     err,
     status,
-    kill: (name: "SIGINT" | "SIGTERM") => signal(name),
+    kill: (name: EndSignal) => signal(name),
     crash: (error: unknown) => crash(error),
   };
 }
@@ -122,7 +123,7 @@ test("an UDP address that is taken is a usage error", async (t) => {
 });
 
 test("the first signal ends it cleanly, the second at once", async (t) => {
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     const clean = run([], untilAborted);
     await new Promise((resolve) => setImmediate(resolve));
     clean.kill(signal);
@@ -133,6 +134,15 @@ test("the first signal ends it cleanly, the second at once", async (t) => {
   stuck.kill("SIGTERM");
   stuck.kill("SIGTERM");
   t.equal(await stuck.status, 143);
+});
+
+test("what reads its files again at SIGHUP is not ended by it", async (t) => {
+  const running = run([], untilAborted, true);
+  await new Promise((resolve) => setImmediate(resolve));
+  running.kill("SIGHUP");
+  running.kill("SIGHUP"); // the second would have ended it at once
+  running.kill("SIGTERM");
+  t.equal(await running.status, 0);
 });
 
 test("a crash behind the command's back ends it with a sentence", async (t) => {

@@ -1,8 +1,9 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type T, test } from "@adit/harness";
 import { defaultStateDir, ensureStateDir, loadIdentity, lockStateDir } from "../src/index.ts";
 
@@ -58,7 +59,7 @@ test("a state directory that is a file is refused", (t) => {
 test("one program at a time: the second is told the pid of the first", async (t) => {
   const dir = makeDir(t);
   const lock = await lockStateDir(dir, "adit-agent");
-  await t.rejects(lockStateDir(dir, "adit-agent"), {
+  await t.rejects(lockStateDir(dir, "adit-agent", 0), {
     code: "usage",
     message: new RegExp(`in use by adit-agent \\(pid ${process.pid}\\)`),
   });
@@ -75,7 +76,7 @@ test("another process's lock holds while it lives, and not when it was killed", 
   await once(other, "spawn");
   // What that process would have written: the birth is unknown ("0") where there is no /proc.
   writeFileSync(join(dir, `lock.${other.pid}.0`), "adit-connector\n");
-  await t.rejects(lockStateDir(dir, "adit-agent"), {
+  await t.rejects(lockStateDir(dir, "adit-agent", 0), {
     code: "usage",
     message: new RegExp(`in use by adit-connector \\(pid ${other.pid}\\)`),
   });
@@ -86,6 +87,35 @@ test("another process's lock holds while it lives, and not when it was killed", 
   t.same(locks(dir).length, 1);
   lock.release();
 });
+
+test("who holds it may be on the way out: its end is waited for", async (t) => {
+  const dir = ensureStateDir(makeDir(t));
+  const other = spawn("sleep", ["60"]);
+  t.teardown(() => other.kill("SIGKILL"));
+  await once(other, "spawn");
+  writeFileSync(join(dir, `lock.${other.pid}.0`), "adit-agent\n");
+  const next = lockStateDir(dir, "adit-agent", 10_000);
+  setTimeout(() => other.kill("SIGKILL"), 50);
+  (await next).release();
+  t.same(locks(dir), []);
+});
+
+test(
+  "a process that has ended holds no lock, though nobody has waited for it",
+  async (t) => {
+    const dir = ensureStateDir(makeDir(t));
+    // The sleep that follows has a child that it knows nothing of.
+    const parent = spawn("sh", ["-c", "sleep 0 & echo $!; exec sleep 60"]);
+    t.teardown(() => parent.kill("SIGKILL"));
+    const [line] = await once(parent.stdout, "data");
+    const pid = Number(line);
+    while (!/^State:\s*Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"))) await sleep(5);
+    writeFileSync(join(dir, `lock.${pid}.0`), "adit-agent\n");
+    (await lockStateDir(dir, "adit-agent", 0)).release();
+    t.same(locks(dir), []);
+  },
+  { skip: process.platform !== "linux" && "needs /proc" },
+);
 
 test(
   "a later process with the same pid does not hold an old lock",

@@ -10,6 +10,7 @@ scenarios=(
   p2p-hole-punching
   fallback-to-relay
   direct-dies
+  path-changes
   intermediate-restart
   connector-restart
   refusals

@@ -1,131 +1,11 @@
-/**
- * An intermediate that was taken over: the real one, whose rendezvous says and hears what the attacker wants. It may delay and refuse;
- * it must not read, nor stand in for a peer whose key is known.
- */
-import { type Millis, nullLogger, SocketAddress, seededRandom } from "@adit/core";
-import { type T, test } from "@adit/harness";
-import { Identity, type QuicStream } from "@adit/quic";
-import type { IntermediateMessage, SignaledCandidate } from "@adit/signaling";
-import { bindUdp, type Endpoint, type Incoming, startEndpoint } from "@adit/transport";
+/** An intermediate that was taken over may delay and refuse; it must not read, nor stand in for a peer whose key is known. */
+import { SocketAddress, seededRandom } from "@adit/core";
+import { test } from "@adit/harness";
+import type { Identity } from "@adit/quic";
+import type { CandidateOffer, IntermediateMessage, SignaledCandidate, WireErrorCode } from "@adit/signaling";
+import { bindUdp, type Incoming, issueTicket, readTicket } from "@adit/transport";
 import { CHECKS_AT_ONCE, CHECKS_PER_SECOND } from "@adit/transport/internal";
-import { Intermediate } from "../src/server.ts";
-import type { ConnectionId } from "../src/session-table.ts";
-
-const SECRET = "the secret that only the two peers may know";
-
-interface Attack {
-  /** What is sent instead, to whom; null for nothing. */
-  says?(message: IntermediateMessage, to: ConnectionId): { message: IntermediateMessage; to: ConnectionId } | null;
-  /** Whom a message is taken to come from. */
-  hears?(from: ConnectionId): ConnectionId;
-}
-
-class Stage {
-  readonly agentKey = Identity.generate();
-  readonly officeKey = Identity.generate();
-  readonly evilKey = Identity.generate();
-  attack: Attack = {};
-  /** Services that were handed a stream, by who serves. */
-  readonly served: string[] = [];
-  readonly intermediate: Intermediate;
-  readonly #connections = new Map<string, ConnectionId>();
-  readonly #forged: { connection: ConnectionId; message: IntermediateMessage }[] = [];
-  readonly #t: T;
-
-  private constructor(t: T, intermediate: Intermediate) {
-    this.#t = t;
-    this.intermediate = intermediate;
-    const { rendezvous } = intermediate.signaling;
-    const hello = rendezvous.handleHello.bind(rendezvous);
-    rendezvous.handleHello = (client) => {
-      this.#connections.set(client.peerId, client.connection);
-      hello(client);
-    };
-    const poll = rendezvous.pollOutput.bind(rendezvous);
-    const handle = rendezvous.handleMessage.bind(rendezvous);
-    rendezvous.handleMessage = (now: Millis, from, message) => handle(now, this.attack.hears?.(from) ?? from, message);
-    rendezvous.pollOutput = () => {
-      const forged = this.#forged.shift();
-      if (forged) return { type: "send", ...forged };
-      for (let output = poll(); output; output = poll()) {
-        if (output.type !== "send" || !this.attack.says) return output;
-        const lie = this.attack.says(output.message, output.connection);
-        if (lie) return { type: "send", connection: lie.to, message: lie.message };
-      }
-      return null;
-    };
-  }
-
-  static async start(t: T): Promise<Stage> {
-    const intermediate = await Intermediate.start({
-      identity: Identity.generate(),
-      listen: [SocketAddress.of("127.0.0.1", 0)],
-      stun: [SocketAddress.of("127.0.0.1", 0)],
-      relayPorts: { first: 30_000, last: 39_999 },
-      allowPrivateRelay: true,
-      realm: "adit",
-    });
-    t.teardown(() => intermediate.close());
-    return new Stage(t, intermediate);
-  }
-
-  connector(identity: Identity, name: string, ip: string, admit: (peerId: string) => boolean): Promise<Endpoint> {
-    return this.#endpoint({
-      identity,
-      role: "connector",
-      name,
-      bind: { ip, port: 0 },
-      admit,
-      onService: (request) => {
-        this.served.push(name);
-        void Promise.resolve(request.accept()).then(echo);
-      },
-    });
-  }
-
-  agent(identity: Identity, ip: string): Promise<Endpoint> {
-    return this.#endpoint({ identity, role: "agent", bind: { ip, port: 0 } });
-  }
-
-  async #endpoint(
-    o: Omit<Parameters<typeof startEndpoint>[0], "intermediate" | "checkIntermediate" | "log">,
-  ): Promise<Endpoint> {
-    const { ip: host, port } = this.intermediate.signalingAddress;
-    const endpoint = await startEndpoint({
-      ...o,
-      intermediate: { host, port },
-      checkIntermediate: () => null,
-      log: nullLogger,
-    });
-    this.#t.teardown(() => endpoint.close("the test is over"));
-    await endpoint.waitRegistered();
-    return endpoint;
-  }
-
-  /** The signaling connection of a key. */
-  connectionOf(identity: Identity): ConnectionId {
-    const connection = this.#connections.get(identity.peerId);
-    if (connection === undefined) throw new Error("it never said Hello");
-    return connection;
-  }
-
-  /** Says something that nobody asked for. */
-  forge(connection: ConnectionId, message: IntermediateMessage): void {
-    this.#forged.push({ connection, message });
-    this.intermediate.handleNamesChanged(); // nothing has; but what waits is delivered
-  }
-}
-
-function echo(stream: QuicStream): void {
-  void stream.readable.pipeTo(stream.writable).catch(() => {});
-}
-
-async function exchange(stream: QuicStream, text: string): Promise<string> {
-  const writer = stream.writable.getWriter();
-  await writer.write(new TextEncoder().encode(text));
-  await writer.close();
-  return new Response(stream.readable).text();
-}
+import { exchange, SECRET, Stage, victim } from "./lying-kit.ts";
 
 test("another connector behind a pinned name is refused at once when it is named, and by its certificate when it is not", async (t) => {
   const stage = await Stage.start(t);
@@ -260,12 +140,21 @@ test("forged messages of every kind do not disturb a session that stands", async
   const [from, to] = [stage.connectionOf(stage.agentKey), stage.connectionOf(stage.officeKey)];
   const ice = () => ({ ufrag: "evilufrag", pwd: "p".repeat(24), options: [] });
   const there = SocketAddress.of("127.0.0.9", 9);
+  const forgedError = (sessionId: bigint, code: WireErrorCode): IntermediateMessage => ({
+    type: "error",
+    code,
+    message: "forged",
+    sessionId,
+    requestId: null,
+  });
   const toBoth = (id: bigint): IntermediateMessage[] => [
     { type: "candidate", sessionId: id, ufrag: "evilufrag", candidate: null },
     { type: "restart", sessionId: id, ice: ice(), candidates: [], answer: random.float() < 0.5 },
     { type: "path-report", sessionId: id, path: "direct", alive: false, silentMs: 60_000 },
     { type: "start-punching", sessionId: id, targetTimeMs: 1_000, peerCandidates: [] },
     { type: "observed-address", observed: there },
+    { type: "session-end", sessionId: id, reason: "peer-stopped" },
+    ...(["session-gone", "not-allowed", "internal"] as const).map((code) => forgedError(id, code)),
   ];
   const toAgent = (id: bigint): IntermediateMessage[] => [
     { type: "connected", sessionId: id, peerId: stage.evilKey.peerId, name: "x", peerObserved: there },
@@ -289,36 +178,6 @@ test("forged messages of every kind do not disturb a session that stands", async
   t.equal(session.status().handshakes, 1);
   t.same(new Set(stage.served), new Set(["office"]));
 });
-
-/** Somebody who has nothing to do with it, on a port of all addresses 127.9.x.y, and what he was sent, by the sender's IP. */
-async function victim(
-  t: T,
-): Promise<{ candidates(count: number): SignaledCandidate[]; from(ip: string): Uint8Array[] }> {
-  const received = new Map<string, Uint8Array[]>();
-  const onBatch = (batch: readonly Incoming[]) => {
-    for (const { data, from } of batch) received.set(from.ip, [...(received.get(from.ip) ?? []), data.slice()]);
-  };
-  const address = SocketAddress.of("0.0.0.0", 0);
-  const socket = await bindUdp({ address, handlers: { onBatch, onDrain: () => {} } });
-  t.teardown(() => socket.close());
-  let next = 0;
-  const candidate = (): SignaledCandidate => {
-    const number = next++;
-    return {
-      foundation: `v${number}`,
-      component: 1,
-      transport: "udp",
-      priority: 0x7fffff00 - number,
-      address: SocketAddress.of(`127.9.${number >> 8}.${number & 255}`, socket.address.port),
-      type: "host",
-      related: null,
-    };
-  };
-  return {
-    candidates: (count) => Array.from({ length: count }, candidate),
-    from: (ip) => received.get(ip) ?? [],
-  };
-}
 
 test("sessions made up in an allowed agent's name, with a victim's addresses for candidates, send him a bounded number of checks", async (t) => {
   const stage = await Stage.start(t);
@@ -351,4 +210,99 @@ test("sessions made up in an allowed agent's name, with a victim's addresses for
   );
   const session = await agent.connect({ target: "office", service: "web", waitMs: 0 });
   t.equal(await exchange(await session.openService("web"), SECRET), SECRET, "and who is meant gets through meanwhile");
+});
+
+test("offers and tickets that were recorded let nobody in again", async (t) => {
+  const stage = await Stage.start(t);
+  const connector = await stage.connector(stage.officeKey, "office", "127.0.0.2", () => false);
+  const agent = await stage.agent(stage.agentKey, "127.0.0.3");
+  const stranger = await stage.agent(stage.evilKey, "127.0.0.4");
+  const { identity, signalingAddress } = stage.intermediate;
+  const ticket = readTicket(
+    issueTicket(stage.officeKey, {
+      intermediate: { peerId: identity.peerId, host: signalingAddress.ip, port: signalingAddress.port },
+      services: [],
+      expiresAtS: Math.floor(Date.now() / 1000) + 3600,
+    }),
+  );
+  let recorded: CandidateOffer | null = null;
+  const refusals: (bigint | null)[] = [];
+  stage.attack = {
+    hears: (from, message) => {
+      if (message.type === "candidate-offer") recorded ??= message;
+      if (message.type === "error") refusals.push(message.sessionId);
+      return from;
+    },
+  };
+  const wanted = {
+    target: "office",
+    expectedPeer: stage.officeKey.peerId,
+    service: "web",
+    waitMs: 0,
+    timeoutMs: 2_000,
+  };
+  const session = await agent.connect({ ...wanted, ticket });
+  t.equal(await exchange(await session.openService("web"), SECRET), SECRET);
+  session.close();
+  await session.closed;
+  const offer = t.must<CandidateOffer | null>(recorded) as CandidateOffer;
+  t.ok(offer.ticket !== null);
+
+  const office = stage.connectionOf(stage.officeKey);
+  const replay = (sessionId: bigint, { peerId }: Identity, ufrag = offer.ice.ufrag): void => {
+    stage.forge(office, { type: "incoming", sessionId, peerId, peerObserved: SocketAddress.of("127.0.0.4", 9) });
+    stage.forge(office, { ...offer, sessionId, ice: { ...offer.ice, ufrag } });
+  };
+  replay(1n, stage.agentKey); // another session
+  replay(2n, stage.evilKey); // another agent
+  replay(3n, stage.agentKey, "evilufrag"); // another fragment
+  while (refusals.length < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+  t.same(refusals, [1n, 2n, 3n]);
+
+  // The offer itself, for the session that it was made for: there is nobody but its agent who could go on from there.
+  const says = stage.attack.says;
+  stage.attack = {
+    ...stage.attack,
+    says: (message, to) => {
+      if (message.type === "incoming") return { message: { ...message, peerId: stage.agentKey.peerId }, to };
+      if (message.type !== "candidate-offer") return says?.(message, to) ?? { message, to };
+      return { message: { ...offer, sessionId: message.sessionId }, to };
+    },
+  };
+  await t.rejects(stranger.connect(wanted), /./);
+  while (connector.status().sessions.length === 0) {
+    replay(offer.sessionId, stage.agentKey); // without effect as long as the session's end is being said
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  t.equal(connector.status().sessions[0]?.path, "connecting", "it waits for an agent's key in vain, for 15 s");
+  t.same(stage.served, ["office"], "nobody but the agent was served");
+});
+
+test("ICE parameters that were exchanged for others' lead to nobody else, and hold up no later attempt", async (t) => {
+  const stage = await Stage.start(t);
+  await stage.connector(stage.officeKey, "office", "127.0.0.2", () => true);
+  const agent = await stage.agent(stage.agentKey, "127.0.0.3");
+  const wanted = { target: "office", expectedPeer: stage.officeKey.peerId, service: "web", waitMs: 0 };
+  const evil = { ufrag: "evilufrag", pwd: "p".repeat(24), options: [] };
+  for (const changed of [["candidate-offer"], ["candidate-answer"], ["candidate-offer", "candidate-answer"]]) {
+    for (const ice of [{ pwd: evil.pwd }, { ufrag: evil.ufrag }, evil]) {
+      stage.attack = {
+        says: (message, to) =>
+          changed.includes(message.type) && "ice" in message
+            ? { message: { ...message, ice: { ...message.ice, ...ice } }, to }
+            : { message, to },
+      };
+      // Where only one side's checks are spoiled, the other one's are enough.
+      const outcome = await agent.connect({ ...wanted, timeoutMs: 500 }).then(
+        async (session) => exchange(await session.openService("web"), SECRET),
+        (error: { code?: string }) => error.code,
+      );
+      t.ok(outcome === "timeout" || outcome === SECRET, `${outcome}`);
+      if (changed.length === 2) t.equal(outcome, "timeout");
+    }
+  }
+  stage.attack = {};
+  const session = await agent.connect({ ...wanted, timeoutMs: 5_000 });
+  t.equal(await exchange(await session.openService("web"), SECRET), SECRET);
+  t.same(new Set(stage.served), new Set(["office"]));
 });

@@ -1,5 +1,5 @@
 import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId } from "@adit/core";
-import { type Candidate, type IceParameters, isUdpCandidate, type PairId, pairId } from "@adit/ice";
+import { type Candidate, type PairId, pairId } from "@adit/ice";
 import type { PeerId, QuicConfig, QuicConnection, QuicEndpoint, QuicStream } from "@adit/quic";
 import type { CandidateAnswer, Connect, Connected, ErrorMessage, IntermediateMessage } from "@adit/signaling";
 import { refusalCode, SessionError, type SessionErrorCode } from "../errors.ts";
@@ -10,10 +10,11 @@ import { HandshakeRace } from "../path/race.ts";
 import type { PolicyView } from "../path/view.ts";
 import { CLOSE_CODE } from "./close-code.ts";
 import type { DatagramFlow } from "./flows.ts";
-import { Generations } from "./generations.ts";
 import { Handshakes } from "./handshakes.ts";
 import { checkLostPairs } from "./lost-pairs.ts";
 import { PathMover } from "./path-mover.ts";
+import { RelayedTargets } from "./relayed-targets.ts";
+import { Restarts } from "./restarts.ts";
 import { ServiceOpener } from "./service-opener.ts";
 import { type RestartMessage, Session } from "./session.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
@@ -21,9 +22,6 @@ import { AGENT_TEXT } from "./version.ts";
 
 /** An attempt that leads to nothing ends after this long. "connection attempt 5 s" */
 export const ATTEMPT_TIMEOUT_MS = 5_000;
-
-/** Of the connector's relayed candidates before the first handshake: one for each intermediate that the two share. */
-const MAX_RELAYED = 8;
 
 export interface AgentSessionOptions {
   readonly target: string;
@@ -54,11 +52,8 @@ export class AgentSession extends Session {
   readonly #deadline: Millis;
   #connected: Connected | null = null;
   #answered = false;
-  readonly #generations = new Generations();
-  /** Our parameters of a restart that the peer has not answered yet. */
-  #restarting: IceParameters | null = null;
-  /** The connector's relayed candidates that the first handshake may go to. */
-  #relayed: Candidate[] = [];
+  readonly #restarts = new Restarts(this.ice);
+  readonly #relayed = new RelayedTargets();
   readonly #services: ServiceOpener;
   #resolveUp: () => void = () => {};
   #rejectUp: (error: SessionError) => void = () => {};
@@ -175,7 +170,7 @@ export class AgentSession extends Session {
   #handleAnswerMessage(now: Millis, message: CandidateAnswer): void {
     if (this.#answered) return;
     this.#answered = true;
-    this.#generations.add(message.ice.ufrag);
+    this.#restarts.handleFirst(message.ice);
     this.addRemote(now, message.ice, message.candidates);
     for (const candidate of message.candidates) this.#noticeRelay(now, candidate);
   }
@@ -201,29 +196,23 @@ export class AgentSession extends Session {
 
   #noticeRelay(now: Millis, candidate: Candidate): void {
     if (candidate.type !== "relay" || this.carrier) return;
-    if (this.#relayed.length < MAX_RELAYED) this.#relayed.push(candidate);
+    this.#relayed.add(candidate);
     this.launch(now);
   }
 
   /** The first check to the connector's relayed candidate and the QUIC Initial leave together, as soon as something leads there. */
   launch(now: Millis): void {
     if (this.carrier) return;
-    const { knowsUs } = this.#options;
-    // A relay at an intermediate that does not know the session yet lets nothing of it through.
-    const inOrder = [...this.#relayed].sort(
-      (a, b) => Number(knowsUs(this, b.address)) - Number(knowsUs(this, a.address)),
-    );
-    for (const { address } of inOrder) {
-      const socket = this.#options.socketTo(address);
-      if (socket === null) continue;
-      this.#relayed = [];
-      const pair = pairId(socket, address);
-      this.data.learn(socket, address);
-      this.host.learnRoute(pair, this);
-      this.data.gates.allowInitial(pair);
-      this.#race.handleRelayPair(now, pair);
-      return this.host.touch(this);
-    }
+    const { knowsUs, socketTo } = this.#options;
+    const target = this.#relayed.take((relayed) => knowsUs(this, relayed), socketTo);
+    if (!target) return;
+    const { socket, address } = target;
+    const pair = pairId(socket, address);
+    this.data.learn(socket, address);
+    this.host.learnRoute(pair, this);
+    this.data.gates.allowInitial(pair);
+    this.#race.handleRelayPair(now, pair);
+    this.host.touch(this);
   }
 
   // ---- QUIC
@@ -332,11 +321,7 @@ export class AgentSession extends Session {
 
   /** The connector's answer to our restart. */
   protected handleRestart(now: Millis, message: RestartMessage): void {
-    // A late copy of an earlier answer is not the one that is waited for.
-    if (!message.answer || this.#restarting === null || this.#generations.has(message.ice.ufrag)) return;
-    this.#restarting = null;
-    this.#generations.add(message.ice.ufrag);
-    this.addRemote(now, message.ice, message.candidates);
+    if (this.#restarts.admits(message)) this.addRemote(now, message.ice, message.candidates);
   }
 
   protected handleEnd(code: string, reason: string): void {
@@ -419,16 +404,14 @@ export class AgentSession extends Session {
     }
   }
 
-  /** One at a time: an answer does not say which restart it answers, so an unanswered one is asked again as it was. */
   #restart(now: Millis): void {
-    if (this.#restarting === null) {
+    const { message, isNew } = this.#restarts.begin(now);
+    if (isNew) {
       this.host.log.debug("ice-restart", { session: this.id });
-      this.#restarting = this.ice.restart(now);
       this.host.claimUfrags(this);
       this.network.predict();
     }
-    const candidates = this.ice.localCandidates.filter(isUdpCandidate);
-    this.sendControl({ type: "restart", ice: this.#restarting, candidates, answer: false });
+    this.sendControl(message);
     this.host.probeInfrastructure(now);
   }
 

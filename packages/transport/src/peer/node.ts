@@ -12,15 +12,14 @@ import {
   type Transmit,
 } from "@adit/core";
 import type { LocalCandidateInit, PairId } from "@adit/ice";
-import { type PeerId, QuicConfig, type QuicConnection, QuicEndpoint } from "@adit/quic";
-import { type IntermediateMessage, PEER_ALPN, SIGNALING_ALPN } from "@adit/signaling";
+import { type PeerId, type QuicConfig, type QuicConnection, QuicEndpoint } from "@adit/quic";
+import type { IntermediateMessage } from "@adit/signaling";
 import { Driver, type DriverComponent } from "../driver.ts";
 import type { ConnectOptions, Endpoint, EndpointOptions, PeerSession, Surroundings } from "../endpoint.ts";
 import { describeAddresses, placesToBind } from "../interfaces.ts";
 import type { NetworkSense, PredictionListener, Seen } from "../nat/network-sense.ts";
 import type { NetworkView } from "../nat/network-view.ts";
 import { senseOnDriver } from "../nat/sense-on-driver.ts";
-import { MAX_DATAGRAM_BYTES } from "../path/datagram-size.ts";
 import type { SessionSample } from "../sample.ts";
 import type { EndpointStatus } from "../status.ts";
 import { canSendUnfragmented } from "../udp/socket-calls.ts";
@@ -32,6 +31,7 @@ import { type NetworkNews, NetworkWatch } from "./network-watch.ts";
 import type { BoundSocket } from "./own-candidates.ts";
 import type { Presence } from "./presence.ts";
 import { Presences, type PresencesOptions } from "./presences.ts";
+import { peerConfig, signalingConfig } from "./quic-configs.ts";
 import { Reception } from "./reception.ts";
 import { resolveHost } from "./resolve.ts";
 import type { Session } from "./session.ts";
@@ -39,10 +39,6 @@ import type { SessionHost, SessionSignal } from "./session-host.ts";
 import { SessionSet } from "./session-set.ts";
 import { Switchboard } from "./switchboard.ts";
 
-/** "Sleep: `max_idle_timeout` 10 min." */
-const PEER_IDLE_TIMEOUT_MS = 600_000;
-/** The signaling client pings every 15 s and gives up after 5; QUIC's own clock is the backstop. */
-const SIGNALING_IDLE_TIMEOUT_MS = 45_000;
 /** How long a close waits for the relays to confirm, and for what was said over TLS to arrive. */
 const CLOSE_TIMEOUT_MS = 500;
 
@@ -84,22 +80,14 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   #farewell: string | null = null;
 
   constructor(options: EndpointOptions) {
-    const { identity, role, log } = options;
+    const { role, log } = options;
     this.#options = options;
     this.log = log;
     this.random = options.random ?? systemRandom;
     this.icePolicy = options.icePolicy ?? "all";
     this.#clock = options.clock ?? monotonicClock;
     this.#driver = new Driver({ clock: this.#clock, log });
-    this.#peerConfig = QuicConfig.create({
-      role: role === "agent" ? "client" : "server",
-      identity,
-      alpn: PEER_ALPN,
-      maxIdleTimeoutMs: PEER_IDLE_TIMEOUT_MS,
-      maxDatagramSizeBytes: MAX_DATAGRAM_BYTES,
-      repeatsHandshake: true, // ICE's gates bound what goes to an address that has not answered a check
-      ...(options.congestion && { congestion: options.congestion }),
-    });
+    this.#peerConfig = peerConfig(options);
     const server = role === "connector" ? { server: this.#peerConfig } : {};
     this.#quic = new QuicEndpoint({ random: this.random, log, ...server });
     this.#demux = new Demux(this.#quic, (now, socket, from) => {
@@ -144,12 +132,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       sockets: this.#sockets,
       identity,
       quic: this.#quic,
-      config: QuicConfig.create({
-        role: "client",
-        identity,
-        alpn: SIGNALING_ALPN,
-        maxIdleTimeoutMs: SIGNALING_IDLE_TIMEOUT_MS,
-      }),
+      config: signalingConfig(identity),
       random: this.random,
       log,
       resolve: resolveHost,

@@ -4,7 +4,6 @@ import {
   IceAgent,
   type IceEvent,
   type IceParameters,
-  isUdpCandidate,
   type LocalCandidateInit,
   type PairId,
 } from "@adit/ice";
@@ -16,6 +15,7 @@ import type { PathPair } from "../path/known-pairs.ts";
 import type { PolicyView } from "../path/view.ts";
 import { type SessionSample, sampleOf } from "../sample.ts";
 import type { SessionPath, SessionStatus } from "../status.ts";
+import { CandidateExchange } from "./candidate-exchange.ts";
 import { CLOSE_CODE } from "./close-code.ts";
 import { Control } from "./control.ts";
 import { DataPath } from "./data-path.ts";
@@ -54,12 +54,10 @@ export abstract class Session {
   /** The connection that carries the session; null until one won. */
   protected carrier: QuicConnection | null = null;
   #resolveClosed: (end: { code: string; reason: string }) => void = () => {};
-  #candidatesAnnounced = false;
-  #boostAt: Millis | null = null;
   readonly #life = new Lifecycle();
   readonly #pings: Pings;
   readonly #sizes: SizeProber;
-  readonly #localCandidates: SignaledCandidate[] = [];
+  readonly #candidates: CandidateExchange;
 
   protected constructor(host: SessionHost, id: bigint, role: "controlling" | "controlled") {
     this.host = host;
@@ -67,6 +65,7 @@ export abstract class Session {
     const { random, log, icePolicy: policy } = host;
     const isServer = (address: SocketAddress): boolean => host.isServer(address);
     this.ice = new IceAgent({ role, random, policy, taMs: TA_MS, isServer, log });
+    this.#candidates = new CandidateExchange(this.ice, (message) => this.sendControl(message));
     this.#pings = new Pings(host.random, (pingId) => this.control.send({ type: "ping", id: pingId }));
     this.control = new Control(
       (message) => this.#handleControl(message),
@@ -199,10 +198,7 @@ export abstract class Session {
       if (due && due.at <= now) connection.handleTimeout(now);
     }
     if (this.isOver) return;
-    if (this.#boostAt !== null && now >= this.#boostAt) {
-      this.#boostAt = null;
-      this.ice.boost(now);
-    }
+    this.#candidates.handleTimeout(now);
     this.handlePolicyTimeout(now);
     this.#pings.handleTimeout(now);
   }
@@ -212,7 +208,7 @@ export abstract class Session {
     for (const connection of this.connections) next = earliest(next, connection.pollTimeout(now));
     next = earliest(next, this.data.pollTimeout());
     if (this.isOver) return next;
-    if (this.#boostAt !== null) next = earliest(next, { at: this.#boostAt, reason: "start punching" });
+    next = earliest(next, this.#candidates.pollTimeout());
     next = earliest(next, this.#pings.pollTimeout());
     next = earliest(next, this.#sizes.pollTimeout());
     return earliest(earliest(next, this.ice.pollTimeout()), this.pollPolicyTimeout());
@@ -269,35 +265,24 @@ export abstract class Session {
   protected announce(now: Millis): readonly SignaledCandidate[] {
     for (const candidate of this.host.localCandidates()) this.ice.addLocalCandidate(now, candidate);
     for (let event = this.ice.pollEvent(); event; event = this.ice.pollEvent()) this.#handleIceEvent(now, event);
-    this.#candidatesAnnounced = true;
-    return this.network.announce(this.#localCandidates);
+    return this.network.announce(this.#candidates.announce());
   }
 
   /** Nothing more will come by itself. */
   endLocalCandidates(now: Millis): void {
-    if (this.isOver || !this.#candidatesAnnounced) return;
+    if (this.isOver) return;
     this.host.touch(this);
-    this.ice.endOfLocalCandidates(now);
-    this.sendControl({ type: "candidate", ufrag: this.ice.local.ufrag, candidate: null });
+    this.#candidates.endLocal(now);
   }
 
   protected addRemote(now: Millis, ice: IceParameters, candidates: readonly Candidate[]): void {
-    this.ice.setRemoteParameters(now, ice);
-    for (const candidate of candidates) this.ice.addRemoteCandidate(now, candidate);
-  }
-
-  /** The intermediate says that both sides are about to punch: not waited for, it only raises the pace of checks. */
-  #handleStartPunching(now: Millis, delayMs: Millis, candidates: readonly Candidate[]): void {
-    for (const candidate of candidates) this.ice.addRemoteCandidate(now, candidate);
-    this.#boostAt = now + delayMs;
+    this.#candidates.addRemote(now, ice, candidates);
   }
 
   // ---- the peer's words, whichever way they came
 
   handleTrickle(now: Millis, ufrag: string, candidate: Candidate | null): void {
-    if (this.ice.remote?.ufrag !== ufrag) return;
-    if (candidate) this.ice.addRemoteCandidate(now, candidate);
-    else this.ice.endOfRemoteCandidates(now);
+    this.#candidates.handleTrickle(now, ufrag, candidate);
   }
 
   /** What the intermediate says of this session, or forwards. */
@@ -306,7 +291,7 @@ export abstract class Session {
       case "candidate":
         return this.handleTrickle(now, message.ufrag, message.candidate);
       case "start-punching":
-        return this.#handleStartPunching(now, message.targetTimeMs, message.peerCandidates);
+        return this.#candidates.handleStartPunching(now, message.targetTimeMs, message.peerCandidates);
       case "restart":
         return this.handleRestart(now, message);
       case "path-report":
@@ -427,15 +412,8 @@ export abstract class Session {
 
   #handleIceEvent(now: Millis, event: IceEvent): void {
     switch (event.type) {
-      case "local-candidate": {
-        if (!isUdpCandidate(event.candidate)) return; // there are no others: peers have UDP and relays
-        const { foundation, component, transport, priority, address, type, related } = event.candidate;
-        const candidate: SignaledCandidate = { foundation, component, transport, priority, address, type, related };
-        this.#localCandidates.push(candidate);
-        if (!this.#candidatesAnnounced) return;
-        this.sendControl({ type: "candidate", ufrag: this.ice.local.ufrag, candidate });
-        return;
-      }
+      case "local-candidate":
+        return this.#candidates.handleLocal(event.candidate);
       case "pair-valid":
         this.host.log.debug("pair-valid", { session: this.id, ...describePair(event.pair) });
         return;

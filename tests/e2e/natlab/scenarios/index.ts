@@ -5,6 +5,7 @@ import { jittery30, lossy20, satellite450, shrinkingMtu, slow5mbit, smallMtu } f
 import { directBlocked } from "./direct-blocked.ts";
 import { directLoses } from "./direct-loses.ts";
 import { idle, idleShort } from "./idle.ts";
+import { idleDirectBlocked } from "./idle-blocked.ts";
 import { intermediateRestart } from "./intermediate-restart.ts";
 import { linkOut } from "./link-out.ts";
 import {
@@ -34,6 +35,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "agent-nat-reboot": agentNatReboot,
   "connector-nat-reboot": connectorNatReboot,
   "both-nats-reboot": bothNatsReboot,
+  "idle-direct-blocked": idleDirectBlocked,
   "idle-agent-nat-reboot": idleAgentNatReboot,
   "idle-connector-nat-reboot": idleConnectorNatReboot,
   "idle-both-nats-reboot": idleBothNatsReboot,

@@ -149,6 +149,10 @@ test("a server that answers after gathering was over still counts, and nobody wa
   run(6_000 + PATIENCE_MS);
   t.same(times("failed"), [6_000 + PATIENCE_MS]);
   t.same(times("gathered"), [GATHERING_LIMIT_MS], "it is said once");
+  answer(6_001 + PATIENCE_MS, t.must(sent.findLast(({ to }) => to.equals(SERVER))).data);
+  const asked = sent.length;
+  run(400_000);
+  t.equal(sent.length, asked, "no binding is kept for what has failed");
 });
 
 test("data is taken from where an authentic check came from, and sent to nobody before ours is answered", (t) => {

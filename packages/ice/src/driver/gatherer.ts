@@ -156,7 +156,7 @@ export class Gatherer {
     this.#settle(now);
   }
 
-  /** ICE has its pair: bindings are no longer kept. */
+  /** ICE has its pair, or has failed: bindings are no longer kept. */
   conclude(): void {
     this.#isConcluded = true;
     this.#bindings = [];

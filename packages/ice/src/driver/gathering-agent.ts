@@ -215,7 +215,7 @@ export class GatheringAgent {
         this.#gatherer.allocation(event.pair.socket)?.bindChannel(now, event.pair.remote.address);
       } else if (event.type === "pair-expired") {
         this.#heard.delete(event.pair.id);
-      } else if (event.type === "completed") {
+      } else if (event.type === "completed" || event.type === "failed") {
         this.#gatherer.conclude();
       }
       return event;

@@ -1,5 +1,5 @@
 /**
- * bun bench/interactive.ts [--seconds N] [--mbps N] [--rtt MS] [--queue MS] [--bulk 0,1,16,64] [--congestion cubic]: how long small requests take
+ * bun bench/interactive.ts [--seconds N] [--mbps N] [--rtt MS] [--queue MS] [--loss SHARE] [--no-tail-probe] [--bulk 0,1,16,64] [--congestion cubic]: how long small requests take
  * beside bulk transfers on the same connection. A server of ours pours down so many streams at once while a client of ours
  * asks 100 bytes for 1,000 on a new stream each, one after the other, through a bottleneck; one process, real time.
  */
@@ -14,6 +14,9 @@ const { values } = parseArgs({
     mbps: { type: "string", default: "20" },
     rtt: { type: "string", default: "40" },
     queue: { type: "string", default: "100" },
+    loss: { type: "string", default: "0" },
+    /** The true round trip is not told to the connections, so that they wait for the native library's timeouts. */
+    "no-tail-probe": { type: "boolean", default: false },
     bulk: { type: "string", default: "0,1,16,64" },
     congestion: { type: "string", default: "cubic" },
   },
@@ -79,6 +82,7 @@ class Run {
   };
 
   #drive(now: number, connection: QuicConnection, wire: Wire, to: (data: Uint8Array) => void): void {
+    if (!values["no-tail-probe"]) connection.roundTripMs = Number(values.rtt);
     const deadline = connection.pollTimeout(now);
     if (deadline && deadline.at <= now) connection.handleTimeout(now);
     for (let event = connection.pollEvent(); event; event = connection.pollEvent()) {
@@ -153,14 +157,18 @@ function pour(stream: QuicStream, data: Uint8Array, once: boolean): void {
 }
 
 const [mbps, rttMs, queueMs] = [Number(values.mbps), Number(values.rtt), Number(values.queue)];
-const runs = values.bulk.split(",").map((bulk) => new Run({ mbps, rttMs, queueMs, loss: 0 }, Number(bulk)));
+const runs = values.bulk
+  .split(",")
+  .map((bulk) => new Run({ mbps, rttMs, queueMs, loss: Number(values.loss) }, Number(bulk)));
 const seconds = Number(values.seconds);
 const endAt = performance.now() + (WARM_UP_S + seconds) * 1000;
 while (performance.now() < endAt) {
   for (const run of runs) run.tick(performance.now());
   await new Promise((resolve) => setTimeout(resolve, 1));
 }
-console.log(`${mbps} Mb/s, ${rttMs} ms, a queue of ${queueMs} ms, ${values.congestion}, ${seconds} s`);
+console.log(
+  `${mbps} Mb/s, ${rttMs} ms, a queue of ${queueMs} ms, ${Number(values.loss) * 100} % loss, ${values.congestion}, ${seconds} s`,
+);
 for (const run of runs) {
   const sorted = run.latencies.sort((a, b) => a - b);
   const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]?.toFixed(0);

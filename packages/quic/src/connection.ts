@@ -15,6 +15,7 @@ import { type LimitReason, limitClose, PeerLimits } from "./peer-limits.ts";
 import { statsOf } from "./stats.ts";
 import type { QuicStream } from "./stream.ts";
 import { StreamTable } from "./stream-table.ts";
+import { TailProbe } from "./tail-probe.ts";
 import type { QuicConnectionState, QuicEvent, QuicPathStats, QuicStats, SentPacket, VirtualAddress } from "./types.ts";
 
 /** On top of two round trips, ms; they are known in whole milliseconds only. */
@@ -46,6 +47,7 @@ export class QuicConnection {
   readonly #datagrams: Datagrams;
   readonly #timer: NativeTimer;
   readonly #life: Lifecycle;
+  readonly #tail = new TailProbe();
   /** Null: not wanted, or the handshake is over, for a client when the server has been heard after it. */
   #repeats: HandshakeRepeats | null;
   #peerId: PeerId | null = null;
@@ -130,6 +132,15 @@ export class QuicConnection {
   /** Why it is over; null while it is not. */
   get closeReason(): CloseReason | null {
     return this.#life.closeReason;
+  }
+
+  /**
+   * The round trip of the active path as it is known from elsewhere, ms; null when it is not. With it what was lost at the end of a flight
+   * is missed after one and a half of them; without, after the native library's own timeouts.
+   */
+  set roundTripMs(rttMs: number | null) {
+    this.#tail.rttMs = rttMs;
+    this.#streams.roundTripMs = rttMs;
   }
 
   /** Application bytes written to all streams so far. */
@@ -289,6 +300,7 @@ export class QuicConnection {
       this.#receiveErrors++;
       this.#options.log.debug("quic-receive-error", { connection: this.id, error: parseNativeError(error).name });
     }
+    this.#tail.handleReceived(now);
     if (this.#repeats?.received(now) && this.#life.state === "established") this.#repeats = null;
     this.#received = true;
     this.#pumpNeeded = true;
@@ -319,6 +331,7 @@ export class QuicConnection {
     if (this.#life.state === "closed") return;
     this.#life.handleTimeout(now);
     this.#repeats?.handleTimeout(now);
+    if (this.#life.state === "established" && this.#tail.isDue(now)) this.sendAckEliciting();
     this.#native.onTimeout(); // does nothing unless one of its timers is due
     this.#timer.fired();
     this.#pumpNeeded = true;
@@ -332,6 +345,8 @@ export class QuicConnection {
     const handshakeAt = this.#life.handshakeDeadline;
     if (handshakeAt !== null) deadline = earliest(deadline, { at: handshakeAt, reason: "quic-handshake" });
     deadline = earliest(deadline, this.#repeats?.deadline ?? null);
+    const tailAt = this.#life.state === "established" ? this.#tail.deadline : null;
+    if (tailAt !== null) deadline = earliest(deadline, { at: tailAt, reason: "quic-tail-probe" });
     const leftAt = this.#paths.deadline(now);
     if (leftAt !== null) deadline = earliest(deadline, { at: leftAt, reason: "quic-left-path" });
     const streamsAt = this.#streams.deadline;
@@ -395,6 +410,7 @@ export class QuicConnection {
         const sent = this.#native.send(out);
         if (sent) {
           this.#limits.sent(sent[0]);
+          this.#tail.handleSent(this.#now, sent[0]);
           const packet = out.subarray(0, sent[0]);
           const path = { local: sent[1].from, remote: sent[1].to };
           this.#paths.beforeSend(this.#now, packet);

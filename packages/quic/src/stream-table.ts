@@ -31,9 +31,12 @@ const LINGER_NUDGES = 3;
 /** More than this are not looked after: they cost memory until the connection ends. */
 const MAX_LINGERING = 4096;
 
-/** A FIN is said again after 250 ms, then 500 ms, 1, 2 ... 16 s later, until the stream is gone. */
+/** A FIN is said again after three round trips, 100 ms at least (250 where nobody knows), then after half as long again each time: until the stream is gone. */
+const FIN_ROUND_TRIPS = 3;
+const FIN_LEAST_MS = 100;
 const FIN_FIRST_MS = 250;
-const FIN_REPEATS = 7;
+const FIN_GROWTH = 1.5;
+const FIN_REPEATS = 10;
 
 /** The round trip is asked for no more often than this, ms. */
 const RTT_INTERVAL_MS = 100;
@@ -48,6 +51,8 @@ export class StreamTable implements StreamHost {
   readonly native: NativeConnection;
   readonly receiveBudget: ReceiveBudget;
   closedError: ConnectionClosedError | null = null;
+  /** See {@link QuicConnection.roundTripMs}. */
+  roundTripMs: number | null = null;
   /** Application bytes of all streams, those that ended too. */
   sentBytes = 0;
   receivedBytes = 0;
@@ -146,7 +151,7 @@ export class StreamTable implements StreamHost {
 
   finished(stream: QuicStream): void {
     if (this.#finished.size < MAX_LINGERING) {
-      this.#finished.set(stream.id, { nudgeAt: this.#now + FIN_FIRST_MS, nudges: 0 });
+      this.#finished.set(stream.id, { nudgeAt: this.#now + this.#finMs(0), nudges: 0 });
     }
   }
 
@@ -311,7 +316,7 @@ export class StreamTable implements StreamHost {
     for (const [id, fin] of this.#finished) {
       if (fin.nudgeAt > this.#now) continue;
       fin.nudges++;
-      fin.nudgeAt = this.#now + FIN_FIRST_MS * 2 ** fin.nudges;
+      fin.nudgeAt = this.#now + this.#finMs(fin.nudges);
       try {
         // Null: quiche has forgotten the stream.
         if (this.native.streamSend(id, EMPTY, true) === null || fin.nudges >= FIN_REPEATS) this.#finished.delete(id);
@@ -320,6 +325,12 @@ export class StreamTable implements StreamHost {
         this.#finished.delete(id);
       }
     }
+  }
+
+  /** How long is waited before the FIN is said for the `repeats`th time again. */
+  #finMs(repeats: number): number {
+    const first = this.roundTripMs === null ? FIN_FIRST_MS : Math.max(FIN_LEAST_MS, FIN_ROUND_TRIPS * this.roundTripMs);
+    return first * FIN_GROWTH ** repeats;
   }
 
   /** A second empty FIN, or RESET_STREAM, changes nothing for the peer, and its acknowledgement makes quiche look. */

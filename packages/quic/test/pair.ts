@@ -185,10 +185,10 @@ export class Sink {
   length = 0;
   ended = false;
   error: unknown = null;
-  readonly #stream: QuicStream;
+  readonly stream: QuicStream;
 
   constructor(stream: QuicStream) {
-    this.#stream = stream;
+    this.stream = stream;
     stream.onReadable = () => this.#drain();
   }
 
@@ -206,7 +206,7 @@ export class Sink {
     const buffer = new Uint8Array(65_536);
     try {
       for (;;) {
-        const result = this.#stream.read(buffer);
+        const result = this.stream.read(buffer);
         if (result === "blocked") return;
         if (result === "end") {
           this.ended = true;

@@ -1,8 +1,5 @@
 /** Datagrams of a `udp` service in QUIC DATAGRAM frames (RFC 9221): quarter stream ID, then the payload (RFC 9297 §2.1). */
 
-/** The longest head, bytes: what a payload must leave free. */
-export const MAX_FLOW_HEAD_BYTES = 8;
-
 /**
  * The content of the DATAGRAM frame that carries `payload` on the flow of stream `streamId` (client-initiated bidirectional).
  * @throws RangeError when it is no such stream.

@@ -5,7 +5,7 @@ export {
   type SignalingCommand,
 } from "./client.ts";
 export type { Codec } from "./codec.ts";
-export { decodeDatagram, encodeDatagram, MAX_FLOW_HEAD_BYTES } from "./datagram.ts";
+export { decodeDatagram, encodeDatagram } from "./datagram.ts";
 export { SignalingError, type SignalingErrorCode, WIRE_ERROR_CODES, type WireErrorCode } from "./errors.ts";
 export { FRAME_HEADER_BYTES, FrameReader, MAX_FRAME_BYTES } from "./frame.ts";
 export {

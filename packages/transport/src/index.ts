@@ -31,7 +31,6 @@ export type {
 } from "./status.ts";
 export {
   issueTicket,
-  looksLikeTicket,
   readTicket,
   type Ticket,
   TicketError,

@@ -69,9 +69,6 @@ export function issueTicket(
   return PREFIX + toBase32(concat(signed, signature, seed));
 }
 
-/** Whether a text means to be a ticket, well-formed or not: names and PeerIds are no longer than 52 characters. */
-export const looksLikeTicket = (text: string): boolean => text.startsWith(PREFIX) && text.length > 52;
-
 /** @throws TicketError when it is cut short or altered. An expired one is read: who uses it shall be told so. */
 export function readTicket(text: string): Ticket {
   const bytes = text.length <= MAX_TEXT && text.startsWith(PREFIX) ? fromBase32(text.slice(PREFIX.length)) : null;

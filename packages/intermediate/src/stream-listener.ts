@@ -40,6 +40,9 @@ export interface StreamLimits {
   readonly strangerMessageBytes: number;
   /** What waits for a client that reads slowly; past it messages to it are dropped. */
   readonly queuedBytes: number;
+  /** The same for a client without an allocation, and for all while more than {@link queuedBytesInAll} waits. */
+  readonly strangerQueuedBytes: number;
+  readonly queuedBytesInAll: number;
 }
 
 export const STREAM_LIMITS: StreamLimits = {
@@ -50,6 +53,8 @@ export const STREAM_LIMITS: StreamLimits = {
   idleMs: 30_000,
   strangerMessageBytes: 2048,
   queuedBytes: 262_144,
+  strangerQueuedBytes: 16_384,
+  queuedBytesInAll: 67_108_864,
 };
 
 /** Who takes the TLS clients that ask for signaling (by ALPN). */
@@ -114,6 +119,8 @@ export class StreamListener implements UdpSocket {
   readonly #perSource = new Map<string, number>();
   readonly #sweep: ReturnType<typeof setInterval>;
   #handlers: UdpHandlers | null = null;
+  /** More waits in all than may; looked at with each sweep. */
+  #crowded = false;
   #received = 0;
   #sent = 0;
   #dropped = 0;
@@ -178,7 +185,7 @@ export class StreamListener implements UdpSocket {
     for (let i = from; i < batch.length; i++) {
       const { data, to } = batch[i] as Outgoing;
       const connection = this.#connections.get(to.key);
-      if (!connection?.stream?.writable || connection.stream.writableLength > this.#limits.queuedBytes) {
+      if (!connection?.stream?.writable || this.#isFull(connection, connection.stream.writableLength)) {
         this.#dropped++;
         continue;
       }
@@ -192,6 +199,20 @@ export class StreamListener implements UdpSocket {
       this.#sent += messages.length;
     }
     return batch.length;
+  }
+
+  /** Whether so many waiting bytes are as many as this client may have. */
+  #isFull({ from }: Connection, waiting: number): boolean {
+    const { queuedBytes, strangerQueuedBytes } = this.#limits;
+    if (waiting <= strangerQueuedBytes) return false;
+    return waiting > queuedBytes || this.#crowded || !this.#options.hasAllocation(from);
+  }
+
+  /** What waits for clients that read slowly. */
+  get waitingBytes(): number {
+    let sum = 0;
+    for (const { stream } of this.#connections.values()) sum += stream?.writableLength ?? 0;
+    return sum;
   }
 
   stats(): UdpStats {
@@ -299,6 +320,7 @@ export class StreamListener implements UdpSocket {
 
   #closeLate(): void {
     const now = this.#clock.now();
+    this.#crowded = this.waitingBytes > this.#limits.queuedBytesInAll;
     const { firstMessageMs, messageMs, idleMs } = this.#limits;
     for (const connection of [...this.#connections.values()]) {
       const { heard, openedAt, pendingSince, lastMessageAt, from } = connection;

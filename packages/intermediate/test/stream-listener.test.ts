@@ -261,6 +261,23 @@ test("connections from one address are bounded; a stranger's long message ends h
   await until(() => listener.connections === 1);
 });
 
+test("who asks and does not read has some 16 KiB waiting for him at most, and others are served", async (t) => {
+  const { listeners } = await startRelay(t);
+  const listener = t.must(listeners.streams[0]);
+  const question = frameForStream(Array.from({ length: 1_000 }, () => binding()));
+  const { socket } = await rawClient(t, listeners);
+  socket.pause();
+  const dropped = (): number => listener.stats().sendErrors.dropped ?? 0;
+  while (dropped() < 100) {
+    socket.write(question);
+    await new Promise((resolve) => setTimeout(resolve, 0));
+  }
+  // What came in one chunk is answered in one write: 65,536 bytes of questions at most, as many answers of 40 bytes.
+  t.ok(listener.waitingBytes <= 16_384 + (65_536 / 28) * 40, `${listener.waitingBytes} bytes wait`);
+  const other = await Client.open(t, listeners.udp[0].address, false);
+  await other.allocated();
+});
+
 test("noise from 200 connections, seeded, leaves a relay that answers", async (t) => {
   const { listeners } = await startRelay(t);
   const random = seededRandom(8656);

@@ -75,7 +75,7 @@ const NEVER: ReadonlySet<RelayDenial> = new Set(["unspecified", "multicast", "br
 
 export class RelayPolicy {
   readonly #options: RelayPolicyOptions;
-  readonly #ownIps: ReadonlySet<string>;
+  #ownIps: ReadonlySet<string> = new Set();
   readonly #relayedIps: ReadonlySet<string>;
   readonly #lists: readonly { readonly prefix: Prefix; readonly allow: boolean }[];
   #version = 1;
@@ -83,12 +83,20 @@ export class RelayPolicy {
   constructor(options: RelayPolicyOptions) {
     const { ownIps, relayedIps, allow = [], deny = [] } = options;
     this.#options = options;
-    this.#ownIps = new Set([...ownIps, ...relayedIps].flatMap(reachedIps));
+    this.setOwnIps(ownIps);
     this.#relayedIps = new Set(relayedIps);
     this.#lists = [
       ...deny.map((prefix) => ({ prefix, allow: false })),
       ...allow.map((prefix) => ({ prefix, allow: true })),
     ].sort((a, b) => b.prefix.length - a.prefix.length); // stable: of equally long ones the denials stay first
+  }
+
+  /** The addresses of this host are others now: DHCP gave it one, or IPv6 its temporary one of the day (RFC 8981). */
+  setOwnIps(ips: readonly string[]): void {
+    const own = new Set([...ips, ...this.#options.relayedIps].flatMap(reachedIps));
+    if (own.size === this.#ownIps.size && [...own].every((ip) => this.#ownIps.has(ip))) return;
+    this.#ownIps = own;
+    this.#version++;
   }
 
   /** Grows whenever an answer may have changed, so that the answer for a flow can be kept between packets. */

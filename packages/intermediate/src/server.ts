@@ -73,6 +73,9 @@ export interface IntermediateOptions {
 export const DRAIN_QUIET_MS = 10_000;
 const DRAIN_POLL_MS = 50;
 
+/** How often this host's addresses are looked at: the relay keeps away from them. */
+const ADDRESS_WATCH_MS = 10_000;
+
 interface Parts {
   readonly identity: Identity;
   readonly stun: StunListeners;
@@ -80,6 +83,7 @@ interface Parts {
   readonly signaling: SignalingServer;
   readonly turn: TurnServer;
   readonly accounts: Accounts;
+  readonly policy: RelayPolicy;
   readonly driver: Driver;
   readonly clock: Clock;
 }
@@ -94,6 +98,7 @@ export class Intermediate {
   readonly accounts: Accounts;
   readonly driver: Driver;
   readonly clock: Clock;
+  readonly #watch: ReturnType<typeof setInterval>;
   #open = true;
   #draining = false;
 
@@ -106,6 +111,8 @@ export class Intermediate {
     this.accounts = parts.accounts;
     this.driver = parts.driver;
     this.clock = parts.clock;
+    this.#watch = setInterval(() => parts.policy.setOwnIps(hostAddresses()), ADDRESS_WATCH_MS);
+    this.#watch.unref();
   }
 
   /**
@@ -176,6 +183,7 @@ export class Intermediate {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
+    clearInterval(this.#watch);
     this.signaling.shutdown(this.clock.now());
     this.turn.close();
     this.driver.close(); // its last turn sends the goodbyes
@@ -263,7 +271,7 @@ async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock:
   });
   driver.add(signaling);
   driver.add(new RelayComponent(turn, driver, log));
-  return { identity, stun, relayAddresses, signaling, turn, accounts, driver, clock };
+  return { identity, stun, relayAddresses, signaling, turn, accounts, policy, driver, clock };
 }
 
 /** Ed25519 signatures are deterministic: the same key for the same identity, without another file to keep (RFC 9000 §10.3.2). */

@@ -162,6 +162,20 @@ test("a peer reaches the observed addresses of its session peers only, and those
   t.equal(lifted.denyPermission(PEER, "169.254.169.254"), "metadata");
 });
 
+test("an address that this host was given later is its own from then on, and no flow to it goes on", (t) => {
+  const table = policy();
+  const later = SocketAddress.of("8.8.4.4", 22);
+  t.equal(table.denyPeer(FOREIGN, later), null);
+  const { version } = table;
+  table.setOwnIps(["10.1.2.3", "198.41.0.5", "2606:4700::53"]);
+  t.equal(table.version, version, "the same addresses are no news");
+  table.setOwnIps(["10.1.2.3", "198.41.0.5", "8.8.4.4"]);
+  t.ok(table.version > version);
+  t.equal(table.denyPeer(FOREIGN, later), "own-address");
+  t.equal(table.denyPeer(FOREIGN, SocketAddress.of("2606:4700::53", 22)), null, "and one that it lost is not");
+  t.equal(table.denyPeer(FOREIGN, SocketAddress.of(RELAY_IP, 22)), "own-address", "the relayed one stays");
+});
+
 test("port 0 is nobody", (t) => {
   t.equal(policy().denyPeer(FOREIGN, SocketAddress.of("8.8.8.8", 0)), "no-port");
 });

@@ -183,7 +183,7 @@ export class PathPolicy implements PolicyView {
     this.#journal.handleHeard(now, pair);
   }
 
-  /** Application bytes were read or written; `received`: some came in. */
+  /** Application bytes were read or written, or somebody waits for the peer; `received`: some came in. */
   handleActivity(now: Millis, received = true): void {
     this.#activeAt = now;
     if (received && this.#holdUntil !== null) {

@@ -81,6 +81,7 @@ export class AgentSession extends Session {
       log: host.log,
       connection: () => (this.isUp ? this.carrier : null),
       isOver: () => this.isOver,
+      onAsked: (now) => this.#policy.handleActivity(now, false),
     });
     this.#handshakes = new Handshakes({
       sessionId: id,

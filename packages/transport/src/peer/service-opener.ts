@@ -18,6 +18,8 @@ export interface ServiceOpenerOptions {
   /** The connection of a session that is up, else null. */
   readonly connection: () => QuicConnection | null;
   readonly isOver: () => boolean;
+  /** Somebody waits for the peer from now on: does the path still stand? */
+  readonly onAsked: (now: Millis) => void;
 }
 
 /** Opens a session's streams to services, as long as the peer lets it. */
@@ -56,10 +58,11 @@ export class ServiceOpener {
     protocol: "tcp" | "udp",
     onRequested: (stream: QuicStream) => void = () => {},
   ): Promise<QuicStream> {
-    const { session, head, log, isOver } = this.#options;
+    const { session, head, log, isOver, onAsked } = this.#options;
     const connection = this.#options.connection();
     if (!connection) throw new SessionError("closed", "the session is not up");
     const stream = connection.openStream();
+    onAsked(now);
     if (this.#credit.opened(connection)) log.info("session-retiring", { session });
     const follow = now < this.#heardAt + HEARD_JUST_NOW_MS ? onRequested : () => {};
     try {

@@ -357,6 +357,7 @@ export abstract class Session {
   ping(): Promise<number> {
     if (!this.isUp) return Promise.reject(new SessionError("closed", "the session is not up"));
     this.host.touch(this);
+    this.handleActivity(this.now, false);
     return this.#pings.ask(this.now);
   }
 

@@ -298,6 +298,24 @@ test("a direct path that loses 30 % of its checks, and the relay none, is left w
   t.ok(p95 <= 3_000, `left after ${leftAfter.map(Math.round).join(", ")} ms`);
 });
 
+/** Share of checks that are lost, and within how long the path is left for a relay that loses none: 5 % is seen the later, the nearer it is. */
+const poor: readonly [lost: number, withinMs: number][] = [
+  [0.07, 60_000],
+  [0.08, 40_000],
+  [0.1, 20_000],
+];
+for (const [lost, withinMs] of poor) {
+  test(`a direct path that loses ${Math.round(100 * lost)} % of its checks, and the relay none, is left within ${withinMs / 1000} s`, (t) => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const { world, direct } = settled(seed);
+      world.download(2_000 + withinMs, 20);
+      direct.loss = 1 - Math.sqrt(1 - lost);
+      world.runUntil(2_000 + withinMs);
+      t.ok(world.changes().includes("direct -> relay"), `seed ${seed}`);
+    }
+  });
+}
+
 test("what both paths lose moves hardly any session: chance alone does it less than once in five minutes", (t) => {
   let moves = 0;
   for (let seed = 1; seed <= 20; seed++) {

@@ -17,8 +17,8 @@ export const RETRY_FROM_HANDSHAKES = 64;
 export const RETRY_FROM_HANDSHAKES_PER_IP = 16;
 
 /**
- * Handshakes of one address at one time, proved or not: who answers every Retry and then falls silent must not hold all there are. As many
- * as it may do in a second, a quarter of all at most unless the operator grants more.
+ * Handshakes of one address at one time, proved or not: who answers every Retry and then falls silent must not hold all there are. A quarter
+ * of all, or as many as the operator lets it do in a second where that is more.
  */
 const HANDSHAKES_PER_IP = MAX_HANDSHAKES / 4;
 

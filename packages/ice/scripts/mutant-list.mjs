@@ -801,4 +801,12 @@ export const MUTANTS = [
     test: "hostile.test.ts",
     title: "an authentic check with an attribute that must be understood",
   },
+  {
+    rule: "TCP: who answers with something else is none of the peer's addresses (RFC 6544 §7.1)",
+    file: "src/driver/tcp.ts",
+    find: 'if (!connection.hasSpoken && !isStun(packet)) return this.#end(connection, "no check came first");\n',
+    replace: "\n",
+    test: "tcp.test.ts",
+    title: "who answers a connection of ours with something else",
+  },
 ];

@@ -1,10 +1,10 @@
-import { connect, type Socket } from "node:net";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { fromUtf8, nullLogger, SocketAddress, utf8 } from "@adit/core";
 import { type T, test } from "@adit/harness";
 import type { Candidate } from "../src/candidate.ts";
 import { createIceConnection, type IceConnection } from "../src/driver/connection.ts";
 import { frame } from "../src/driver/frames.ts";
-import { listenPassive, MAX_TCP_CONNECTIONS } from "../src/driver/tcp.ts";
+import { listenPassive, MAX_TCP_CONNECTIONS, openActive } from "../src/driver/tcp.ts";
 import { StunBuilder } from "../src/stun/builder.ts";
 
 const tcpOnly = (candidate: Candidate | null): boolean => candidate === null || candidate.transport === "tcp";
@@ -118,6 +118,34 @@ test("a stranger who speaks something else, or too long a frame, is hung up on",
   polite.write(frame(utf8("data")));
   await until(t, () => polite.ended, "data of one who is not known is not");
   t.equal(received.length, 1);
+});
+
+test("who answers a connection of ours with something else is none of the peer's addresses (RFC 6544 §7.1)", async (t) => {
+  const check = new StunBuilder("request", 1, new Uint8Array(12)).build({ fingerprint: true });
+  for (const [first, staysOpen] of [
+    [utf8("220 mail.example"), false],
+    [check, true],
+  ] as const) {
+    const server = createServer((socket) => {
+      socket.on("error", () => {});
+      socket.write(frame(first));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as AddressInfo;
+    const told: string[] = [];
+    const active = openActive(
+      "127.0.0.1",
+      { onDatagram: () => told.push("datagram"), onClosed: () => told.push("closed"), isKnown: () => false },
+      nullLogger,
+    );
+    t.teardown(async () => {
+      await active.close();
+      server.close();
+    });
+    active.send(check, SocketAddress.of("127.0.0.1", port));
+    await until(t, () => told.length > 0, "something is told");
+    t.same(told, [staysOpen ? "datagram" : "closed"]);
+  }
 });
 
 test("strangers are bounded: the oldest gives way, and who is known stays", async (t) => {

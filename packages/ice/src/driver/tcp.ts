@@ -90,6 +90,8 @@ interface Connection {
   readonly remote: SocketAddress;
   readonly accepted: boolean;
   readonly reader: FrameReader;
+  /** Something has come over it. */
+  hasSpoken: boolean;
   timer: ReturnType<typeof setTimeout> | null;
 }
 
@@ -130,7 +132,7 @@ class Connections {
   adopt(socket: Socket, remote: SocketAddress, connectTimeoutMs: number | null): void {
     const accepted = connectTimeoutMs === null;
     const reader = new FrameReader(accepted ? STRANGER_FRAME_BYTES : MAX_FRAME_BYTES);
-    const connection: Connection = { socket, remote, accepted, reader, timer: null };
+    const connection: Connection = { socket, remote, accepted, reader, hasSpoken: false, timer: null };
     this.#all.set(remote.key, connection);
     connection.timer = accepted
       ? setTimeout(() => this.#isStranger(connection) && this.#end(connection, "a stranger"), STRANGER_TIMEOUT_MS)
@@ -166,6 +168,10 @@ class Connections {
     const { reader, remote } = connection;
     reader.push(chunk, (packet) => {
       if (this.#all.get(remote.key) !== connection) return;
+      // RFC 6544 §7.1: "the remote candidate address apparently was not one of the peer's addresses, and the agent SHOULD close the
+      // connection".
+      if (!connection.hasSpoken && !isStun(packet)) return this.#end(connection, "no check came first");
+      connection.hasSpoken = true;
       if (connection.accepted && reader.maxBytes < MAX_FRAME_BYTES) {
         if (!isStun(packet)) return this.#end(connection, "no check came first");
         this.#events.onDatagram(packet, remote);

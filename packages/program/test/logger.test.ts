@@ -67,6 +67,23 @@ test("text: state changes are sentences, streams are no noise, and the terminal 
   ]);
 });
 
+test("text: an intermediate's clients come and go in sentences too", (t) => {
+  const { lines, log } = capture("text");
+  const of = { name: "office", peerId: "abcdefghijklmnop", address: "192.0.2.7:40111" };
+  log.info("name-taken", of);
+  log.info("peer-registered", of);
+  log.info("peer-unregistered", of);
+  log.info("peer-replaced", { peerId: of.peerId, address: of.address, by: "192.0.2.9:40111" });
+  log.info("draining", { allocations: 2, limitMs: 60_000 });
+  t.same(lines, [
+    "the name office belongs to abcdefghijklmnop from now on\n",
+    "office is registered, from 192.0.2.7:40111\n",
+    "office has gone\n",
+    "abcdefgh... was replaced by a newer connection of its key, from 192.0.2.9:40111\n",
+    "taking nothing new; 2 relayed addresses are in use\n",
+  ]);
+});
+
 test("text: what lasts is told once, and again when it is back after it was over", (t) => {
   const { lines, log } = capture("text");
   const down = (intermediate: string) => log.warn("signaling-down", { intermediate, reason: "no answer" });

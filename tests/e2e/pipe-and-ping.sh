@@ -18,6 +18,24 @@ status=0
 equal "pipe: an unknown service: exit status 3" "$status" 3
 check "pipe: an unknown service is named" grep -q nosuch "$dir/pipe.log"
 
+# ssh sends SIGHUP to its ProxyCommand and does not wait for it: the next ssh comes at once.
+mkfifo "$dir/stdin"
+exec {open_end}<>"$dir/stdin"
+"$bin/adit-agent" pipe "${to[@]}" sum <"$dir/stdin" >/dev/null 2>>"$dir/pipe.log" {open_end}>&- &
+pipe=$!
+remember_pid "$pipe"
+session=$(wait_status "http://$connector_admin/status" 5000 sessions.0.id sessions.length=1)
+kill -HUP "$pipe"
+"$bin/adit-agent" pipe "${to[@]}" sum <"$file" >"$dir/pipe.out" 2>>"$dir/pipe.log" || fail "pipe behind a pipe that ends: $(cat "$dir/pipe.log")"
+equal "pipe: one that comes while another one ends waits for it" "$(cat "$dir/pipe.out")" "5000000 $(hash_of "$file")"
+status=0
+wait "$pipe" || status=$?
+equal "pipe: SIGHUP is a clean end" "$status" 0
+tool wait --log "$dir/connector.log" --where event=session-end --where "session=$session" --where "reason~agent is ending" --timeout 5000 >/dev/null ||
+  fail "pipe: the connector hears of it at once"
+ok "pipe: the connector hears of it at once"
+exec {open_end}>&-
+
 "$bin/adit-agent" ping "${to[@]}" --until-direct >"$dir/ping.out" 2>"$dir/ping.log" || fail "ping --until-direct: exit status 0"
 ok "ping --until-direct: $(tail -n 1 "$dir/ping.out")"
 cut_path

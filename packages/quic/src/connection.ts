@@ -2,7 +2,7 @@ import { type Deadline, earliest, fromUtf8 } from "@adit/core";
 import type { QuicConfig } from "./config.ts";
 import type { ConnectionOptions } from "./connection-options.ts";
 import { Datagrams } from "./datagrams.ts";
-import { type CloseReason, fromNative, parseNativeError, QuicError } from "./errors.ts";
+import { type CloseReason, parseNativeError, QuicError } from "./errors.ts";
 import { HandshakeRepeats } from "./handshake-repeats.ts";
 import type { PeerId } from "./identity.ts";
 import { Lifecycle } from "./lifecycle.ts";
@@ -240,15 +240,16 @@ export class QuicConnection {
     this.#paths.isSuspect = isSuspect;
   }
 
-  /** Makes the next packet on the active path one that the peer must acknowledge (a PING if need be). Nothing happens once it is over. */
-  sendAckEliciting(): void {
-    if (this.#life.state !== "established") return;
+  /** Makes the next packet on the active path one that the peer must acknowledge (a PING if need be). False: it is over, or no path can be used. */
+  sendAckEliciting(): boolean {
+    if (this.#life.state !== "established") return false;
     try {
       this.#native.sendAckEliciting();
-    } catch (error) {
-      throw fromNative(error, "send a PING");
+    } catch {
+      return false;
     }
     this.#work();
+    return true;
   }
 
   /** Whether both sides have validated this path. False for one that is unknown. */

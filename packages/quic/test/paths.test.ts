@@ -1,6 +1,7 @@
 import { utf8 } from "@adit/core";
 import { test } from "@adit/harness";
 import type { QuicConnection, QuicEvent } from "../src/index.ts";
+import { quiche } from "../src/native.ts";
 import {
   clientSlot,
   now,
@@ -325,4 +326,22 @@ test("a client knows when the handshake has settled", (t) => {
   pair.handshake();
   const settledAt = t.must(pair.client.settledAt);
   t.ok(settledAt > before && settledAt < now() + 100);
+});
+
+test("a connection that has no path to send on says so when a PING is wanted, and throws nothing", (t) => {
+  const pair = new Pair().handshake();
+  t.equal(pair.client.sendAckEliciting(), true);
+  const { prototype } = quiche.Connection as unknown as { prototype: { sendAckEliciting: () => void } };
+  const { sendAckEliciting } = prototype;
+  // What quiche says when the active path has failed its validation, or lost its connection ID.
+  prototype.sendAckEliciting = () => {
+    throw new Error("InvalidState");
+  };
+  try {
+    t.equal(pair.client.sendAckEliciting(), false);
+  } finally {
+    prototype.sendAckEliciting = sendAckEliciting;
+  }
+  pair.client.close(0, "");
+  t.equal(pair.client.sendAckEliciting(), false);
 });

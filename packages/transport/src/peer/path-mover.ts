@@ -56,7 +56,7 @@ export class PathMover {
     this.#nextMove = null;
     try {
       connection.migrate(slots.local(slot), slots.remote(slot));
-      connection.sendAckEliciting();
+      if (!connection.sendAckEliciting()) throw new QuicError("invalid-state", "no path can be used");
       log.debug("migrated", { session, pair: slots.pairOf(slot) });
     } catch (error) {
       if (isOutOfIdentifiers(error)) {

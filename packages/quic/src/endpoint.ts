@@ -258,9 +258,9 @@ export class QuicEndpoint {
       rttMs: path.rttMs ?? null,
       check: path,
     });
-    this.#ids.add(id, connection);
+    const firstId = this.#ids.add(id, connection);
     if (originalId) this.#ids.addOriginal(originalId, connection);
-    this.#members.set(connection, { firstId: id, ids: [id], originalId });
+    this.#members.set(connection, { firstId, ids: [firstId], originalId });
     return connection;
   }
 
@@ -271,8 +271,7 @@ export class QuicEndpoint {
     },
     issueId: (connection: QuicConnection): Uint8Array => {
       const id = this.#ids.draw();
-      this.#ids.add(id, connection);
-      this.#members.get(connection)?.ids.push(id);
+      this.#members.get(connection)?.ids.push(this.#ids.add(id, connection));
       return id;
     },
     retireId: (connection: QuicConnection, id: Uint8Array): void => {

@@ -96,7 +96,7 @@ export class PeerLimits {
     const before = this.#destination;
     if (before && equalBytes(before.id, id)) return null;
     const path = this.#activePath();
-    this.#destination = { id, path };
+    this.#destination = { id: new Uint8Array(id), path };
     // Another path has an ID of its own; one that had to wait for its ID has none at first.
     return before === null || before.path !== path || before.id.length === 0 ? null : "id-forced-out";
   }

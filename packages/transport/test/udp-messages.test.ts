@@ -44,12 +44,13 @@ function kernel(family: IpFamily, answer: (messages: readonly Message[]) => numb
       payload: memory.bytes.slice(start, start + size(vector + 8)),
     };
   };
-  const submit = (count: number): number => {
+  const submit = (descriptor: number, count: number): number => {
+    if (descriptor !== 7) throw new Error(`sent by ${descriptor}`);
     const messages = range(count).map((i) => read(memory.headers - base + i * 64));
     calls.push(messages);
     return answer(messages);
   };
-  return { sender: new MessageSender({ memory, family, submit }), calls };
+  return { sender: new MessageSender({ memory, submit }, 7, family), calls };
 }
 
 /** The datagrams that leave the machine. */

@@ -45,6 +45,8 @@ export class MessageMemory {
   readonly #view = new DataView(this.bytes.buffer);
   readonly #base: number;
   readonly #names = new Map<SocketAddress, Uint8Array>();
+  /** How many datagrams each message has. */
+  readonly #counts: number[] = new Array(MAX_MESSAGES).fill(0);
   #messages = 0;
   #end = PAYLOAD_AT;
 
@@ -83,6 +85,7 @@ export class MessageMemory {
     }
     this.#end = end;
     const i = this.#messages++;
+    this.#counts[i] = count;
     const header = i * HEADER_BYTES;
     this.bytes.set(this.#name(to), NAMES_AT + i * NAME_BYTES);
     this.#view.setUint32(header + 8, NAME_LENGTH[to.family], true);
@@ -92,6 +95,11 @@ export class MessageMemory {
     this.#view.setUint32(vector + 8, end - start, true);
     if (count > 1) this.#view.setUint16(CONTROLS_AT + i * CONTROL_BYTES + 16, first.length, true);
     return true;
+  }
+
+  /** How many datagrams the message of that number has. */
+  countOf(message: number): number {
+    return this.#counts[message] as number;
   }
 
   #name(to: SocketAddress): Uint8Array {
@@ -114,15 +122,14 @@ export class MessageMemory {
   }
 }
 
+/** One for all sockets. */
 export interface MessageSystem {
   readonly memory: MessageMemory;
-  /** The socket's. */
-  readonly family: IpFamily;
   /**
-   * Sends the first so many messages of the memory: sendmsg(2) for one, sendmmsg(2) for more. How many the kernel took, negative or 0 when it
-   * took none.
+   * Sends the first so many messages of the memory by that socket: sendmsg(2) for one, sendmmsg(2) for more. How many the kernel took, negative
+   * or 0 when it took none.
    */
-  submit(messages: number): number;
+  submit(descriptor: number, messages: number): number;
 }
 
 /**
@@ -132,13 +139,15 @@ export interface MessageSystem {
  */
 export class MessageSender {
   readonly #system: MessageSystem;
-  /** How many datagrams each message of the call has. */
-  readonly #counts: number[] = new Array(MAX_MESSAGES).fill(0);
+  readonly #descriptor: number;
+  readonly #family: IpFamily;
   #runsRefused = 0;
   #refused = 0;
 
-  constructor(system: MessageSystem) {
+  constructor(system: MessageSystem, descriptor: number, family: IpFamily) {
     this.#system = system;
+    this.#descriptor = descriptor;
+    this.#family = family;
   }
 
   /** Sends `batch[from..end]` in order; how many were taken. */
@@ -146,7 +155,7 @@ export class MessageSender {
     if (this.#refused >= MAX_REFUSED) return 0;
     for (let at = from; ; ) {
       const messages = this.#fill(batch, at, end);
-      const taken = messages === 0 ? 0 : Math.max(0, this.#system.submit(messages));
+      const taken = messages === 0 ? 0 : Math.max(0, this.#system.submit(this.#descriptor, messages));
       for (let i = 0; i < taken; i++) at += this.#taken(i);
       if (at === end || messages === 0 || taken < messages) return at - from;
     }
@@ -180,22 +189,21 @@ export class MessageSender {
 
   /** Lays out what fits, up to what no message can be made of on this socket; how many messages that are. */
   #fill(batch: readonly Outgoing[], from: number, end: number): number {
-    const { memory, family } = this.#system;
+    const { memory } = this.#system;
     memory.clear();
     let messages = 0;
     for (let at = from; at < end; messages++) {
       const { to } = batch[at] as Outgoing;
-      if (to.family !== family || to.port === 0) break;
+      if (to.family !== this.#family || to.port === 0) break;
       const count = this.countAt(batch, at, end);
       if (!memory.add(batch, at, count)) break;
-      this.#counts[messages] = count;
       at += count;
     }
     return messages;
   }
 
   #taken(message: number): number {
-    const count = this.#counts[message] as number;
+    const count = this.#system.memory.countOf(message);
     this.#refused = 0;
     if (count > 1) this.#runsRefused = 0;
     return count;

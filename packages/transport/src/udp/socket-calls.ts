@@ -1,5 +1,5 @@
 import type { IpFamily } from "@adit/core";
-import { MessageMemory, MessageSender } from "./messages.ts";
+import { MessageMemory, MessageSender, type MessageSystem } from "./messages.ts";
 
 /** What a socket asks for, bytes. The system gives what it permits (net.core.rmem_max on Linux). */
 export const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
@@ -91,7 +91,7 @@ async function make(): Promise<SocketCalls> {
         const fd = descriptorOf(socket);
         return fd !== null && symbols.setsockopt(fd, at.level, at.option, ffi.ptr(new Int32Array([value])), 4) === 0;
       };
-      let memory: MessageMemory | null = null;
+      let messages: MessageSystem | null = null;
       return {
         raiseReceiveBuffer: (socket) => raise((size) => set(socket, system.receiveBuffer, size)),
         dropReceiveDetails: (socket, family) => {
@@ -103,19 +103,28 @@ async function make(): Promise<SocketCalls> {
         messageSender: (socket, family) => {
           const fd = descriptorOf(socket);
           if (!sending || fd === null) return null;
-          const { sendmsg, sendmmsg } = sending;
-          memory ??= new MessageMemory((bytes) => Number(ffi.ptr(bytes)));
-          const headers = memory.headers as never;
-          const submit = (messages: number): number => {
-            if (messages > 1) return sendmmsg(fd, headers, messages, MSG_DONTWAIT);
-            return Number(sendmsg(fd, headers, MSG_DONTWAIT)) < 0 ? 0 : 1;
-          };
-          return new MessageSender({ memory, family, submit });
+          messages ??= messageSystem(sending, new MessageMemory((bytes) => Number(ffi.ptr(bytes))));
+          return new MessageSender(messages, fd, family);
         },
       };
     } catch {} // not this C library
   }
   return NONE;
+}
+
+/** sendmsg(2) and sendmmsg(2); the pointers are numbers here. */
+interface SendCalls {
+  sendmsg(descriptor: number, header: never, flags: number): number | bigint;
+  sendmmsg(descriptor: number, headers: never, count: number, flags: number): number;
+}
+
+function messageSystem({ sendmsg, sendmmsg }: SendCalls, memory: MessageMemory): MessageSystem {
+  const headers = memory.headers as never;
+  const submit = (descriptor: number, messages: number): number => {
+    if (messages > 1) return sendmmsg(descriptor, headers, messages, MSG_DONTWAIT);
+    return Number(sendmsg(descriptor, headers, MSG_DONTWAIT)) < 0 ? 0 : 1;
+  };
+  return { memory, submit };
 }
 
 const descriptorOf = (socket: object): number | null =>

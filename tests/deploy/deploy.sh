@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# What deploy/ says, held against the tools that will read it: promtool and systemd-analyze where they are installed.
+# With --install (root, a minute) also the steps of the Containerfile in a clean directory, and the program that comes out of them.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+dir=$(mktemp -d)
+passed=0
+failed=0
+skipped=0
+program=
+
+finish() {
+  [ -z "$program" ] || kill "$program" 2>/dev/null || true
+  umount "$dir/adit" 2>/dev/null || true
+  rm -rf "$dir"
+  echo "$passed passed, $failed failed, $skipped skipped"
+  [ "$failed" = 0 ]
+}
+trap finish EXIT
+
+# check WHAT COMMAND...
+check() {
+  local what=$1
+  shift
+  if "$@" >"$dir/said" 2>&1; then
+    passed=$((passed + 1))
+    echo "ok - $what"
+  else
+    failed=$((failed + 1))
+    echo "not ok - $what"
+    sed 's/^/  /' "$dir/said"
+  fi
+}
+
+skip() {
+  skipped=$((skipped + 1))
+  echo "skipped - $1"
+}
+
+# instruction NAME TREE: the JSON list behind the last NAME of the Containerfile, one element a line, with TREE for /opt/adit.
+instruction() {
+  sed -n "s/^$1.*\(\[.*\]\)\$/\1/p" "$root/deploy/container/Containerfile" | tail -n 1 |
+    node -e 'console.log(JSON.parse(require("node:fs").readFileSync(0, "utf8")).join("\n"))' |
+    sed "s|^/opt/adit|$2|;s|^/state|$dir/state|"
+}
+
+# start COMMAND...: runs it until it says where the admin address is.
+start() {
+  "$@" >"$dir/out" 2>"$dir/log" &
+  program=$!
+  for _ in $(seq 100); do
+    admin=$(sed -n 's/.*"service":"admin","address":"\([^"]*\)".*/\1/p' "$dir/log")
+    [ -z "$admin" ] || return 0
+    kill -0 "$program" 2>/dev/null || break
+    sleep 0.1
+  done
+  cat "$dir/log"
+  return 1
+}
+
+# stop: SIGTERM; succeeds when the program ends by itself with status 0 within 5 s.
+stop() {
+  local status=0 killer
+  kill -TERM "$program"
+  (sleep 5 && kill -KILL "$program" 2>/dev/null) &
+  killer=$!
+  wait "$program" || status=$?
+  kill "$killer" 2>/dev/null || true
+  program=
+  return "$status"
+}
+
+get() { node -e 'fetch(process.argv[1]).then(async (r) => { process.stdout.write(await r.text()); process.exit(r.ok ? 0 : 1) })' "$1"; }
+
+loopback=(--listen 127.0.0.1:0 --stun 127.0.0.1:0 --admin 127.0.0.1:0 --relay-ports 30000-30100 --log json)
+
+if command -v promtool >/dev/null; then
+  check "the alert rules" promtool check rules "$root/deploy/prometheus/alerts.yml"
+  check "the intermediate starts" start "$root/node_modules/.bin/adit-intermediate" "${loopback[@]}" --state-dir "$dir/plain"
+  get "http://$admin/metrics" >"$dir/metrics"
+  check "the metrics" promtool check metrics <"$dir/metrics"
+  check "it ends on SIGTERM" stop
+else
+  skip "rules and metrics: promtool is not installed (Debian: prometheus)"
+fi
+
+if command -v systemd-analyze >/dev/null; then
+  for unit in "$root"/deploy/systemd/*.service; do
+    name=$(basename "$unit")
+    # The paths and the account of the host that it is for are not here.
+    sed "s|/opt/adit|$root|g;s/^User=.*/User=root/;s/^Group=.*/Group=root/" "$unit" >"$dir/$name"
+    check "the systemd unit $name" systemd-analyze verify --man=no "$dir/$name"
+  done
+else
+  skip "the systemd units: systemd-analyze is not installed (Debian: systemd)"
+fi
+
+if [ "${1:-}" = --install ]; then
+  uid=$(sed -n 's/.*--uid \([0-9]*\).*/\1/p' "$root/deploy/container/Containerfile")
+  mkdir "$dir/adit"
+  chmod 755 "$dir"
+  git -C "$root" archive HEAD | tar -x -C "$dir/adit"
+  check "npm ci" npm ci --prefix "$dir/adit" --silent
+  install -d -o "$uid" -g "$uid" -m 0700 "$dir/state"
+  # As --read-only has it.
+  mount --bind "$dir/adit" "$dir/adit" && mount -o remount,bind,ro "$dir/adit"
+  mapfile -t entry < <(instruction ENTRYPOINT "$dir/adit")
+  mapfile -t health < <(instruction HEALTHCHECK "$dir/adit")
+  as_user=(setpriv --reuid "$uid" --regid "$uid" --clear-groups --no-new-privs env -i "PATH=/usr/bin:/bin")
+  check "the entry point runs as uid $uid on a read-only tree" start "${as_user[@]}" "${entry[@]}" "${loopback[@]}"
+  check "/healthz answers 200" get "http://$admin/healthz"
+  check "the health check" "${as_user[@]}" "${health[@]}" --admin "$admin"
+  check "the key is nobody else's" test "$(stat -c %a "$dir/state"/*key* | sort -u)" = 600
+  check "it ends on SIGTERM, with status 0" stop
+else
+  skip "the steps of the container file: --install was not given"
+fi

@@ -95,7 +95,8 @@ export class SessionTable {
   readonly results = new Counters<PunchingResult["outcome"]>();
   readonly #outcomes = { direct: 0, relay: 0, failed: 0 };
   #total = 0;
-  #sweepAt: Millis | null = null;
+  /** When absent parties are looked for among all sessions; null when there are none. */
+  #scanAt: Millis | null = null;
   /** Ended, and not cut off yet; the oldest first. */
   readonly #farewells: { readonly session: Session; readonly until: Millis }[] = [];
   readonly #onChange: () => void;
@@ -137,7 +138,6 @@ export class SessionTable {
     };
     this.#unanswered.add(session);
     this.#perSource.set(source, (this.#perSource.get(source) ?? 0) + 1);
-    this.#sweepAt = Math.min(this.#sweepAt ?? Number.POSITIVE_INFINITY, now + UNANSWERED_LIMIT_MS);
     this.#sessions.set(id, session);
     for (const party of [session.agent, session.connector]) {
       const sessions = this.#byPeer.get(party.peerId) ?? new Set();
@@ -170,9 +170,7 @@ export class SessionTable {
     if (!this.#remove(session)) return;
     const oldest = this.#farewells.length >= MAX_FAREWELLS ? this.#farewells.shift() : undefined;
     if (oldest) this.#cutOff(oldest.session);
-    const until = now + FAREWELL_MS;
-    this.#farewells.push({ session, until });
-    this.#sweepAt = Math.min(this.#sweepAt ?? until, until);
+    this.#farewells.push({ session, until: now + FAREWELL_MS });
   }
 
   #remove(session: Session): boolean {
@@ -228,7 +226,7 @@ export class SessionTable {
       for (const party of [session.agent, session.connector]) {
         if (party.presence.kind === "absent" || party.presence.connection !== connection) continue;
         party.presence = { kind: "absent", until: now + ABSENCE_LIMIT_MS };
-        this.#sweepAt ??= now + SWEEP_MS;
+        this.#scanAt ??= now + SWEEP_MS;
       }
     }
   }
@@ -261,12 +259,20 @@ export class SessionTable {
   }
 
   get sweepAt(): Millis | null {
-    return this.#sweepAt;
+    const [unanswered] = this.#unanswered;
+    const at = Math.min(
+      this.#scanAt ?? Number.POSITIVE_INFINITY,
+      this.#farewells[0]?.until ?? Number.POSITIVE_INFINITY,
+      unanswered ? unanswered.introducedAt + UNANSWERED_LIMIT_MS : Number.POSITIVE_INFINITY,
+    );
+    return at === Number.POSITIVE_INFINITY ? null : at;
   }
 
-  /** Forgets sessions with a party that stayed away. The other party is not told: between the two it may well go on. */
+  /**
+   * Forgets sessions that were never answered, and those with a party that stayed away. The other party is not told: between the two it may
+   * well go on. It costs as much as there is to forget: strangers decide how often it is called.
+   */
   sweep(now: Millis): void {
-    if (this.#sweepAt === null || now < this.#sweepAt) return;
     while (this.#farewells[0] && this.#farewells[0].until <= now) {
       const over = this.#farewells.shift();
       if (over) this.#cutOff(over.session);
@@ -275,6 +281,11 @@ export class SessionTable {
       if (session.introducedAt + UNANSWERED_LIMIT_MS > now) break;
       this.end(session);
     }
+    if (this.#scanAt !== null && now >= this.#scanAt) this.#scanAt = this.#forgetAbsent(now) ? now + SWEEP_MS : null;
+  }
+
+  /** True when some are absent still. */
+  #forgetAbsent(now: Millis): boolean {
     let absent = false;
     for (const session of [...this.#sessions.values()]) {
       for (const party of [session.agent, session.connector]) {
@@ -283,17 +294,7 @@ export class SessionTable {
         else absent = true;
       }
     }
-    this.#sweepAt = this.#nextSweep(now, absent);
-  }
-
-  #nextSweep(now: Millis, absent: boolean): Millis | null {
-    const [unanswered] = this.#unanswered;
-    const at = Math.min(
-      absent ? now + SWEEP_MS : Number.POSITIVE_INFINITY,
-      this.#farewells[0]?.until ?? Number.POSITIVE_INFINITY,
-      unanswered ? unanswered.introducedAt + UNANSWERED_LIMIT_MS : Number.POSITIVE_INFINITY,
-    );
-    return at === Number.POSITIVE_INFINITY ? null : at;
+    return absent;
   }
 
   /** Room for one more: at the bound the oldest one that no connector has answered makes way. */

@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { seededRandom } from "@adit/core";
 import { type T, test } from "@adit/harness";
 import { readTrace, type TracedSession } from "../src/trace-plot/read.ts";
@@ -159,5 +160,19 @@ test("words of the other side cannot break out of the picture (500 seeds)", (t) 
         throw new Error(`seed ${seed}`, { cause });
       }
     }
+  }
+});
+
+test("what npm run trace-plot cannot read, or is not told, is a usage error with a sentence", (t) => {
+  const cases = [
+    [[], /^trace-plot: usage: npm run trace-plot FILE/],
+    [["/nonexistent.jsonl"], /^trace-plot: \/nonexistent\.jsonl cannot be read: /],
+  ] as const;
+  for (const [args, message] of cases) {
+    const run = spawnSync("node_modules/.bin/bun", ["packages/program/src/trace-plot/main.ts", ...args], {
+      encoding: "utf8",
+    });
+    t.equal(run.status, 2, run.stderr);
+    t.match(run.stderr, message);
   }
 });

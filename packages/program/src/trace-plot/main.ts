@@ -4,6 +4,7 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { EXIT_STATUS, ExitError, exitCodeOf, sentenceOf } from "../exit.ts";
 import { readTrace, type TracedSession } from "./read.ts";
 import { plotSession } from "./svg.ts";
 
@@ -16,7 +17,15 @@ function choose(sessions: readonly TracedSession[], id: string | undefined): Tra
   if (id === undefined) return first;
   const found = sessions.filter((session) => session.id.startsWith(id));
   if (found.length === 1 && found[0]) return found[0];
-  throw new Error(`--session ${id}: the trace has ${sessions.map((session) => session.id).join(", ")}`);
+  throw new ExitError("usage", `--session ${id}: the trace has ${sessions.map((session) => session.id).join(", ")}`);
+}
+
+function contentOf(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new ExitError("usage", `${file} cannot be read: ${sentenceOf(error)}`, { cause: error });
+  }
 }
 
 try {
@@ -25,16 +34,17 @@ try {
     options: { session: { type: "string" }, out: { type: "string" } },
   });
   const [file] = positionals;
-  if (file === undefined) throw new Error("usage: npm run trace-plot FILE [-- --session ID] [--out FILE.svg]");
-  const sessions = readTrace(readFileSync(file, "utf8"));
+  if (file === undefined)
+    throw new ExitError("usage", "usage: npm run trace-plot FILE [-- --session ID] [--out FILE.svg]");
+  const sessions = readTrace(contentOf(file));
   const session = choose(sessions, values.session);
   const out = values.out ?? `${file.replace(/\.[^./]+$/, "")}.svg`;
-  if (out === file) throw new Error(`${out} is the trace itself; --out says where the picture goes`);
+  if (out === file) throw new ExitError("usage", `${out} is the trace itself; --out says where the picture goes`);
   writeFileSync(out, plotSession(session));
   console.log(`${out}: session ${session.id} with ${session.peer ?? "?"}`);
   const others = sessions.filter((other) => other !== session);
   if (others.length > 0) console.log(`other sessions: ${others.map(({ id }) => id).join(", ")}`);
 } catch (error) {
-  console.error(`trace-plot: ${error instanceof Error ? error.message : String(error)}`);
-  process.exitCode = 1;
+  console.error(`trace-plot: ${sentenceOf(error)}`);
+  process.exitCode = EXIT_STATUS[exitCodeOf(error)];
 }

@@ -149,7 +149,13 @@ export class Program<O extends OptionTable> {
         .join("")
         .replace(/^error: /, "")
         .trimEnd();
-      throw new ExitError("usage", error.code === "commander.help" ? `a command is missing\n\n${sentence}` : sentence);
+      const [option = ""] = args[0]?.split("=") ?? [];
+      const early = error.code === "commander.unknownOption" && this.#hasNoRoot && option.startsWith("-");
+      const hint = early ? `\n(Options stand behind the command: ${this.name} COMMAND ${option} ...)` : "";
+      throw new ExitError(
+        "usage",
+        error.code === "commander.help" ? `a command is missing\n\n${sentence}` : sentence + hint,
+      );
     }
     if (chosen === null) throw new ExitError("usage", `a command is missing; see ${this.name} --help`);
     return this.#invocation(chosen, readFile);
@@ -199,7 +205,7 @@ export class Program<O extends OptionTable> {
       });
     }
     const first = this.#commands[0];
-    if (first && this.#commands.every(({ name }) => name !== null)) {
+    if (first && this.#hasNoRoot) {
       root.addHelpText("after", `\nExample:\n  ${first.example}\n\n${this.name} COMMAND --help tells more.`);
     }
     for (const command of [root, ...root.commands]) {
@@ -207,6 +213,11 @@ export class Program<O extends OptionTable> {
       command.helpOption("-h, --help", "print this");
     }
     return root;
+  }
+
+  /** Nothing is run without a command's name. */
+  get #hasNoRoot(): boolean {
+    return this.#commands.every(({ name }) => name !== null);
   }
 
   #unknownCommand(word: string): ExitError {

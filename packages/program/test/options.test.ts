@@ -135,6 +135,10 @@ test("a bad option names itself, its value and what was expected", (t) => {
     [["pipe", "We_b"], /^"We_b": expected a service's name/],
     [["pipe"], /missing required argument 'SERVICE'/],
     [["pipe", "a", "b"], /too many arguments/],
+    [
+      ["--to", "a", "forward"],
+      /unknown option '--to'\n\(Options stand behind the command: adit-demo COMMAND --to \.\.\.\)/,
+    ],
     [["forwrd"], /unknown command 'forwrd'\n\(Did you mean forward\?\)/],
     [["ticket"], /unknown command 'ticket'/],
     [[], /^a command is missing\n\nUsage: adit-demo/],

@@ -809,4 +809,20 @@ export const MUTANTS = [
     test: "tcp.test.ts",
     title: "who answers a connection of ours with something else",
   },
+  {
+    rule: "failed pairs make room first (RFC 8838 §12)",
+    file: "src/checklist.ts",
+    find: "if (failed) return failed;",
+    replace: "",
+    test: "checklist.test.ts",
+    title: "at the bound failed pairs go first",
+  },
+  {
+    rule: "what must not be checked again is not forgotten to make room (RFC 7675 §5.1)",
+    file: "src/checklist.ts",
+    find: "!pair.valid && !isSpent(pair)",
+    replace: "!pair.valid",
+    test: "checklist.test.ts",
+    title: "at the bound failed pairs go first",
+  },
 ];

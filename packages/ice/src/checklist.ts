@@ -14,6 +14,10 @@ export const MAX_TRIGGERED_IN_A_ROW = 4;
 const isUnresolved = (pair: CandidatePair): boolean =>
   pair.state.kind === "frozen" || pair.state.kind === "waiting" || pair.state.kind === "in-progress";
 
+/** Remembered so that it is not checked again: an address that never answers, or a path whose credentials are spent (RFC 7675 §5.1). */
+const isSpent = ({ state, exhausted }: CandidatePair): boolean =>
+  state.kind === "failed" && (exhausted || state.reason === "consent-expired" || state.reason === "consent-revoked");
+
 const isRelayed = (pair: CandidatePair): boolean => !pair.direct;
 
 /** The pairs of a session and the order in which they are checked (RFC 8445 §6.1.2, §6.1.4). There is one stream, so one checklist. */
@@ -156,6 +160,14 @@ export class Checklist {
     return gone;
   }
 
+  #lowest(is: (pair: CandidatePair) => boolean): CandidatePair | null {
+    let lowest: CandidatePair | null = null;
+    for (const pair of this.#pairs.values()) {
+      if (is(pair) && (lowest === null || pair.priority < lowest.priority)) lowest = pair;
+    }
+    return lowest;
+  }
+
   /** The pair that is checked next among those that `is` accepts: the highest priority (§6.1.2.3). */
   #best(is: (pair: CandidatePair) => boolean): CandidatePair | null {
     let best: CandidatePair | null = null;
@@ -208,16 +220,24 @@ export class Checklist {
     return this.#best((pair) => isRelayed(pair) && isNew(pair) && !this.#triggered.has(pair));
   }
 
-  /** Who gives way to keep the bound: the lowest priority that neither carries data nor is under way, but not the last relayed one. */
+  /**
+   * Who gives way to keep the bound. RFC 8838 §12: "the agent SHOULD discard any pairs in the Failed state to make room for the new pair", the
+   * lowest priority first; else the lowest that neither carries data nor is under way, but not the last relayed one.
+   */
   #leastUseful(fresh: CandidatePair): CandidatePair | null {
+    const failed = this.#lowest((pair) => pair.state.kind === "failed" && !pair.valid && !isSpent(pair));
+    if (failed) return failed;
     const all = [...this.#pairs.values(), fresh];
     const relayed = all.filter((pair) => isRelayedLocal(pair.local) || isRelayedRemote(pair.remote));
+    const isNeeded = (pair: CandidatePair) =>
+      pair.valid || pair.state.kind === "in-progress" || this.#triggered.has(pair) || isSpent(pair);
     let worst: CandidatePair | null = null;
     for (const pair of all) {
-      if (pair.valid || pair.state.kind === "in-progress" || this.#triggered.has(pair)) continue;
-      if (relayed.length === 1 && relayed[0] === pair) continue;
+      if (isNeeded(pair) || (relayed.length === 1 && relayed[0] === pair)) continue;
       if (worst === null || pair.priority < worst.priority) worst = pair;
     }
+    // Where nothing else is left the session must go on.
+    if (worst === fresh && all.every((pair) => pair === fresh || isNeeded(pair))) return this.#lowest(isSpent) ?? fresh;
     return worst;
   }
 }

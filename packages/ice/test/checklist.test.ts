@@ -2,7 +2,7 @@ import { test } from "@adit/harness";
 import { type Candidate, candidatePriority, type LocalCandidate } from "../src/candidate.ts";
 import { CandidateStore } from "../src/candidate-store.ts";
 import { Checklist, checkRtoMs, MAX_TRIGGERED_IN_A_ROW } from "../src/checklist.ts";
-import { type CandidatePair, pairPriority } from "../src/pair.ts";
+import { type CandidatePair, type PairFailure, pairPriority } from "../src/pair.ts";
 import { address, remoteHost } from "./kit.ts";
 
 const locals = (...ips: string[]): LocalCandidate[] => {
@@ -143,6 +143,28 @@ test("at the bound the lowest priority goes, but never what carries data, is und
   t.equal(list.size, 4);
   t.equal(list.has(low), false);
   t.ok(list.has(relayed) && list.has(busy) && list.has(better));
+});
+
+test("at the bound failed pairs go first, the lowest of them, but none that must not be checked again (RFC 8838 §12)", (t) => {
+  const list = new Checklist(4);
+  const [a] = locals("10.0.0.1");
+  const fail = (pair: CandidatePair, reason: PairFailure) => {
+    pair.setState({ kind: "failed", since: 0, reason });
+    return pair;
+  };
+  const spent = fail(form(list, a, remote(1, 10, "s")), "consent-expired");
+  const high = fail(form(list, a, remote(2, 400, "h")), "timeout");
+  const low = fail(form(list, a, remote(3, 300, "l")), "timeout");
+  const waiting = form(list, a, remote(4, 200, "w"));
+  form(list, a, remote(5, 100, "n"));
+  t.equal(list.has(low), false);
+  form(list, a, remote(6, 90, "m"));
+  t.equal(list.has(high), false);
+  t.equal(list.form(t.must(a), remote(7, 80, "o"), "controlling"), null, "the new one is the least useful");
+  t.ok(list.has(spent) && list.has(waiting));
+  for (const pair of list) if (pair !== spent) fail(pair, "consent-expired");
+  t.ok(list.form(t.must(a), remote(8, 80, "p"), "controlling"), "and where nothing else is left the lowest of those");
+  t.equal(list.has(spent), false);
 });
 
 test("a switch of roles swaps the sides of the formula", (t) => {

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { get } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -170,6 +170,36 @@ test("the file's options count, and SIGINT is a clean end too", async (t) => {
   t.ok(!run.err.includes("loopback-relay-denied"));
   run.child.kill("SIGINT");
   t.equal(await run.exit, 0, run.err);
+});
+
+test("no secret is in its log, its status or its metrics; a file of secrets that others can read is warned of", async (t) => {
+  const run = new Run(t, (dir) => {
+    const path = join(dir, "secret.toml");
+    writeFileSync(path, 'turn-secret = "hush-1"\nturn-user = ["alice:hush-2"]\n', { mode: 0o644 });
+    return [...serve("--log-level", "trace", "--allow-private-relay")(dir), "--config", path];
+  });
+  const admin = await run.listening("admin");
+  const warned = run.lines.filter(({ event }) => event === "secret-in-sight").map(({ message }) => message ?? "");
+  t.equal(warned.length, 2);
+  for (const message of warned) t.match(message, /holds turn-(secret|user) and can be read by others .*chmod 600/);
+  const [host = "", port] = (await run.listening("signaling")).split(":");
+  const connector = await startEndpoint({
+    role: "connector",
+    identity: Identity.generate(),
+    name: "office",
+    bind: { ip: "127.0.0.3", port: 0 },
+    intermediate: { host, port: Number(port) },
+    checkIntermediate: () => null,
+    log: nullLogger,
+  });
+  t.teardown(() => connector.close("test over"));
+  await connector.waitRegistered();
+  const shown = [`http://${admin}/status`, `http://${admin}/metrics`].map(async (url) => (await fetchText(url)).body);
+  const text = [...(await Promise.all(shown)), run.err].join("\n");
+  t.match(text, /"office"/);
+  const key = readFileSync(join(run.dir, "state", "key.pem"), "utf8").split("\n")[1] ?? "";
+  t.ok(key.length > 40);
+  for (const secret of ["hush-1", "hush-2", key]) t.notOk(text.includes(secret), secret.slice(0, 4));
 });
 
 const KEY = "a".repeat(51).concat("q");

@@ -1,4 +1,4 @@
-import { Backoff, type Millis } from "@adit/core";
+import { Backoff, type Deadline, earliest, type Millis } from "@adit/core";
 import type { PairId } from "@adit/ice";
 import { type CheckCount, CheckLog } from "./check-log.ts";
 import { RoundTrip } from "./rtt.ts";
@@ -180,6 +180,24 @@ export class KnownPairs {
       if (best === null || isBetter(known, best)) best = known;
     }
     return best;
+  }
+
+  /** The one of that kind that answered last. */
+  lastAnswered(kind: PathKind): KnownPair | null {
+    let last: KnownPair | null = null;
+    for (const known of this.#pairs.values()) {
+      if (known.pair.kind === kind && (last === null || known.answeredAt > last.answeredAt)) last = known;
+    }
+    return last;
+  }
+
+  /** When one that failed is to be asked. */
+  pollTimeout(): Deadline | null {
+    let next: Deadline | null = null;
+    for (const { askAt } of this.#pairs.values()) {
+      if (askAt !== null) next = earliest(next, { at: askAt, reason: "failed path" });
+    }
+    return next;
   }
 
   /** The best pair, but `except`, that answered at or after `since`: one that is standing now. Direct goes before relay. */

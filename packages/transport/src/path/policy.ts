@@ -105,11 +105,7 @@ export class PathPolicy implements PolicyView {
   }
 
   get relayRttMs(): Millis | null {
-    let best: KnownPair | null = null;
-    for (const known of this.#pairs.all()) {
-      if (known.pair.kind === "relay" && (best === null || known.answeredAt > best.answeredAt)) best = known;
-    }
-    return best?.rtt.smoothedMs ?? null;
+    return this.#pairs.lastAnswered("relay")?.rtt.smoothedMs ?? null;
   }
 
   get isSuspect(): boolean {
@@ -238,6 +234,11 @@ export class PathPolicy implements PolicyView {
     if (this.#state.name === "stranded" || this.#state.name === "suspended") this.#search.hasten(now);
   }
 
+  /** The peer has answered an ICE restart. */
+  handleRestarted(now: Millis): void {
+    this.#search.handleRestarted(now);
+  }
+
   handleTimeout(now: Millis): void {
     this.#handleKeepalive(now);
     this.#handlePunchTimeout(now);
@@ -270,10 +271,7 @@ export class PathPolicy implements PolicyView {
       if (this.#holdUntil !== null) next = earliest(next, { at: this.#holdUntil, reason: "first bytes" });
       if (state.trial) next = earliest(next, { at: state.trial.giveUpAt, reason: "path validation" });
       next = earliest(next, state.chooser.pollTimeout());
-      for (const known of this.#pairs.all()) {
-        if (known.askAt !== null) next = earliest(next, { at: known.askAt, reason: "failed path" });
-      }
-      return next;
+      return earliest(next, this.#pairs.pollTimeout());
     }
     const endsAt = Math.min(
       state.since + (state.name === "stranded" ? SUSPEND_AFTER_MS : SUSPEND_LIMIT_MS),

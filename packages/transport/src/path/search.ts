@@ -31,6 +31,11 @@ export class Search {
     this.#restartAt = now;
   }
 
+  /** A restart has been answered: its pairs get their time before the next one does away with them. */
+  handleRestarted(now: Millis): void {
+    this.#restartAt = Math.max(this.#restartAt, now + RESTART_AFTER_MS);
+  }
+
   /** It will take longer. */
   suspend(now: Millis): void {
     this.#checkEveryMs = STRANDED_CHECK_MS * SUSPENDED_FACTOR;

@@ -322,7 +322,9 @@ export class AgentSession extends Session {
 
   /** The connector's answer to our restart. */
   protected handleRestart(now: Millis, message: RestartMessage): void {
-    if (this.#restarts.admits(message)) this.addRemote(now, message.ice, message.candidates);
+    if (!this.#restarts.admits(message)) return;
+    this.#policy.handleRestarted(now);
+    this.addRemote(now, message.ice, message.candidates);
   }
 
   protected handleEnd(code: string, reason: string): void {

@@ -190,6 +190,22 @@ test("both paths dead: pairs are checked first, then ICE restarts with backoff, 
   t.equal(world.count("connector", "end"), 1);
 });
 
+test("the pairs of an ICE restart that was answered late get a second before the next restart", (t) => {
+  const { world, relay, direct } = settled();
+  world.download(20_000);
+  relay.up = relay.down = direct.up = direct.down = false;
+  const restarts = () =>
+    world.log.filter(({ who, action }) => who === "agent" && action === "restart").map(({ at }) => at);
+  while (restarts().length === 0) world.runUntil(world.now + 10);
+  const [first = 0] = restarts();
+  // Just before the second one would leave: with the first backoff, that is 1 to 2 s after the first.
+  world.schedule(first + 990, (now) => world.agent.handleRestarted(now));
+  world.runUntil(first + 1_980);
+  t.equal(restarts().length, 1);
+  world.runUntil(first + 2_100);
+  t.equal(restarts().length, 2);
+});
+
 test("a suspended session resumes when a pair answers", (t) => {
   const { world, relay, direct } = settled();
   world.download(200_000, 50);

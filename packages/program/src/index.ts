@@ -32,10 +32,9 @@ export {
   addIdCommand,
   addStatusCommand,
   adminOption,
-  congestionControlOption,
   congestionControls,
   type OpenState,
-  portMappingOption,
+  peerOptions,
   statusOptions,
   withState,
 } from "./peer-commands.ts";

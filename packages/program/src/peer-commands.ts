@@ -8,7 +8,7 @@ import { type OptionSpec, type OptionTable, toggle, value } from "./options.ts";
 import { peerStatusInWords } from "./peer-status.ts";
 import { Pins } from "./pins.ts";
 import { type StatusCheck, showStatus } from "./status-client.ts";
-import { oneOf, peerName, socketAddress, type ValueType } from "./values.ts";
+import { bindAddress, duration, filePath, oneOf, peerName, socketAddress, type ValueType } from "./values.ts";
 
 /** What the `status` subcommand takes, beside `admin`. */
 export const statusOptions = {
@@ -32,6 +32,19 @@ export const congestionControlOption = value(oneOf(congestionControls), {
   help: "how fast this side sends to its peers: cubic and reno by losses, bbr by measured bandwidth (for lossy lines)",
   default: congestionControls[0],
 });
+
+/** The options of both sides of a session. */
+export const peerOptions = {
+  bind: value(bindAddress, { help: "where the UDP socket binds (default: all addresses, any port)" }),
+  icePolicy: value(oneOf(["all", "relay"]), {
+    help: "relay: never tell the other side an address of ours",
+    default: "all",
+  }),
+  congestionControl: congestionControlOption,
+  portMapping: portMappingOption,
+  trace: value(filePath, { help: "write what becomes of each session to this file, as JSON lines" }),
+  udpIdle: value(duration, { help: "a UDP flow without datagrams for so long is closed", default: "2m" }),
+} as const satisfies OptionTable;
 
 /** What a running program holds of its state directory. */
 export interface OpenState {

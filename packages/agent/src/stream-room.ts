@@ -18,7 +18,7 @@ export class StreamRoom {
     return this.#waiting.size > 0;
   }
 
-  /** @throws the signal's reason; what `open` throws, but for `stream-limit`. */
+  /** @throws what `open` throws; `stream-limit` only once the signal has aborted. */
   async open<V>(open: () => Promise<V>, signal: AbortSignal): Promise<V> {
     for (;;) {
       try {
@@ -26,7 +26,7 @@ export class StreamRoom {
       } catch (error) {
         if (codeOf(error) !== "stream-limit") throw error;
         await this.#turn(signal);
-        if (signal.aborted) throw error; // it says what was waited for
+        if (signal.aborted) throw error;
       }
     }
   }

@@ -66,3 +66,23 @@ test("the process that was started is the program: a signal ends it cleanly", as
     for (const line of log.trimEnd().split("\n")) t.equal(typeof JSON.parse(line).event, "string");
   }
 });
+
+/** Loaded before a program: the QUIC library is not there, as on a machine that it is not prebuilt for. */
+const WITHOUT_QUICHE = `import { plugin } from "bun";
+const gone = () => { throw new Error("Failed requiring possible native bindings"); };
+plugin({ name: "no-quiche", setup: (build) => build.module("@matrixai/quic/native/quiche.js", gone) });
+`;
+
+test("where the QUIC library is not prebuilt the programs say so at start", (t) => {
+  const dir = tempDir(t);
+  writeFileSync(join(dir, "preload.ts"), WITHOUT_QUICHE);
+  const env = { PATH: "/usr/bin:/bin", HOME: dir, BUN_OPTIONS: "--preload=./preload.ts" };
+  for (const { name, path } of launchers) {
+    const run = spawnSync(path, ["id"], { cwd: dir, env, encoding: "utf8" });
+    t.equal(run.status, 1, run.stderr);
+    t.match(
+      run.stderr,
+      new RegExp(`^${name}: the QUIC library \\(quiche\\) does not load on \\w+-\\w+\\. It is prebuilt for linux-x64`),
+    );
+  }
+});

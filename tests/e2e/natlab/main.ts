@@ -144,6 +144,8 @@ async function main(): Promise<void> {
   }
   const order = (cell: PairCell) => jobs.findIndex((job) => job.kind === "pair" && same(job, cell));
   cells.sort((a, b) => order(a) - order(b));
+  const names = Object.keys(SCENARIOS);
+  scenarios.sort((a, b) => a.rttMs - b.rttMs || names.indexOf(a.name) - names.indexOf(b.name));
   if (cells.length > 0) console.log(`\n${pairTable(cells)}`);
   if (cells.length > 1) console.log(`\n${overviewTable(cells)}`);
   if (scenarios.length > 0) console.log(`\n${scenarioTable(scenarios)}`);

@@ -12,12 +12,13 @@ export const RECHECKS_PER_ROUND_TRIP = 8;
 export const DEAD_AFTER_MIN_MS = 300;
 export const DEAD_AFTER_ROUND_TRIPS = 3;
 /**
- * Where another path has answered meanwhile, less patience is enough, max(this, 2 round trips + 30 ms): a move that was not necessary
- * costs a round trip, and a path that is dead for longer costs all of that time (docs/adr/0010-when-a-path-is-left.md).
+ * Where another path has answered meanwhile, less patience is enough, max(this, a round trip + 80 ms, 1.5 round trips), in which four checks should
+ * have been answered: a move that was not necessary costs a round trip, and a path that is dead for longer costs all of that time
+ * (docs/adr/0010-when-a-path-is-left.md).
  */
 export const LEAVE_AFTER_MIN_MS = 120;
-export const LEAVE_AFTER_ROUND_TRIPS = 2;
-export const LEAVE_SLACK_MS = 30;
+export const LEAVE_SLACK_MS = 80;
+export const LEAVE_AFTER_ROUND_TRIPS = 1.5;
 /** While active, the round trip is measured this often: hearing packets proves one direction only. */
 export const MEASURE_INTERVAL_MS = 200;
 /** An answer is overdue after its round trip and this. */
@@ -220,7 +221,7 @@ export class Liveness {
 
   #deadAt(state: Suspicion): Millis {
     const aloneMs = Math.max(DEAD_AFTER_MIN_MS, DEAD_AFTER_ROUND_TRIPS * this.#rttMs);
-    const besideMs = Math.max(LEAVE_AFTER_MIN_MS, LEAVE_AFTER_ROUND_TRIPS * this.#rttMs + LEAVE_SLACK_MS);
+    const besideMs = Math.max(LEAVE_AFTER_MIN_MS, this.#rttMs + LEAVE_SLACK_MS, LEAVE_AFTER_ROUND_TRIPS * this.#rttMs);
     const patienceMs = state.alternative ? besideMs : aloneMs;
     if (state.name === "silent" || state.demanded) return state.since + patienceMs;
     return state.since + MEASURE_PATIENCE * aloneMs;

@@ -152,12 +152,16 @@ test("where another path answers meanwhile, 120 ms are enough; what was asked be
   t.equal(run(other, 1_131, 3_000).deadAt, 1_220);
 });
 
-test("at a long round trip patience is three of them, and two where another path answers", (t) => {
+test("at a long round trip patience is three of them, and one and a half where another path answers", (t) => {
   t.equal(run(active(0, 200), 0, 3_000).deadAt, 700);
   const liveness = active(0, 200);
   run(liveness, 0, 300);
   liveness.handleAlternative(100);
-  t.equal(run(liveness, 301, 3_000).deadAt, 530);
+  t.equal(run(liveness, 301, 3_000).deadAt, 400);
+  const relayed = active(0, 84);
+  run(relayed, 0, 200);
+  relayed.handleAlternative(100);
+  t.equal(run(relayed, 201, 3_000).deadAt, 264, "a round trip and 80 ms");
 });
 
 test("the first bytes after a time of quiet ask at once whether the path stands", (t) => {

@@ -24,7 +24,7 @@ exec {open_end}<>"$dir/stdin"
 "$bin/adit-agent" pipe "${to[@]}" sum <"$dir/stdin" >/dev/null 2>>"$dir/pipe.log" {open_end}>&- &
 pipe=$!
 remember_pid "$pipe"
-session=$(wait_status "http://$connector_admin/status" 5000 sessions.0.id sessions.length=1)
+session=$(wait_status "http://$connector_admin/status" 5000 sessions.0.id sessions.length=1 "sessions.0.path~relay|direct")
 kill -HUP "$pipe"
 "$bin/adit-agent" pipe "${to[@]}" sum <"$file" >"$dir/pipe.out" 2>>"$dir/pipe.log" || fail "pipe behind a pipe that ends: $(cat "$dir/pipe.log")"
 equal "pipe: one that comes while another one ends waits for it" "$(cat "$dir/pipe.out")" "5000000 $(hash_of "$file")"

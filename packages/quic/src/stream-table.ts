@@ -229,6 +229,7 @@ export class StreamTable implements StreamHost {
     this.#finishedStreams = [];
     this.#skippedPeer.clear();
     this.#scanAt = null;
+    this.receiveBudget.resume(); // nobody is held back any more, and nothing is to be waited for
     for (const stream of streams) stream.pumpClosed();
   }
 

@@ -1,6 +1,6 @@
 import { test } from "@adit/harness";
 import { FREE_WINDOW_BYTES, ReceiveBudget } from "../src/receive-budget.ts";
-import { now, type Packet, Pair } from "./pair.ts";
+import { now, type Packet, Pair, pour } from "./pair.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -104,4 +104,20 @@ test("many readers that stop hold what the budget allows; all of them got on bef
   t.ok(bounded <= allowed, `${bounded} bytes were held, ${allowed} are allowed`);
   const unbounded = await heldFor(streams, 1024 * MIB);
   t.ok(unbounded > allowed, `${unbounded} bytes without a bound: else this would prove nothing`);
+});
+
+test("a connection that ends while a stream is held back waits for nothing any more", async (t) => {
+  const pair = new Pair({ client: { receiveBudgetBytes: 0 } }).handshake();
+  pair.onServerStream = (stream) => void pour(stream, new Uint8Array(20 * MIB));
+  const stream = pair.client.openStream();
+  stream.write(new Uint8Array(1));
+  const buffer = new Uint8Array(8 * KIB);
+  stream.onReadable = () => {
+    while (typeof stream.read(buffer) === "number") {}
+  };
+  const waitsForStreams = () => pair.client.pollTimeout(now())?.reason === "quic-streams";
+  await pair.until(waitsForStreams, "it is held back");
+  pair.client.close(0, "");
+  while (pair.client.pollEvent()) {}
+  t.notOk(waitsForStreams());
 });

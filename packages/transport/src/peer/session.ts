@@ -226,7 +226,7 @@ export abstract class Session {
       this.#tellFinished();
       if (this.isOver) return;
       this.#sizes.pump(now, this.isUp ? this.activePair : null, this.carrier);
-      if (false && this.carrier) this.carrier.roundTripMs = this.policyView.rttMs;
+      if (this.carrier) this.carrier.roundTripMs = this.policyView.rttMs;
       const moved = this.traffic.takeMoved(this.carrier);
       if (moved) this.handleActivity(now, moved.received);
       if (this.pumpPolicy(now)) busy = true;

@@ -182,6 +182,16 @@ test("a path that carries less than the active one is validated all the same", a
   };
   t.ok(await wires.run(probe, 2_000));
   t.ok(await wires.run(() => wires.agent.connection?.isPathValidated(local, remote) === true, 2_000));
+  t.equal(wires.agent.connection?.maxPacketBytes, 1200);
+  const validatedAt = now();
+  for (const path of ["relay", "direct"] as const) {
+    wires.migrate(path);
+    wires.agent.connection?.sendAckEliciting();
+    const heard = wires.connector.connection?.stats().packetsReceived ?? 0;
+    t.ok(await wires.run(() => (wires.connector.connection?.stats().packetsReceived ?? 0) > heard, 2_000), path);
+  }
+  t.equal(wires.agent.connection?.maxPacketBytes, 1472, "a move ends it");
+  t.ok(now() - validatedAt < 2_000, "and not the time");
 });
 
 test("who goes back to a path begins with ten packets in a round trip, however much it carried before", async (t) => {

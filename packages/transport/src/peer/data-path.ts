@@ -24,6 +24,9 @@ export type DataPathDrop = "gate-closed" | "unproven-pair" | "no-slot" | "send-l
 /** Of routes; the one used longest ago goes first, but none that has a slot. */
 const MAX_ROUTES = 200;
 
+/** What comes on another path than the active one may be a challenge, which is answered by the next packet that leaves there, ms. */
+const RESPONSE_MS = 100;
+
 /**
  * Carries one session's QUIC packets between its connections, which see slots, and the network, which sees addresses.
  * Nothing gets in or out but through the gates.
@@ -101,14 +104,14 @@ export class DataPath {
       slot = this.slots.bind(pair, options.keep);
       if (slot === null) return this.#drop("no-slot");
     }
-    if (slot !== this.slots.slotAt(connection.activePath.remote)) this.expectValidation(now);
+    if (slot !== this.slots.slotAt(connection.activePath.remote)) this.#baseUntil = Math.max(this.#baseUntil, now + RESPONSE_MS);
     connection.recv(now, data, this.slots.local(slot), this.slots.remote(slot));
     return true;
   }
 
   /**
    * QUIC validates another path than the active one, or answers the peer who does. It makes a challenge and its response as long as packets may be,
-   * which is what the active path carries: the other one may carry less, and would never be found valid.
+   * which is what the active path carries: the other one may carry less, and would never be found valid. It is over when the connection moves.
    */
   expectValidation(now: Millis): void {
     this.#baseUntil = now + VALIDATION_TIMEOUT_MS;
@@ -116,9 +119,9 @@ export class DataPath {
 
   /** The connection's next packet as a datagram; null when it has none. Those that may not leave are dropped: QUIC repeats them. */
   transmit(now: Millis, connection: QuicConnection): Transmit | null {
+    this.#noticeMove(now, connection);
     const sizeBytes = now < this.#baseUntil ? BASE_DATAGRAM_BYTES : this.#sizeFor(connection);
     if (sizeBytes !== connection.maxPacketBytes) connection.limitPackets(sizeBytes);
-    this.#noticeMove(now, connection);
     for (;;) {
       if (this.#ramp.isSpent(now)) return null;
       const sent = connection.send(this.#buffers.next(connection.maxPacketBytes));
@@ -161,6 +164,7 @@ export class DataPath {
       return this.#ramp.stop();
     }
     if (sender.slot === slot) return;
+    this.#baseUntil = Number.NEGATIVE_INFINITY;
     const pair = slot === null ? null : this.slots.pairOf(slot);
     if (sender.used.has(slot) && pair !== null) this.#ramp.start(now, this.#rttOf(pair) ?? 0);
     else this.#ramp.stop();

@@ -1,4 +1,5 @@
 import type { Millis } from "@adit/core";
+import { SECOND_CHECK_MS } from "./check-runner.ts";
 import type { CandidatePair, NominationReason } from "./pair.ts";
 
 /** The controlling side's nomination in one generation (RFC 8445 §8.1.1, regular nomination). */
@@ -8,14 +9,14 @@ export type Nomination =
   | { readonly kind: "nominating"; readonly pair: CandidatePair }
   | { readonly kind: "nominated"; readonly pair: CandidatePair };
 
-/**
- * A relayed pair is nominated only after this while with nothing direct: data flows on any valid pair meanwhile, so haste would
- * gain nothing and, without renomination, would settle for the relay.
- */
-export const RELAY_SETTLE_MS = 1_000;
-/** A direct pair waits for better ones two round trips of its own, within these bounds. */
+/** A valid pair waits for better ones two round trips of its own, a direct one within these bounds. */
 export const MIN_SETTLE_MS = 20;
 export const MAX_SETTLE_MS = 200;
+/**
+ * A relayed pair waits until the second checks of direct ones ({@link SECOND_CHECK_MS}) could have been answered twice over, but this long
+ * at most: data flows on any valid pair meanwhile, so haste would gain nothing and, without renomination, would settle for the relay.
+ */
+export const MAX_RELAY_SETTLE_MS = 1_000;
 
 /** A pair with a lower priority is better when its round trip is shorter by this much and by {@link RTT_RATIO}. */
 const RTT_ADVANTAGE_MS = 10;
@@ -49,7 +50,7 @@ function isBetter(pair: CandidatePair, best: CandidatePair): boolean {
 
 /** How long a valid pair waits for a better one while checks of better ones are under way. */
 export function settleMs(pair: CandidatePair): Millis {
-  if (!pair.direct) return RELAY_SETTLE_MS;
+  if (!pair.direct) return Math.min(MAX_RELAY_SETTLE_MS, SECOND_CHECK_MS + 2 * (pair.rttMs ?? MAX_RELAY_SETTLE_MS));
   return Math.min(MAX_SETTLE_MS, Math.max(MIN_SETTLE_MS, 2 * (pair.rttMs ?? MAX_SETTLE_MS)));
 }
 

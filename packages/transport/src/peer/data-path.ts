@@ -104,7 +104,8 @@ export class DataPath {
       slot = this.slots.bind(pair, options.keep);
       if (slot === null) return this.#drop("no-slot");
     }
-    if (slot !== this.slots.slotAt(connection.activePath.remote)) this.#baseUntil = Math.max(this.#baseUntil, now + RESPONSE_MS);
+    if (slot !== this.slots.slotAt(connection.activePath.remote))
+      this.#baseUntil = Math.max(this.#baseUntil, now + RESPONSE_MS);
     connection.recv(now, data, this.slots.local(slot), this.slots.remote(slot));
     return true;
   }

@@ -24,7 +24,7 @@ export type DataPathDrop = "gate-closed" | "unproven-pair" | "no-slot" | "send-l
 /** Of routes; the one used longest ago goes first, but none that has a slot. */
 const MAX_ROUTES = 200;
 
-/** What comes on another path than the active one may be a challenge, which is answered by the next packet that leaves there, ms. */
+/** What comes on a validated path that is not the active one may be a challenge, which is answered by the next packet that leaves there, ms. */
 const RESPONSE_MS = 100;
 
 /**
@@ -104,8 +104,7 @@ export class DataPath {
       slot = this.slots.bind(pair, options.keep);
       if (slot === null) return this.#drop("no-slot");
     }
-    if (slot !== this.slots.slotAt(connection.activePath.remote))
-      this.#baseUntil = Math.max(this.#baseUntil, now + RESPONSE_MS);
+    if (slot !== this.slots.slotAt(connection.activePath.remote)) this.#expectChallenge(now, connection, slot);
     connection.recv(now, data, this.slots.local(slot), this.slots.remote(slot));
     return true;
   }
@@ -116,6 +115,12 @@ export class DataPath {
    */
   expectValidation(now: Millis): void {
     this.#baseUntil = now + VALIDATION_TIMEOUT_MS;
+  }
+
+  /** The peer uses another path. As long as it is not validated here our own challenge goes with the response, and is repeated when it is lost. */
+  #expectChallenge(now: Millis, connection: QuicConnection, slot: SlotIndex): void {
+    const isValidated = connection.isPathValidated(this.slots.local(slot), this.slots.remote(slot));
+    this.#baseUntil = Math.max(this.#baseUntil, now + (isValidated ? RESPONSE_MS : VALIDATION_TIMEOUT_MS));
   }
 
   /** The connection's next packet as a datagram; null when it has none. Those that may not leave are dropped: QUIC repeats them. */

@@ -7,6 +7,7 @@
  * internal endpoint's answer the port it came to, and an endpoint-dependent mapping would look like an independent one.)
  * Only what goes out keeps a mapping alive (RFC 4787 §4.3, REQ-6). TCP is translated by the kernel alone: connections from inside.
  */
+import { randomInt } from "node:crypto";
 import type { NatFiltering } from "@adit/sim";
 import type { NatKindOfLab, NatPorts } from "./kinds.ts";
 
@@ -91,11 +92,30 @@ export const TRANSLATION: Record<NatPorts, (nat: NatSetting) => string> = {
   preserving: ({ externalIp }) => `snat to ${externalIp}`,
   hashed: ({ externalIp, generation, mapping }) =>
     `snat to ${externalIp} : jhash ip saddr . udp sport${mapping === "ADM" ? " . ip daddr" : ""} mod 60000 seed ${generation} offset 4000`,
-  random: ({ externalIp }) => `snat to ${externalIp} fully-random`,
-  // By way of a map, because a number from numgen itself has the machine's byte order, not the port's.
+  // Not the kernel's `fully-random`: that gives one port to several destinations, which RFC 4787 REQ-3 forbids ("MUST NOT have a "Port
+  // assignment" behavior of "Port overloading""). Behind two APDM with EIF, peers answer each other from ever other ports; where the next one may be
+  // one that is in use, they meet by chance.
+  random: ({ externalIp }) => oneAfterAnother(externalIp, drawnPorts()),
   sequential: ({ externalIp }) =>
-    `snat to ${externalIp} : numgen inc mod ${SEQUENCE} map { ${Array.from({ length: SEQUENCE }, (_, i) => `${i} : ${20_000 + i}`).join(", ")} }`,
+    oneAfterAnother(
+      externalIp,
+      Array.from({ length: PORTS }, (_, i) => 20_000 + i),
+    ),
 };
 
-/** Sequential ports start over after so many. */
-const SEQUENCE = 4000;
+/** Sequential and random ports start over after so many: more than are mapped within the time for which a mapping lives. */
+const PORTS = 4000;
+
+/** By way of a map, because a number from numgen itself has the machine's byte order, not the port's. */
+const oneAfterAnother = (externalIp: string, ports: readonly number[]) =>
+  `snat to ${externalIp} : numgen inc mod ${ports.length} map { ${ports.map((port, i) => `${i} : ${port}`).join(", ")} }`;
+
+/** Each at random, and none twice. */
+function drawnPorts(): readonly number[] {
+  const drawn = new Set<number>();
+  while (drawn.size < PORTS) drawn.add(randomInt(FIRST_PORT, LAST_PORT + 1));
+  return [...drawn];
+}
+
+const FIRST_PORT = 1024;
+const LAST_PORT = 65_535;

@@ -37,7 +37,20 @@ ok "pipe: the connector hears of it at once"
 exec {open_end}>&-
 
 "$bin/adit-agent" ping "${to[@]}" --until-direct >"$dir/ping.out" 2>"$dir/ping.log" || fail "ping --until-direct: exit status 0"
-ok "ping --until-direct: $(tail -n 1 "$dir/ping.out")"
+ok "ping --until-direct: $(grep '^pong' "$dir/ping.out" | tail -n 1)"
+
+"$bin/adit-agent" ping "${to[@]}" >"$dir/ping.out" 2>"$dir/ping.log" &
+ping=$!
+remember_pid "$ping"
+for _ in $(seq 100); do
+  grep -q '^pong' "$dir/ping.out" && break
+  sleep 0.05
+done
+kill -INT "$ping"
+status=0
+wait "$ping" || status=$?
+equal "ping: SIGINT is a clean end" "$status" 0
+check "ping: it says last how it was: $(tail -n 1 "$dir/ping.out")" grep -qE '^[0-9]+ pings, [1-9][0-9]* pongs, 0 % lost, min/avg/max [0-9]+/[0-9]+/[0-9]+ ms$' "$dir/ping.out"
 cut_path
 status=0
 "$bin/adit-agent" ping "${to[@]}" -c 2 --until-direct >"$dir/ping.out" 2>"$dir/ping.log" || status=$?

@@ -22,16 +22,26 @@ function makeSession(answers: readonly Answer[]): PingedSession {
     },
     status: () => ({
       reason: "as it is",
+      local: SocketAddress.of("127.0.0.2", 7),
+      localType: "host",
+      remoteType: path === "direct" ? "host" : "relay",
       remote: path === "direct" ? SocketAddress.of("127.0.0.3", 5) : SocketAddress.of("127.0.0.1", 49_152),
     }),
   };
 }
 
-async function run(answers: readonly Answer[], values: { count: number; untilDirect: boolean; json: boolean }) {
+async function run(
+  answers: readonly Answer[],
+  values: { count: number; untilDirect: boolean; json: boolean },
+  session = makeSession(answers),
+) {
   const lines: string[] = [];
   const sleeps: number[] = [];
-  const sleep = async (ms: number) => void sleeps.push(ms);
-  const status = await pingSession(makeSession(answers), "office", values, (line) => lines.push(line), sleep);
+  const status = await pingSession(session, "office", values, {
+    print: (line) => lines.push(line),
+    sleep: async (ms) => void sleeps.push(ms),
+    signal: new AbortController().signal,
+  });
   return { status, lines, sleeps };
 }
 
@@ -46,6 +56,7 @@ test("each answer is a line with its path and round trip, 1 s apart", async (t) 
     "pong from office via relay 127.0.0.1:49152 in 41 ms",
     "no answer from office: no answer within 5 s",
     "pong from office via direct 127.0.0.3:5 in 1 ms",
+    "3 pings, 2 pongs, 33 % lost, min/avg/max 1/21/41 ms",
   ]);
   t.same(sleeps, [1000, 1000]);
 });
@@ -65,7 +76,10 @@ test("as JSON each line is one object, and what is unknown is null", async (t) =
 
 test("until direct: ends at the first direct answer with 0, or says why with 1 when there is none", async (t) => {
   const met = await run([relay, relay, direct], { count: 10, untilDirect: true, json: false });
-  t.same([met.status, met.lines.length], [0, 3]);
+  t.same(
+    [met.status, met.lines.slice(2)],
+    [0, ["pong from office via direct 127.0.0.3:5 in 1 ms", "3 pings, 3 pongs, 0 % lost, min/avg/max 1/28/41 ms"]],
+  );
   await t.rejects(run([relay], { count: 4, untilDirect: true, json: false }), {
     code: "failure",
     status: 1,
@@ -78,4 +92,36 @@ test("no answer at all is a timeout", async (t) => {
     code: "timeout",
     message: /office answered none of 2 pings/,
   });
+});
+
+test("where only this side's end is relayed, the address is the relay's, not the peer's", async (t) => {
+  const session = makeSession([relay]);
+  const status = () => ({ ...session.status(), localType: "relay" as const, remoteType: "srflx" as const });
+  const { lines } = await run([], { count: 1, untilDirect: false, json: false }, { ...session, path: "relay", status });
+  t.equal(lines[0], "pong from office via relay 127.0.0.2:7 in 41 ms");
+});
+
+test("a signal ends it: the summary and the exit status are those of the pings until then", async (t) => {
+  const stopped = async (untilDirect: boolean, whileWaitingForAnAnswer: boolean) => {
+    const abort = new AbortController();
+    const lines: string[] = [];
+    const session = makeSession([relay]);
+    let pings = 0;
+    const ping = () => {
+      if (++pings < 3) return session.ping();
+      abort.abort();
+      return new Promise<never>(() => {});
+    };
+    const sleep = async () => (whileWaitingForAnAnswer || pings < 2 ? undefined : abort.abort());
+    const print = (line: string) => void lines.push(line);
+    const values = { count: 10, untilDirect, json: false };
+    const result = pingSession({ ...session, ping }, "office", values, { print, signal: abort.signal, sleep });
+    return { status: await result.catch(({ status }: { status: number }) => status), lines };
+  };
+  for (const whileWaitingForAnAnswer of [true, false]) {
+    const { status, lines } = await stopped(false, whileWaitingForAnAnswer);
+    t.equal(status, 0);
+    t.same(lines.slice(2), ["2 pings, 2 pongs, 0 % lost, min/avg/max 41/41/41 ms"]);
+    t.equal((await stopped(true, whileWaitingForAnAnswer)).status, 1);
+  }
 });

@@ -18,6 +18,8 @@ export interface PairCell extends PairJob {
   readonly expected: "direct" | "relay";
   /** Where the sessions ended up, like `direct 10/10`. */
   readonly paths: string;
+  /** In how many of the sessions that was where the oracle says. */
+  readonly asExpected: number;
   /** Candidate types, local to remote, the most frequent first. */
   readonly types: string;
   readonly relayFirst: number;
@@ -75,6 +77,7 @@ export function judgePair(
     problems.push(`first byte after ${Math.round(firstByte.p95)} ms at p95, where UDP is blocked; ${foundMs} at most`);
   return {
     expected,
+    asExpected,
     paths: counted(runs.map(({ path }) => path)),
     types: counted(runs.map(({ localType, remoteType }) => `${localType}-${remoteType}`)),
     relayFirst: relayFirst.length,

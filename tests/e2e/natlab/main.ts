@@ -7,6 +7,7 @@ import { htmlPage } from "./html.ts";
 import type { Job } from "./jobs.ts";
 import { judgeNat, judgePair, judgeScenario, type PairCell, type ScenarioCell } from "./judge.ts";
 import { LabProcess } from "./lab-process.ts";
+import { changesBlock, matrixBlock, withBlock } from "./markdown.ts";
 import { judgeNetcheck, type NetcheckSaid } from "./netcheck.ts";
 import type { PairRun } from "./pair-run.ts";
 import { CHANGES, FAST, isPatient, KINDS, kindsOf, MATRIX, NETCHECKS, planJobs } from "./plan.ts";
@@ -33,8 +34,9 @@ oracle of packages/sim. Exit status 1 when something is not as it has to be.
   --netcheck SIDE|all      what adit-agent netcheck says behind such a network, against what was built
   --size BYTES             of the transfer in a scenario (default 200000000)
   --labs N                 labs beside each other (default 2), and three times as many of those in which most is waiting
-  --html FILE              where the page is written (docs/nat-matrix.html for a complete matrix, docs/nat-changes.html for all changes in
-                           10 runs each; else nowhere)
+  --html FILE              where the page is written (docs/nat-matrix.html for a complete matrix, docs/nat-changes.html for all changes, in
+                           10 runs each or more; else nowhere)
+  --markdown FILE          the page whose tables are written anew, between the comments that are there for it (docs/nat.md, when its HTML page is written)
   --json FILE              the raw figures, written again after each pair or scenario. If the file is there, what went well in it is not run again
 
 ADIT_E2E_KEEP=1 shows all that the programs say, ADIT_NATLAB_LOG=debug lets them say more, ADIT_E2E_BIN=DIR runs those of another build.
@@ -54,6 +56,7 @@ const { values: given } = parseArgs({
     size: { type: "string" },
     labs: { type: "string", default: "2" },
     html: { type: "string" },
+    markdown: { type: "string" },
     json: { type: "string" },
     help: { type: "boolean", default: false },
   },
@@ -155,18 +158,27 @@ async function main(): Promise<void> {
 }
 
 const DOCS = `${import.meta.dir}/../../../docs`;
-/** Of each change, for its page. */
+/** Of each pair, or each change, for the pages in docs/. */
 const PAGE_RUNS = 10;
 
+/** The HTML page, and the tables of docs/nat.md: where told, else in docs/ when the figures are complete. */
 function writePages(): void {
   const version = JSON.parse(readFileSync(`${DOCS}/../package.json`, "utf8")).version as string;
-  const allPairs = MATRIX.every((pair) => cells.some((cell) => cell.pair === pair));
-  const pairs = cells.length > 0 ? (given.html ?? (allPairs ? `${DOCS}/nat-matrix.html` : null)) : null;
-  if (pairs) writeFileSync(pairs, htmlPage(cells, KINDS, version));
-  const isMeasured = (name: string) => scenarios.some((cell) => cell.name === name && cell.runs.length >= PAGE_RUNS);
-  const allChanges = CHANGES.every(isMeasured);
-  const changes = cells.length === 0 ? (given.html ?? (allChanges ? `${DOCS}/nat-changes.html` : null)) : null;
-  if (changes && scenarios.length > 0) writeFileSync(changes, changesPage(scenarios, version));
+  const write = (html: string, name: string, isComplete: boolean, block: string, tables: () => string): void => {
+    const page = given.html ?? (isComplete ? `${DOCS}/${name}` : null);
+    if (page) writeFileSync(page, html);
+    const markdown = given.markdown ?? (isComplete && !given.html ? `${DOCS}/nat.md` : null);
+    if (markdown) writeFileSync(markdown, withBlock(readFileSync(markdown, "utf8"), block, tables()));
+  };
+  if (cells.length > 0) {
+    const isComplete = MATRIX.every((pair) => cells.some((cell) => cell.pair === pair && cell.runs >= PAGE_RUNS));
+    write(htmlPage(cells, KINDS, version), "nat-matrix.html", isComplete, "matrix", () => matrixBlock(cells));
+  } else if (scenarios.length > 0) {
+    const isMeasured = (name: string) => scenarios.some((cell) => cell.name === name && cell.runs.length >= PAGE_RUNS);
+    const isComplete = CHANGES.every(isMeasured);
+    const changes = scenarios.filter(({ name }) => CHANGES.includes(name));
+    write(changesPage(scenarios, version), "nat-changes.html", isComplete, "changes", () => changesBlock(changes));
+  }
 }
 
 async function work(jobs: readonly Job[], labs: number): Promise<void> {

@@ -1,40 +1,13 @@
 #!/usr/bin/env bash
 # What deploy/ says, held against the tools that will read it: promtool and systemd-analyze where they are installed.
 # With --install (root, a minute) also the steps of the Containerfile in a clean directory, and the program that comes out of them.
-set -euo pipefail
-root=$(cd "$(dirname "$0")/../.." && pwd)
-dir=$(mktemp -d)
-passed=0
-failed=0
-skipped=0
+# shellcheck source=tests/deploy/lib.sh
+. "$(dirname "$0")/lib.sh"
 program=
 
-finish() {
+cleanup() {
   [ -z "$program" ] || kill "$program" 2>/dev/null || true
   umount "$dir/adit" 2>/dev/null || true
-  rm -rf "$dir"
-  echo "$passed passed, $failed failed, $skipped skipped"
-  [ "$failed" = 0 ]
-}
-trap finish EXIT
-
-# check WHAT COMMAND...
-check() {
-  local what=$1
-  shift
-  if "$@" >"$dir/said" 2>&1; then
-    passed=$((passed + 1))
-    echo "ok - $what"
-  else
-    failed=$((failed + 1))
-    echo "not ok - $what"
-    sed 's/^/  /' "$dir/said"
-  fi
-}
-
-skip() {
-  skipped=$((skipped + 1))
-  echo "skipped - $1"
 }
 
 # instruction NAME TREE: the JSON list behind the last NAME of the Containerfile, one element a line, with TREE for /opt/adit.
@@ -49,7 +22,7 @@ start() {
   "$@" >"$dir/out" 2>"$dir/log" &
   program=$!
   for _ in $(seq 100); do
-    admin=$(sed -n 's/.*"service":"admin","address":"\([^"]*\)".*/\1/p' "$dir/log")
+    admin=$(listener admin "$dir/log")
     [ -z "$admin" ] || return 0
     kill -0 "$program" 2>/dev/null || break
     sleep 0.1
@@ -69,8 +42,6 @@ stop() {
   program=
   return "$status"
 }
-
-get() { node -e 'fetch(process.argv[1]).then(async (r) => { process.stdout.write(await r.text()); process.exit(r.ok ? 0 : 1) })' "$1"; }
 
 loopback=(--listen 127.0.0.1:0 --stun 127.0.0.1:0 --admin 127.0.0.1:0 --relay-ports 30000-30100 --log json)
 
@@ -100,7 +71,7 @@ if [ "${1:-}" = --install ]; then
   mkdir "$dir/adit"
   chmod 755 "$dir"
   git -C "$root" archive HEAD | tar -x -C "$dir/adit"
-  check "npm ci" npm ci --prefix "$dir/adit" --silent
+  check "npm ci, without the tools of development" npm ci --omit=dev --prefix "$dir/adit" --silent
   install -d -o "$uid" -g "$uid" -m 0700 "$dir/state"
   # As --read-only has it.
   mount --bind "$dir/adit" "$dir/adit" && mount -o remount,bind,ro "$dir/adit"

@@ -25,6 +25,8 @@ export interface PairCell extends PairJob {
   readonly relayFirst: number;
   readonly firstByte: Spread | null;
   readonly direct: Spread | null;
+  /** For how long the programs had no processor meanwhile: whether the times are theirs or the machine's. */
+  readonly waited: Spread | null;
   readonly reason: string | null;
   readonly problems: readonly string[];
 }
@@ -44,7 +46,7 @@ const DIRECT_ROUND_TRIPS = 4;
 /** Where UDP is blocked: found out, and a session up, within 3 s and so many round trips. */
 const FOUND_BLOCKED_MS = 3000;
 
-/** `patience` stretches the time bounds, for machines that others use too. */
+/** `patience` stretches the time bounds, for machines that others use too; the time for which the programs had no processor does not count then. */
 export function judgePair(
   job: PairJob,
   results: readonly (PairRun | { error: string })[],
@@ -68,13 +70,8 @@ export function judgePair(
         `and in ${raced.length} the session says that the relay was silent`,
     );
   const direct = spread(runs.flatMap(({ directMs }) => directMs ?? []));
-  const boundMs = patience * (DIRECT_MS + DIRECT_ROUND_TRIPS * job.rttMs);
-  if (direct && direct.p95 > boundMs)
-    problems.push(`direct after ${Math.round(direct.p95)} ms at p95; ${boundMs} at most`);
   const firstByte = spread(runs.map(({ firstByteMs }) => firstByteMs));
-  const foundMs = patience * (FOUND_BLOCKED_MS + DIRECT_ROUND_TRIPS * job.rttMs);
-  if (hasBlockedSide(job.pair) && firstByte && firstByte.p95 > foundMs)
-    problems.push(`first byte after ${Math.round(firstByte.p95)} ms at p95, where UDP is blocked; ${foundMs} at most`);
+  problems.push(...judgeTimes(job, runs, patience));
   return {
     expected,
     asExpected,
@@ -83,9 +80,32 @@ export function judgePair(
     relayFirst: relayFirst.length,
     firstByte,
     direct,
+    waited: spread(runs.map(({ waitedMs }) => waitedMs)),
     reason: relayed[0]?.reason ?? null,
     problems,
   };
+}
+
+function judgeTimes({ pair, rttMs }: PairJob, runs: readonly PairRun[], patience: number): readonly string[] {
+  const judge = (what: string, timeOf: (run: PairRun) => number | null, aimMs: number): readonly string[] => {
+    const boundMs = patience * (aimMs + DIRECT_ROUND_TRIPS * rttMs);
+    const times = runs.flatMap((run) => {
+      const ms = timeOf(run);
+      return ms === null ? [] : ms - (patience > 1 ? run.waitedMs : 0);
+    });
+    const found = spread(times);
+    if (!found || found.p95 <= boundMs) return [];
+    const waited = runs.map(({ waitedMs }) => Math.round(waitedMs)).join(", ");
+    return [
+      `${what} after ${Math.round(found.p95)} ms at p95; ${boundMs} at most (waiting for a processor: ${waited} ms)`,
+    ];
+  };
+  return [
+    ...judge("direct", ({ directMs }) => directMs, DIRECT_MS),
+    ...(hasBlockedSide(pair)
+      ? judge("first byte, where UDP is blocked,", (run) => run.firstByteMs, FOUND_BLOCKED_MS)
+      : []),
+  ];
 }
 
 interface Expectation {

@@ -15,6 +15,8 @@ export interface PairRun {
   readonly firstByteMs: number;
   readonly directMs: number | null;
   readonly relayMs: number | null;
+  /** How much of that at most the programs waited for a processor. */
+  readonly waitedMs: number;
   /** The service's first bytes were on their way before the connector sent over a direct path. */
   readonly relayFirst: boolean;
   readonly reason: string | null;
@@ -32,6 +34,7 @@ export async function runPair(world: World): Promise<PairRun> {
     await world.beginRun();
     const begunMs = epochMs();
     const agent = world.startAgent();
+    const waitedBeforeMs = agent.line(({ event }) => event === "listening", SESSION_MS).then(() => world.waitedMs);
     const { host, port } = LOCAL;
     const { connectedMs, firstByteMs } = await world.lab
       .station("agent")
@@ -42,6 +45,7 @@ export async function runPair(world: World): Promise<PairRun> {
       start.path === "direct" ? 0 : DECIDED_MS,
     );
     const direct = start.path === "direct" ? start : decided?.event === "path-changed" ? decided : null;
+    const waitedMs = world.waitedMs - (await waitedBeforeMs);
     const toDirect = (line: LogLine) => line.event === "path-changed" && line.to === "direct";
     const served = await world.service?.line((line) => line.event === "response", 1000, begunMs);
     const moved = (direct && (await world.connector?.line(toDirect, 1000, begunMs))) ?? null;
@@ -55,6 +59,7 @@ export async function runPair(world: World): Promise<PairRun> {
       firstByteMs: firstByteMs - connectedMs,
       directMs: direct ? direct.timeMs - connectedMs : null,
       relayMs: start.path === "relay" ? start.timeMs - connectedMs : null,
+      waitedMs,
       relayFirst: start.path === "relay" && (!moved || (served?.timeMs ?? Infinity) <= moved.timeMs),
       reason: session.reason,
       startReason: typeof start.reason === "string" ? start.reason : null,

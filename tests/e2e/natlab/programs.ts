@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 
 const E2E = `${import.meta.dir}/..`;
@@ -40,6 +41,16 @@ export class Program {
   /** The last that it said, for failures. */
   get tail(): string {
     return this.#tail.map((line) => `  ${this.name}: ${line.slice(0, 300)}`).join("\n");
+  }
+
+  /** For how long it was ready to run and had no processor; 0 of one that has ended, and where the kernel does not say. */
+  get waitedMs(): number {
+    try {
+      const [, waitedNs = "0"] = readFileSync(`/proc/${this.#child.pid}/schedstat`, "utf8").split(" ");
+      return Number(waitedNs) / 1e6;
+    } catch {
+      return 0;
+    }
   }
 
   /** The first line, from `sinceMs` on, that is as wanted; null when it does not come in time, or the program ends. */

@@ -224,6 +224,12 @@ export class World {
     return status.sessions[0] ?? null;
   }
 
+  /** For how long agent, connector and intermediate, taken together, had to wait for a processor: no more of any time is the machine's. */
+  get waitedMs(): number {
+    const programs = [this.agent, this.connector, this.intermediate];
+    return programs.reduce((sum, program) => sum + (program?.waitedMs ?? 0), 0);
+  }
+
   /** What the programs said last, for failures, and before that what became of the lab itself. */
   get tails(): string {
     const programs = [this.agent, this.connector, this.intermediate, this.secondIntermediate];

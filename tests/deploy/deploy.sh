@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
-# What deploy/ says, held against the tools that will read it: promtool and systemd-analyze where they are installed.
+# What deploy/ says, held against the tools that will read it: promtool and systemd-analyze where they are installed. Where promtool is
+# not, it is taken out of Debian's package of prometheus (19 MB), without installing that.
 # With --install (root, a minute) also the steps of the Containerfile in a clean directory, and the program that comes out of them.
 # shellcheck source=tests/deploy/lib.sh
 . "$(dirname "$0")/lib.sh"
 program=
 
 cleanup() {
-  [ -z "$program" ] || kill "$program" 2>/dev/null || true
-  umount "$dir/adit" 2>/dev/null || true
+  if [ -n "$program" ]; then
+    kill -KILL "$program" 2>/dev/null || true
+    wait "$program" 2>/dev/null || true # it holds the mount
+  fi
+  if mountpoint -q "$dir/adit"; then umount --lazy "$dir/adit"; fi
 }
 
 # instruction NAME TREE: the JSON list behind the last NAME of the Containerfile, one element a line, with TREE for /opt/adit.
@@ -45,14 +49,40 @@ stop() {
 
 loopback=(--listen 127.0.0.1:0 --stun 127.0.0.1:0 --admin 127.0.0.1:0 --relay-ports 30000-30100 --log json)
 
-if command -v promtool >/dev/null; then
-  check "the alert rules" promtool check rules "$root/deploy/prometheus/alerts.yml"
+# Prints where promtool is.
+find_promtool() {
+  command -v promtool && return
+  command -v apt-get >/dev/null || return
+  mkdir "$dir/prometheus"
+  (
+    cd "$dir/prometheus"
+    apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }
+    dpkg-deb --fsys-tarfile prometheus*.deb | tar -x ./usr/bin/promtool
+  ) >&2 && echo "$dir/prometheus/usr/bin/promtool"
+}
+
+# dashboard_rules FILE: the queries of the dashboard as recording rules, as Grafana asks them.
+dashboard_rules() {
+  # shellcheck disable=SC2016 # it is JavaScript that has the dollars
+  node -e '
+    const { panels } = JSON.parse(require("node:fs").readFileSync(process.argv[1], "utf8"));
+    const queries = panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr));
+    const asked = queries.map((expr) => expr.replaceAll("$__rate_interval", "1m").replaceAll("$instance", ".*"));
+    const rules = asked.map((expr, i) => ({ record: `query_${i}`, expr }));
+    console.log(JSON.stringify({ groups: [{ name: "dashboard", rules }] }));' "$1"
+}
+
+if promtool=$(find_promtool 2>"$dir/said"); then
+  check "the alert rules" "$promtool" check rules "$root/deploy/prometheus/alerts.yml"
+  check "the alerts fire when they should" "$promtool" test rules "$root/tests/deploy/alerts.test.yml"
+  dashboard_rules "$root/deploy/grafana/adit-intermediate.json" >"$dir/dashboard.yml"
+  check "the queries of the dashboard" "$promtool" check rules "$dir/dashboard.yml"
   check "the intermediate starts" start "$root/node_modules/.bin/adit-intermediate" "${loopback[@]}" --state-dir "$dir/plain"
   get "http://$admin/metrics" >"$dir/metrics"
-  check "the metrics" promtool check metrics <"$dir/metrics"
+  check "the metrics" "$promtool" check metrics <"$dir/metrics"
   check "it ends on SIGTERM" stop
 else
-  skip "rules and metrics: promtool is not installed (Debian: prometheus)"
+  skip "rules and metrics: promtool is not installed, nor can Debian's package prometheus be had: $(tail -n 1 "$dir/said")"
 fi
 
 if command -v systemd-analyze >/dev/null; then

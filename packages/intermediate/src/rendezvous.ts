@@ -418,12 +418,13 @@ export class Rendezvous {
   }
 
   #refuse(
-    { connection }: Connection,
+    { connection, peerId, observed }: Connection,
     code: WireErrorCode,
     message: string,
     about: { readonly sessionId?: bigint; readonly requestId?: bigint },
   ): void {
     const { sessionId = null, requestId = null } = about;
+    this.#log.debug("refused", { peerId, address: observed.key, code, message });
     this.#send(connection, { type: "error", code, message, sessionId, requestId });
   }
 

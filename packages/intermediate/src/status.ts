@@ -3,6 +3,7 @@ import { type Metric, VERSION } from "@adit/program";
 import { z } from "zod";
 import type { Health } from "./health.ts";
 import type { PolicyFile } from "./policy-file.ts";
+import { NO_REFUSALS } from "./refusals.ts";
 import type { Intermediate } from "./server.ts";
 import type { TlsFiles } from "./tls-files.ts";
 
@@ -149,6 +150,7 @@ function dropMetrics({ signaling, turn, driver, accounts }: Intermediate): Metri
   const { rendezvous, quic } = signaling;
   return [
     byReason("adit_refusals_total", "Requests refused to somebody, by reason.", [
+      { toJSON: () => NO_REFUSALS },
       rendezvous.counters,
       accounts.counters,
       turn.refusals,

@@ -111,6 +111,8 @@ test("it listens, tells its status, and ends with 0 on SIGTERM", async (t) => {
   t.same(status.sessions, { total: 0, direct: 0, relayed: 0, active: 0 });
   t.equal(status.listeners[0].address, signaling);
   t.match((await fetchText(`http://${admin}/metrics`)).body, /^adit_turn_allocations 0$/m);
+  // An alert on the first refusal of a kind has to see it come from 0.
+  t.match((await fetchText(`http://${admin}/metrics`)).body, /^adit_refusals_total{reason="names-unavailable"} 0$/m);
 
   const inWords = new Run(t, () => ["status", "--admin", admin, "--check", "ready"]);
   t.equal(await inWords.exit, 0, inWords.err);

@@ -76,6 +76,9 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   #mappedPort: MappedPort | null = null;
   #lastRelayId = FIRST_RELAY_ID - 1;
   #closing = false;
+  /** The intermediates have nothing more to be sent before the next {@link drain}: they are not asked again for each packet of a session. */
+  #presencesSilent = false;
+  readonly #wrap = (sent: Transmit): Transmit | null => this.#switchboard.wrap(sent);
   /** Why this ends, until the intermediates are told. */
   #farewell: string | null = null;
 
@@ -341,6 +344,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   drain(now: Millis): void {
+    this.#presencesSilent = false;
     this.#presences.pump(now);
     this.#demux.retryEarly(now);
     this.#sessions.drain(now, (session) => {
@@ -358,13 +362,16 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
   }
 
   pollTransmit(): Transmit | null {
+    const signaled = this.#presencesSilent ? null : this.#presences.pollTransmit();
+    if (signaled) return signaled;
+    this.#presencesSilent = true;
     const now = this.#clock.now();
-    const sent =
-      this.#presences.pollTransmit() ?? this.#sessions.pollTransmit(now, (data) => this.#switchboard.wrap(data));
+    const sent = this.#sessions.pollTransmit(now, this.#wrap);
     if (sent || this.#farewell === null) return sent;
     // The sessions have said their last: only now the relays that carried it may go.
     this.#presences.close(now, this.#farewell);
     this.#farewell = null;
+    this.#presencesSilent = false;
     return this.#presences.pollTransmit();
   }
 

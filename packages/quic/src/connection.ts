@@ -412,11 +412,10 @@ export class QuicConnection {
         if (sent) {
           this.#limits.sent(sent[0]);
           this.#tail.handleSent(this.#now, sent[0]);
-          const packet = out.subarray(0, sent[0]);
-          const path = { local: sent[1].from, remote: sent[1].to };
-          this.#paths.beforeSend(this.#now, packet);
-          this.#repeats?.sent(this.#now, packet, path);
-          return { length: sent[0], ...path };
+          const packet = { length: sent[0], local: sent[1].from, remote: sent[1].to };
+          this.#paths.sent(this.#now, out, packet.length);
+          this.#repeats?.sent(this.#now, out.subarray(0, packet.length), packet);
+          return packet;
         }
         return this.#paths.sendStranded(this.#now, out);
       } catch (error) {

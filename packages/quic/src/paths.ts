@@ -86,8 +86,9 @@ export class Paths {
     return this.#stranded.limit(now, bytes);
   }
 
-  beforeSend(now: number, packet: Uint8Array): void {
-    this.#stranded.beforeSend(now, packet);
+  /** A packet of quiche's own, the first `length` bytes of `out`, leaves on the active path, or on one that is probed. */
+  sent(now: number, out: Uint8Array, length: number): void {
+    this.#stranded.sent(now, out, length);
   }
 
   /** What was sent in vain on the path before, to be sent before anything else. */

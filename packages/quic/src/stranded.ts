@@ -77,11 +77,11 @@ export class StrandedPackets {
     return this.#isCopying(now) ? Math.min(bytes, MAX_COPY_BYTES) : bytes;
   }
 
-  /** A packet of quiche's own is about to leave on the active path, or on one that is probed. */
-  beforeSend(now: number, packet: Uint8Array): void {
-    if (!this.#isCopying(now) || packet.length > MAX_COPY_BYTES) return;
+  /** A packet of quiche's own, the first `length` bytes of `out`, leaves on the active path, or on one that is probed. */
+  sent(now: number, out: Uint8Array, length: number): void {
+    if (!this.#isCopying(now) || length > MAX_COPY_BYTES) return;
     if (this.#copies.length === MAX_COPIES) this.#copies.pop();
-    this.#copies.push(packet.slice());
+    this.#copies.push(out.slice(0, length));
   }
 
   /** The active path is about to change on our side. */

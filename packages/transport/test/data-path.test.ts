@@ -100,7 +100,7 @@ class Wires {
       to.connection = this.#server.accept(now(), route.header, local, remote);
     }
     if (!to.connection) return;
-    to.data.receive(now(), to.connection, pair, data, { first: false, keep: [], mayBind: to === this.connector });
+    to.data.receive(now(), to.connection, pair, data, { mayBind: () => to === this.connector, keepPairs: () => [] });
   }
 }
 

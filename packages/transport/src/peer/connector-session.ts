@@ -11,6 +11,7 @@ import type { SessionStatus } from "../status.ts";
 import { CLOSE_CODE } from "./close-code.ts";
 import type { DatagramFlow } from "./flows.ts";
 import { Generations } from "./generations.ts";
+import type { Racer } from "./handshakes.ts";
 import { answerService, readRequest, type ServiceStream } from "./service-streams.ts";
 import { type RestartMessage, Session } from "./session.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
@@ -41,7 +42,9 @@ export class ConnectorSession extends Session {
   readonly #generations = new Generations();
   #restartedAt = Number.NEGATIVE_INFINITY;
   readonly #policy = new FollowerPolicy();
-  readonly #connections: { readonly connection: QuicConnection; readonly pair: PairId }[] = [];
+  #racers: readonly Racer[] = [];
+  /** Theirs: asked for with every packet. */
+  #connections: readonly QuicConnection[] = [];
   readonly #deadline: Millis;
   #answerAt: Millis | null = null;
   #offered = false;
@@ -69,7 +72,7 @@ export class ConnectorSession extends Session {
   }
 
   get connections(): readonly QuicConnection[] {
-    return this.#connections.map(({ connection }) => connection);
+    return this.#connections;
   }
 
   // ---- signaling
@@ -124,7 +127,7 @@ export class ConnectorSession extends Session {
 
   /** Whether a first packet may open another connection of this session. */
   get mayAccept(): boolean {
-    return this.#offered && !this.isOver && this.carrier === null && this.#connections.length < MAX_CONNECTIONS;
+    return this.#offered && !this.isOver && this.carrier === null && this.#racers.length < MAX_CONNECTIONS;
   }
 
   /** A first packet came through an open gate: the connection that it offers becomes this session's. */
@@ -136,7 +139,7 @@ export class ConnectorSession extends Session {
     from: SocketAddress,
     data: Uint8Array,
   ): void {
-    const { pair } = this.data.learn(socket, from);
+    const pair = this.learn(socket, from);
     const slot = this.data.slots.bind(pair, this.keepPairs());
     if (slot === null) return;
     const { local, remote } = this.data.addresses(slot);
@@ -145,7 +148,7 @@ export class ConnectorSession extends Session {
     if (!connection) return;
     connection.onWork = () => this.host.touch(this);
     this.host.claimConnection(connection, this);
-    this.#connections.push({ connection, pair });
+    this.#keep([...this.#racers, { connection, pair }]);
     this.handlePacket(now, connection, socket, from, data);
   }
 
@@ -175,8 +178,12 @@ export class ConnectorSession extends Session {
     if (migratedTo && connection === this.carrier) this.#handleMigrated(now, migratedTo);
     // Until then it may have its CONNECTION_CLOSE to send.
     if (connection.state !== "closed") return;
-    const index = this.#connections.findIndex((candidate) => candidate.connection === connection);
-    if (index >= 0) this.#connections.splice(index, 1);
+    this.#keep(this.#racers.filter((racer) => racer.connection !== connection));
+  }
+
+  #keep(racers: readonly Racer[]): void {
+    this.#racers = racers;
+    this.#connections = racers.map((racer) => racer.connection);
   }
 
   #handleMigrated(now: Millis, remote: VirtualAddress): void {
@@ -197,14 +204,14 @@ export class ConnectorSession extends Session {
 
   /** The agent opens its control stream on the connection that won on its side: that one is the session. */
   #choose(now: Millis, connection: QuicConnection, stream: QuicStream): void {
-    const winner = this.#connections.find((candidate) => candidate.connection === connection);
+    const winner = this.#racers.find((racer) => racer.connection === connection);
     if (!winner) return;
     this.carrier = connection;
     this.handshakes++;
-    for (const other of this.#connections) {
+    for (const other of this.#racers) {
       if (other !== winner) other.connection.close(CLOSE_CODE.superseded, "another connection was first");
     }
-    if (this.#connections.length > 1) this.data.slots.keepOnly(winner.pair);
+    if (this.#racers.length > 1) this.data.slots.keepOnly(winner.pair);
     this.#policy.handleActive(now, this.#pathPair(winner.pair));
     this.control.attach(stream, AGENT_TEXT);
   }
@@ -322,7 +329,7 @@ export class ConnectorSession extends Session {
   }
 
   protected keepPairs(): readonly (PairId | null)[] {
-    return this.carrier ? this.#policy.keepPairs : this.#connections.map(({ pair }) => pair);
+    return this.carrier ? this.#policy.keepPairs : this.#racers.map(({ pair }) => pair);
   }
 
   #act(now: Millis, action: FollowerAction): void {

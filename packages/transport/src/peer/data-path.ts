@@ -19,6 +19,13 @@ interface Learned {
   readonly evicted: PairId | null;
 }
 
+/** Who may give a pair that has none a slot, because a packet came on it. */
+export interface Binding {
+  mayBind(): boolean;
+  /** The pairs that keep theirs. */
+  keepPairs(): readonly (PairId | null)[];
+}
+
 export type DataPathDrop = "gate-closed" | "unproven-pair" | "no-slot" | "send-limit" | "unbound-slot";
 
 /** Of routes; the one used longest ago goes first, but none that has a slot. */
@@ -56,6 +63,12 @@ export class DataPath {
     this.#rttOf = rttOf;
   }
 
+  /** The pair that `remote` on `socket` is, if it is what {@link learn} was last asked for; null when it is not. */
+  learned(socket: SocketId, remote: SocketAddress): PairId | null {
+    const last = this.#learned;
+    return last && last.socket === socket && last.remote === remote ? last.known.pair : null;
+  }
+
   /** The pair that `remote` on `socket` is, remembered as the way there; `evicted`: the pair that was forgotten for it. */
   learn(socket: SocketId, remote: SocketAddress): Learned {
     const last = this.#learned;
@@ -85,23 +98,17 @@ export class DataPath {
   }
 
   /**
-   * Hands a packet that came on `pair` to the connection. `first`: the connection is so young that this may be its first path, which
-   * QUIC validates by its handshake; any other path gets a slot only after a round trip of ours on the pair, since
+   * Hands a packet that came on `pair` to the connection. One whose handshake goes on may have its first path here, which
+   * QUIC validates by that; any other path gets a slot only after a round trip of ours on the pair, since
    * quiche takes a reused slot for validated. Returns whether it was handed on.
    */
-  receive(
-    now: Millis,
-    connection: QuicConnection,
-    pair: PairId,
-    data: Uint8Array,
-    options: { readonly first: boolean; readonly keep: readonly (PairId | null)[]; readonly mayBind: boolean },
-  ): boolean {
+  receive(now: Millis, connection: QuicConnection, pair: PairId, data: Uint8Array, binding: Binding): boolean {
     if (!this.gates.receive(now, pair, data.length)) return this.#drop("gate-closed");
     let slot = this.slots.slotOf(pair);
     if (slot === null) {
-      if (!options.mayBind) return this.#drop("no-slot");
-      if (!options.first && !this.gates.isAnswered(now, pair)) return this.#drop("unproven-pair");
-      slot = this.slots.bind(pair, options.keep);
+      if (!binding.mayBind()) return this.#drop("no-slot");
+      if (connection.state !== "handshaking" && !this.gates.isAnswered(now, pair)) return this.#drop("unproven-pair");
+      slot = this.slots.bind(pair, binding.keepPairs());
       if (slot === null) return this.#drop("no-slot");
     }
     if (slot !== this.slots.slotAt(connection.activePath.remote)) this.#expectChallenge(now, connection, slot);

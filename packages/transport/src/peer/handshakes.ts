@@ -5,7 +5,8 @@ import { CLOSE_CODE } from "./close-code.ts";
 import type { DataPath } from "./data-path.ts";
 import { sessionTag } from "./session-tag.ts";
 
-interface Racer {
+/** One of the connections of a session before one has won. */
+export interface Racer {
   readonly connection: QuicConnection;
   readonly pair: PairId;
 }
@@ -24,13 +25,15 @@ export class Handshakes {
   readonly #options: HandshakesOptions;
   /** At most two: {@link HandshakeRace} starts no more. */
   readonly #racers: Racer[] = [];
+  /** Theirs: asked for with every packet. */
+  #connections: readonly QuicConnection[] = [];
 
   constructor(options: HandshakesOptions) {
     this.#options = options;
   }
 
   get connections(): readonly QuicConnection[] {
-    return this.#racers.map((racer) => racer.connection);
+    return this.#connections;
   }
 
   get pairs(): readonly PairId[] {
@@ -49,6 +52,7 @@ export class Handshakes {
     const sourceIdSuffix = sessionTag(sessionId);
     const connection = quic.connect(now, { config, ...data.addresses(slot), expectedPeerId, sourceIdSuffix, rttMs });
     this.#racers.push({ connection, pair });
+    this.#list();
     onConnection(connection);
   }
 
@@ -65,6 +69,12 @@ export class Handshakes {
 
   forget(connection: QuicConnection): void {
     const index = this.#racers.findIndex((racer) => racer.connection === connection);
-    if (index >= 0) this.#racers.splice(index, 1);
+    if (index < 0) return;
+    this.#racers.splice(index, 1);
+    this.#list();
+  }
+
+  #list(): void {
+    this.#connections = this.#racers.map((racer) => racer.connection);
   }
 }

@@ -52,6 +52,8 @@ export class RelayKeeper {
   #current: Relay | null = null;
   /** Those that were replaced, oldest first. */
   #retiring: { readonly relay: Relay; readonly until: Millis }[] = [];
+  /** Both: asked for with every datagram. */
+  #all: readonly Relay[] = [];
   #retireCheckAt: Millis | null = null;
   /** Which connection is being made; a later one makes it void. */
   #opening = 0;
@@ -77,8 +79,7 @@ export class RelayKeeper {
 
   /** The current one first. */
   all(): readonly Relay[] {
-    const retiring = this.#retiring.map(({ relay }) => relay);
-    return this.#current ? [this.#current, ...retiring] : retiring;
+    return this.#all;
   }
 
   /** Has an allocation there, from now on with these credentials; null: none. */
@@ -153,6 +154,7 @@ export class RelayKeeper {
       onPermission,
     });
     this.#current = relay;
+    this.#list();
     return relay;
   }
 
@@ -199,6 +201,7 @@ export class RelayKeeper {
       this.#current = null;
       if (this.#wanted) this.#openLater();
     }
+    this.#list();
     wake();
   }
 
@@ -209,6 +212,7 @@ export class RelayKeeper {
     this.#current = null;
     this.#retireCheckAt = now + RETIRE_CHECK_MS;
     const tooMany = this.#retiring.length > MAX_RETIRING ? this.#retiring.shift() : undefined;
+    this.#list();
     if (!tooMany) return;
     this.#options.onLost(now, tooMany.relay.id);
     this.#forget(tooMany.relay);
@@ -224,6 +228,12 @@ export class RelayKeeper {
     for (const { relay } of this.#retiring) if (relay.isClosed && relay.isSilent) this.#forget(relay);
     this.#retiring = this.#retiring.filter(({ relay }) => !(relay.isClosed && relay.isSilent));
     this.#retireCheckAt = this.#retiring.length > 0 ? now + RETIRE_CHECK_MS : null;
+    this.#list();
+  }
+
+  #list(): void {
+    const retiring = this.#retiring.map(({ relay }) => relay);
+    this.#all = this.#current ? [this.#current, ...retiring] : retiring;
   }
 
   /** The stream was this relay's alone. */

@@ -18,7 +18,7 @@ import type { SessionPath, SessionStatus } from "../status.ts";
 import { CandidateExchange } from "./candidate-exchange.ts";
 import { CLOSE_CODE } from "./close-code.ts";
 import { Control } from "./control.ts";
-import { DataPath } from "./data-path.ts";
+import { type Binding, DataPath } from "./data-path.ts";
 import { Flows } from "./flows.ts";
 import { Lifecycle } from "./lifecycle.ts";
 import { describePair, pathPair } from "./pair-words.ts";
@@ -58,6 +58,10 @@ export abstract class Session {
   readonly #pings: Pings;
   readonly #sizes: SizeProber;
   readonly #candidates: CandidateExchange;
+  readonly #binding: Binding = {
+    mayBind: () => this.ice.role === "controlled",
+    keepPairs: () => this.keepPairs(),
+  };
 
   protected constructor(host: SessionHost, id: bigint, role: "controlling" | "controlled") {
     this.host = host;
@@ -153,7 +157,7 @@ export abstract class Session {
       this.host.log.trace("check-dropped", { session: this.id, from, reason: receipt.reason });
       return false;
     }
-    const pair = this.#learn(socket, from);
+    const pair = this.learn(socket, from);
     if (receipt.kind === "request") this.data.gates.handleRequest(now, pair, data.length);
     else this.data.gates.handleAnswer(now, pair);
     return true;
@@ -162,22 +166,18 @@ export abstract class Session {
   /** A QUIC packet of one of this session's connections. */
   handlePacket(now: Millis, connection: QuicConnection, socket: SocketId, from: SocketAddress, data: Uint8Array): void {
     // A stranger's packets, whatever connection they name, leave no trace.
-    const pair = gateKey(socket, from);
+    const known = this.data.learned(socket, from);
+    const pair = known ?? gateKey(socket, from);
     if (!this.data.gates.isOpen(now, pair)) return this.data.drops.add("gate-closed");
     this.host.touch(this);
-    this.#learn(socket, from);
-    const handed = this.data.receive(now, connection, pair, data, {
-      first: connection.state === "handshaking",
-      keep: this.keepPairs(),
-      mayBind: this.ice.role === "controlled",
-    });
-    if (handed) this.handleHeard(now, pair, connection);
+    if (known === null) this.learn(socket, from);
+    if (this.data.receive(now, connection, pair, data, this.#binding)) this.handleHeard(now, pair, connection);
   }
 
   pollTransmit(now: Millis): Transmit | null {
     const check = this.ice.pollTransmit();
     if (check) {
-      this.#learn(check.socket, check.to);
+      this.learn(check.socket, check.to);
       return check;
     }
     for (const connection of this.connections) {
@@ -222,7 +222,7 @@ export abstract class Session {
         this.#handleIceEvent(now, event);
         busy = true;
       }
-      for (const connection of [...this.connections]) this.handleConnectionEvents(now, connection);
+      for (const connection of this.connections) this.handleConnectionEvents(now, connection);
       this.#tellFinished();
       if (this.isOver) return;
       this.#sizes.pump(now, this.isUp ? this.activePair : null, this.carrier);
@@ -405,7 +405,7 @@ export abstract class Session {
 
   protected abstract handleEnd(code: string, reason: string): void;
 
-  #learn(socket: SocketId, remote: SocketAddress): PairId {
+  protected learn(socket: SocketId, remote: SocketAddress): PairId {
     const { pair, evicted } = this.data.learn(socket, remote);
     this.host.learnRoute(pair, this);
     if (evicted !== null) this.host.forgetRoute(evicted, this);

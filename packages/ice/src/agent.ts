@@ -138,6 +138,14 @@ export class IceAgent {
     return announced ? candidate : null;
   }
 
+  /**
+   * An address is ours no more, though its socket stays: a NAT forgot the mapping, an interface lost it. The peer is told of it no more from the next
+   * restart on, and what comes in its place has its priority. Pairs stay, as they are of the socket: checks tell what becomes of them.
+   */
+  removeLocalCandidate(init: LocalCandidateInit): void {
+    for (const one of this.#state.rules.expand(init)) this.#state.candidates.removeLocal(one);
+  }
+
   /** A socket or an allocation is gone: its candidates and pairs go. */
   removeLocalSocket(now: Millis, socket: SocketId): void {
     const { candidates, checklist } = this.#state;

@@ -108,6 +108,13 @@ export class CandidateStore {
     return candidate;
   }
 
+  /** An address that is ours no more; peer-reflexive ones, which only answers show, stay. */
+  removeLocal({ type, socket, address }: LocalCandidateInit): void {
+    this.#locals = this.#locals.filter(
+      (one) => one.type !== type || one.socket !== socket || !one.address.equals(address),
+    );
+  }
+
   removeSocket(socket: SocketId): void {
     this.#locals = this.#locals.filter((one) => one.socket !== socket);
   }

@@ -178,19 +178,17 @@ export class Checklist {
   }
 
   /**
-   * §6.1.2.6 and RFC 8838 §12: of the pairs of one foundation one is checked, and the others wait for its outcome; where a pair
-   * of that foundation succeeded there is nothing to wait for.
+   * §6.1.2.6 and RFC 8838 §12: of the pairs of one foundation the best is checked, and the others wait for its outcome; where a pair of that foundation
+   * succeeded there is nothing to wait for. Of equals the newest goes first: the peer has another address in the place of the one before.
    */
   #startsWaiting(fresh: CandidatePair): boolean {
     let contended = false;
     for (const pair of this.#pairs.values()) {
       if (pair.foundation !== fresh.foundation) continue;
       if (pair.state.kind === "succeeded") return true;
-      if (pair.state.kind === "waiting" && pair.priority < fresh.priority && !this.#triggered.has(pair)) {
-        pair.setState({ kind: "frozen" });
-      } else if (pair.state.kind === "waiting" || pair.state.kind === "in-progress") {
-        contended = true;
-      }
+      const isPending = pair.state.kind === "waiting" || pair.state.kind === "in-progress";
+      if (pair.priority > fresh.priority) contended ||= isPending;
+      else if (pair.state.kind === "waiting" && !this.#triggered.has(pair)) pair.setState({ kind: "frozen" });
     }
     return !contended;
   }

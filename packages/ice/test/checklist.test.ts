@@ -66,6 +66,19 @@ test("of each foundation the best pair waits, the others are frozen (§6.1.2.6)"
   t.same(states(list), ["frozen", "waiting", "frozen", "waiting"]);
 });
 
+test("of a foundation the topmost pair is checked whatever else is under way, of equals the newest (RFC 8838 §12, rule 1)", (t) => {
+  const list = new Checklist();
+  const [a] = locals("10.0.0.1");
+  const former = form(list, a, remote(1, 200, "1"));
+  t.equal(start(list.next()), former);
+  t.equal(form(list, a, remote(2, 100, "1")).state.kind, "frozen", "a lesser one waits for it");
+  const successor = form(list, a, remote(3, 200, "1"));
+  t.equal(successor.state.kind, "waiting", "the same peer at another address");
+  const next = form(list, a, remote(4, 200, "1"));
+  t.same([successor.state.kind, next.state.kind], ["frozen", "waiting"], "one at a time");
+  t.equal(start(list.next()), next);
+});
+
 test("checks go by priority; a foundation thaws by success, or when nothing else is left (§6.1.4.2, §7.2.5.3.3)", (t) => {
   const list = new Checklist();
   const [a] = locals("10.0.0.1");

@@ -1,5 +1,5 @@
 import type { Deadline, Millis } from "@adit/core";
-import { type Candidate, type IceAgent, type IceParameters, isUdpCandidate } from "@adit/ice";
+import { type Candidate, type IceAgent, type IceParameters, isUdpCandidate, type LocalCandidateInit } from "@adit/ice";
 import type { ControlMessage, SignaledCandidate } from "@adit/signaling";
 
 export type TrickleMessage = Extract<ControlMessage, { type: "candidate" }>;
@@ -8,7 +8,8 @@ export type TrickleMessage = Extract<ControlMessage, { type: "candidate" }>;
 export class CandidateExchange {
   readonly #ice: IceAgent;
   readonly #trickle: (message: TrickleMessage) => void;
-  readonly #locals: SignaledCandidate[] = [];
+  /** What ICE was told of, as it was: other things become of it there. */
+  #given: readonly LocalCandidateInit[] = [];
   #isAnnounced = false;
   #boostAt: Millis | null = null;
 
@@ -17,19 +18,26 @@ export class CandidateExchange {
     this.#trickle = trickle;
   }
 
+  /** All that we have now. What is new is told, what is ours no more is left out of the next restart. */
+  setLocal(now: Millis, candidates: readonly LocalCandidateInit[]): void {
+    for (const former of this.#given) {
+      if (!candidates.some((one) => isSame(one, former))) this.#ice.removeLocalCandidate(former);
+    }
+    this.#given = candidates;
+    for (const candidate of candidates) this.#ice.addLocalCandidate(now, candidate);
+  }
+
   /** The candidates go out in an offer or an answer; those that come later trickle. */
   announce(): readonly SignaledCandidate[] {
     this.#isAnnounced = true;
-    return this.#locals;
+    return this.#ice.localCandidates.flatMap((candidate) => signaled(candidate) ?? []);
   }
 
   /** ICE has a candidate of ours. */
   handleLocal(found: Candidate): void {
-    if (!isUdpCandidate(found)) return; // there are no others: peers have UDP and relays
-    const { foundation, component, transport, priority, address, type, related } = found;
-    const candidate: SignaledCandidate = { foundation, component, transport, priority, address, type, related };
-    this.#locals.push(candidate);
-    if (this.#isAnnounced) this.#trickle({ type: "candidate", ufrag: this.#ice.local.ufrag, candidate });
+    const candidate = signaled(found);
+    if (!candidate || !this.#isAnnounced) return;
+    this.#trickle({ type: "candidate", ufrag: this.#ice.local.ufrag, candidate });
   }
 
   /** Nothing more will come by itself. */
@@ -67,3 +75,13 @@ export class CandidateExchange {
     return this.#boostAt === null ? null : { at: this.#boostAt, reason: "start punching" };
   }
 }
+
+/** Null: there are no others than UDP's here. */
+function signaled(found: Candidate): SignaledCandidate | null {
+  if (!isUdpCandidate(found)) return null;
+  const { foundation, component, transport, priority, address, type, related } = found;
+  return { foundation, component, transport, priority, address, type, related };
+}
+
+const isSame = (a: LocalCandidateInit, b: LocalCandidateInit): boolean =>
+  a.type === b.type && a.socket === b.socket && a.address.equals(b.address);

@@ -10,8 +10,8 @@ export interface MappedPortOptions {
   readonly description: string;
   readonly clock: Clock;
   readonly log: Logger;
-  /** A mapping that the world can reach was made, or became another. */
-  readonly onCandidate: (now: Millis, candidate: LocalCandidateInit) => void;
+  /** A mapping that the world can reach was made, became another, or is gone. */
+  readonly onCandidate: (now: Millis) => void;
   /** The router has started anew, and forgotten all that it translated. */
   readonly onRestart: (now: Millis) => void;
 }
@@ -42,10 +42,9 @@ export class MappedPort {
       log,
       onRestart: () => options.onRestart(clock.now()),
       onChange: (report) => {
-        const was = this.candidate?.address;
+        const was = this.candidate?.address.key;
         this.#report = report;
-        const { candidate } = this;
-        if (candidate && !candidate.address.equals(was)) options.onCandidate(clock.now(), candidate);
+        if (this.candidate?.address.key !== was) options.onCandidate(clock.now());
       },
     });
     this.#report = this.#mapping.report;

@@ -214,8 +214,8 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       description: `adit ${name ?? role}`,
       clock: this.#clock,
       log,
-      onCandidate: (now, candidate) => {
-        for (const session of this.#sessions) session.addLocalCandidate(now, candidate);
+      onCandidate: (now) => {
+        this.#tellCandidates(now);
         this.#driver.wake();
       },
       // Until we send, nobody reaches us where we were.

@@ -88,7 +88,7 @@ export class SessionSet {
   tellCandidates(now: Millis, candidates: readonly LocalCandidateInit[], complete: boolean): void {
     for (const session of this.#sessions.values()) {
       if (session.isOver) continue;
-      for (const candidate of candidates) session.addLocalCandidate(now, candidate);
+      session.setLocalCandidates(now, candidates);
       if (complete) session.endLocalCandidates(now);
     }
   }

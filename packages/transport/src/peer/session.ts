@@ -248,10 +248,10 @@ export abstract class Session {
 
   // ---- candidates
 
-  /** A candidate of ours that has come to be known: own address, observed address, relay. */
-  addLocalCandidate(now: Millis, candidate: LocalCandidateInit): void {
+  /** All that is known of our own candidates now: own addresses, observed addresses, relays. */
+  setLocalCandidates(now: Millis, candidates: readonly LocalCandidateInit[]): void {
     if (this.isOver) return;
-    this.ice.addLocalCandidate(now, candidate);
+    this.#candidates.setLocal(now, candidates);
     this.host.touch(this);
   }
 
@@ -264,7 +264,7 @@ export abstract class Session {
 
   /** What is known of ourselves so far, for an offer or an answer; what comes later trickles (RFC 8838). */
   protected announce(now: Millis): readonly SignaledCandidate[] {
-    for (const candidate of this.host.localCandidates()) this.ice.addLocalCandidate(now, candidate);
+    this.#candidates.setLocal(now, this.host.localCandidates());
     for (let event = this.ice.pollEvent(); event; event = this.ice.pollEvent()) this.#handleIceEvent(now, event);
     return this.network.announce(this.#candidates.announce());
   }

@@ -188,7 +188,8 @@ export class CheckRunner {
       }
       if (consent.nextCheckAt > now) continue;
       const renewable = generations.isRenewable(consent.generation);
-      const next = { ...(pair.consent ?? consent), nextCheckAt: nextConsentCheck(now, random) };
+      const others = [...checklist].flatMap((one) => (one.consent && one !== pair ? [one.consent.nextCheckAt] : []));
+      const next = { ...(pair.consent ?? consent), nextCheckAt: nextConsentCheck(now, random, others) };
       pair.setConsent(renewable ? awaitingAnswer(next, now, pair.rttMs) : next);
       if (renewable) this.send(now, pair, "consent", consent.generation, null);
     }

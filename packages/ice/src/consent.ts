@@ -44,6 +44,25 @@ export function awaitingAnswer(consent: Consent, now: Millis, rttMs: Millis | nu
   return { ...consent, missedAt: Math.min(consent.missedAt, now + Math.max(MISSED_MS, 3 * (rttMs ?? 0))) };
 }
 
-/** RFC 7675 §5.1: "each interval MUST be randomized from between 0.8 and 1.2 times the basic period", so that checks do not synchronize. */
-export const nextConsentCheck = (now: Millis, random: Random): Millis =>
-  now + CONSENT_INTERVAL_MS * (0.8 + 0.4 * random.float());
+/** So many times are drawn for a check, to take the one that is furthest from the checks of the other pairs. */
+const DRAWS = 4;
+
+/**
+ * RFC 7675 §5.1: "each interval MUST be randomized from between 0.8 and 1.2 times the basic period", so that checks do not synchronize; those of one session
+ * are moved apart, `others` being when its other pairs' are due. All of them tell of the same NAT: with two pairs it is heard of twice as often for nothing.
+ */
+export function nextConsentCheck(now: Millis, random: Random, others: readonly Millis[] = []): Millis {
+  let best = { at: now, apartMs: -1 };
+  for (let draw = 0; draw < DRAWS; draw++) {
+    const at = now + CONSENT_INTERVAL_MS * (0.8 + 0.4 * random.float());
+    const apartMs = Math.min(CONSENT_INTERVAL_MS, ...others.map((other) => apart(at, other)));
+    if (apartMs > best.apartMs) best = { at, apartMs };
+  }
+  return best.at;
+}
+
+/** How far apart two times are where both come again each {@link CONSENT_INTERVAL_MS}. */
+function apart(a: Millis, b: Millis): Millis {
+  const ms = Math.abs(a - b) % CONSENT_INTERVAL_MS;
+  return Math.min(ms, CONSENT_INTERVAL_MS - ms);
+}

@@ -17,6 +17,22 @@ test("consent checks are spread over 4 to 6 s (RFC 7675 §5.1)", (t) => {
   t.ok(most <= 6_000 && most > 5_990, `${most}`);
 });
 
+test("the checks of two pairs move apart: together they ask more often than either", (t) => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const random = seededRandom(seed);
+    // Both pairs became valid at the same moment.
+    let due = { next: 5_000, other: 5_000 };
+    let longest = 0;
+    for (let checks = 0; checks < 1_000; checks++) {
+      const again = nextConsentCheck(due.next, random, [due.other]);
+      const [after, later] = again < due.other ? [again, due.other] : [due.other, again];
+      if (checks > 20) longest = Math.max(longest, after - due.next);
+      due = { next: after, other: later };
+    }
+    t.ok(longest < 4_000, `seed ${seed}: ${longest.toFixed(0)} ms without a check`);
+  }
+});
+
 test("a valid pair keeps consent for an hour with one check every 4 to 6 s", (t) => {
   const { network, a, b } = makePair();
   signal(a, b);

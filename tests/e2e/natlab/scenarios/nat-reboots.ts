@@ -20,8 +20,11 @@ export const bothNatsReboot: Scenario = {
 
 /** Longer than the five seconds for which a session counts as busy. */
 const IDLE_MS = 7_000;
-/** A connector whose NAT forgot it is out of reach until it sends: its next consent check does, 6 s later at most (RFC 7675 §5.1). */
-const CONNECTOR_SENDS_MS = 6_000;
+/**
+ * A connector whose NAT forgot it is out of reach until it sends: the next consent check of its two pairs does, each of which has one every 4 to 6 s
+ * (RFC 7675 §5.1), in turn.
+ */
+const CONNECTOR_SENDS_MS = 4_000;
 
 /** The same while nothing moves, so that nobody notices before the next request. */
 export const idleAgentNatReboot = idleReboot("the agent's NAT reboots", ({ agentSide }) => agentSide.nats[0]?.reboot());

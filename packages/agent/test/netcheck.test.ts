@@ -1,6 +1,7 @@
 import { type AddressInfo, createServer } from "node:net";
-import { SocketAddress } from "@adit/core";
+import { nullLogger, SocketAddress } from "@adit/core";
 import { test } from "@adit/harness";
+import { netcheck } from "../src/netcheck/netcheck.ts";
 import { askOverHttp, readAnswer } from "../src/netcheck/portal.ts";
 import type { NetcheckReport } from "../src/netcheck/report.ts";
 import { expectation } from "../src/netcheck/verdict.ts";
@@ -33,6 +34,27 @@ const known = {
   portMapping: null,
   intermediates: [intermediate],
 } as const;
+
+test("interrupted, it gives no verdict: what was not waited for did not answer", async (t) => {
+  const printed: string[] = [];
+  const context = {
+    program: "adit-agent",
+    stateDir: "/nonexistent",
+    log: nullLogger,
+    signal: AbortSignal.abort(),
+    print: (text: string) => printed.push(text),
+  };
+  const values = {
+    intermediate: [],
+    stun: [{ host: "127.0.0.1", port: 9 }],
+    portMapping: "off",
+    bindingLifetime: false,
+    json: false,
+  } as const;
+  const start = (): Promise<never> => Promise.reject(new Error("no endpoint is wanted without an intermediate"));
+  t.equal(await netcheck(start, values, context), 0);
+  t.same(printed, []);
+});
 
 test("what to expect, for each kind of network", (t) => {
   const cases: readonly (readonly [

@@ -34,7 +34,8 @@ const STUN_PORT = 3478;
 const MAX_SERVERS = 4;
 
 /**
- * `adit-agent netcheck`: what the network around lets sessions be. The exit status is 0 when sessions can be had, and 1 when nothing answers.
+ * `adit-agent netcheck`: what the network around lets sessions be. The exit status is 0 when sessions can be had, and 1 when nothing answers;
+ * interrupted, it ends without a verdict.
  * @throws ExitError `usage` without a server to ask.
  */
 export async function netcheck(start: StartEndpoint, values: NetcheckValues, context: Context): Promise<number> {
@@ -50,6 +51,8 @@ export async function netcheck(start: StartEndpoint, values: NetcheckValues, con
     Promise.all(servers.map(askOverTcp)),
     router,
   ]);
+  // What was not answered by then says nothing of the network.
+  if (context.signal.aborted) return 0;
   const { intermediates } = meeting;
   const found = digest(natReports, meeting);
   const isSilent = found.udp !== true && !tcpAnswers(streams, intermediates);

@@ -100,11 +100,11 @@ export function peerStatusInWords(status: unknown): string {
   ];
   for (const session of sessions) {
     const { peer, path, local, localType, remote, remoteType } = session;
-    const pair = `${local ?? "?"} (${localType ?? "?"}) <-> ${remote ?? "?"} (${remoteType ?? "?"})`;
+    const pair = local === null ? "no path answers" : `${local} (${localType}) <-> ${remote} (${remoteType})`;
     lines.push(
       `session          ${peer.name ?? peer.id}: ${path}${inMs(session.rttMs)} (${session.reason})`,
       `                 ${pair}${session.datagramBytes ? `, datagrams of up to ${session.datagramBytes} bytes` : ""}`,
-      `                 ${session.sentBytes} bytes sent, ${session.receivedBytes} received, ${session.migrations} path changes`,
+      `                 ${session.sentBytes} bytes sent, ${session.receivedBytes} received, ${session.migrations} path ${session.migrations === 1 ? "change" : "changes"}`,
     );
   }
   return lines.join("\n");

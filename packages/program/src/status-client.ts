@@ -23,7 +23,9 @@ export interface StatusRequest {
   readonly log: Logger;
 }
 
-const sessionsSchema = z.object({ sessions: z.array(z.object({ path: z.string(), reason: z.string() })) });
+const sessionsSchema = z.object({
+  sessions: z.array(z.object({ path: z.string(), local: z.string().nullish(), reason: z.string() })),
+});
 
 /**
  * What the `status` subcommands do. Exit status 0, or 1 when the check is not met: `ready` is a 200 of `/healthz`, `direct`
@@ -33,11 +35,19 @@ const sessionsSchema = z.object({ sessions: z.array(z.object({ path: z.string(),
 export async function showStatus(request: StatusRequest): Promise<number> {
   const { body } = await ask(request, "/status");
   const status: unknown = parseJson(request, body);
-  request.print(request.json ? body : request.words(status));
+  request.print(request.json ? body : inWords(request, status));
   const why = await failureOf(request, status);
   if (why === null) return 0;
   request.log.warn("check-failed", { check: request.check, message: `not ${request.check}: ${why}` });
   return 1;
+}
+
+function inWords(request: StatusRequest, status: unknown): string {
+  try {
+    return request.words(status);
+  } catch (cause) {
+    throw new ExitError("failure", anotherAnswers(request), { cause });
+  }
 }
 
 /** Why the check is not met, or null. */
@@ -54,16 +64,22 @@ function whyNotDirect(status: unknown): string | null {
   const { sessions } = parsed.data;
   if (sessions.length === 0) return "there is no session";
   const other = sessions.find(({ path }) => path !== "direct");
-  return other ? `a session's path is ${other.path} (${other.reason})` : null;
+  if (other) return `a session's path is ${other.path} (${other.reason})`;
+  // It was direct until a moment ago, and nothing carries it now: suspended, unless a path answers.
+  const silent = sessions.find(({ local }) => local === null);
+  return silent ? `no path carries a session (${silent.reason})` : null;
 }
 
-function parseJson({ program, admin }: StatusRequest, body: string): unknown {
+function parseJson(request: StatusRequest, body: string): unknown {
   try {
     return JSON.parse(body);
   } catch (cause) {
-    throw new ExitError("failure", `what answers at ${admin.key} is no ${program}`, { cause });
+    throw new ExitError("failure", anotherAnswers(request), { cause });
   }
 }
+
+const anotherAnswers = ({ program, admin }: StatusRequest): string =>
+  `what answers at ${admin.key} is no ${program}; is --admin right?`;
 
 function ask({ program, admin }: StatusRequest, path: string): Promise<{ code: number; body: string }> {
   return new Promise((resolve, reject) => {

@@ -3,7 +3,7 @@ import { request } from "node:http";
 import { createServer } from "node:net";
 import { type LogFields, nullLogger, SocketAddress } from "@adit/core";
 import { type T, test } from "@adit/harness";
-import { type AdminServer, isTrustedHost, showStatus, startAdmin } from "../src/index.ts";
+import { type AdminServer, isTrustedHost, peerStatusInWords, showStatus, startAdmin } from "../src/index.ts";
 
 const any = SocketAddress.of("127.0.0.1", 0);
 
@@ -154,6 +154,48 @@ test("the status command prints the JSON as served or words, and checks", async 
     "not direct: a session's path is relay (so it is)",
     "not direct: there is no session",
   ]);
+});
+
+test("status of a path that went silent a moment ago is not direct", async (t) => {
+  const admin = await startAdmin(any, {
+    health: () => ({ ready: true }),
+    status: () => ({ sessions: [{ path: "direct", local: null, reason: "the direct path went silent" }] }),
+    metrics: () => [],
+  });
+  t.teardown(() => admin.close());
+  const why: unknown[] = [];
+  const status = await showStatus({
+    program: "adit-agent",
+    admin: admin.address,
+    json: true,
+    check: "direct",
+    words: () => "",
+    print: () => {},
+    log: { ...nullLogger, warn: (_event: string, fields = {}) => void why.push((fields as LogFields).message) },
+  });
+  t.equal(status, 1);
+  t.same(why, ["not direct: no path carries a session (the direct path went silent)"]);
+});
+
+test("status asked of another program says that it is another", async (t) => {
+  const admin = await startAdmin(any, {
+    health: () => ({ ready: true }),
+    status: () => ({ peerId: "x", registrations: [] }),
+    metrics: () => [],
+  });
+  t.teardown(() => admin.close());
+  const printed: string[] = [];
+  const status = showStatus({
+    program: "adit-agent",
+    admin: admin.address,
+    json: false,
+    words: peerStatusInWords,
+    print: (text) => printed.push(text),
+    log: nullLogger,
+  });
+  const message = `what answers at ${admin.address.key} is no adit-agent; is --admin right?`;
+  await t.rejects(status, { code: "failure", message });
+  t.same(printed, []);
 });
 
 test("status without a running program says so", async (t) => {

@@ -50,6 +50,16 @@ test("in words it names the path, the addresses and why", (t) => {
   }
 });
 
+test("in words a session without a path says so", (t) => {
+  const stranded = { ...status.sessions[0], local: null, remote: null, localType: null, remoteType: null };
+  const words = peerStatusInWords({
+    ...(over(JSON.stringify(peerStatus(status, [], udp))) as object),
+    sessions: [stranded],
+  });
+  t.match(words, /no path answers/);
+  t.notOk(/null|\?/.test(words), words);
+});
+
 test("in words it says that UDP is blocked, and what signaling goes over instead", (t) => {
   const overTls = { address: "127.0.0.1:443", connected: true, rttMs: 0.4, transport: "tls", relay: null } as const;
   const blocked = { ...status, intermediates: [overTls], udpReach: "blocked" as const };

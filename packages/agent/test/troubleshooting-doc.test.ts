@@ -8,18 +8,10 @@ const read = (path: string): string => readFileSync(join(root, path), "utf8");
 
 /** Where sentences are made of what became of a session, or of a connection in it. */
 const SOURCES = [
-  ...readdirSync(join(root, "packages/transport/src/path")).map((file) => `transport/src/path/${file}`),
+  ...["transport/src/path", "transport/src/peer"].flatMap((directory) =>
+    readdirSync(join(root, "packages", directory)).map((file) => `${directory}/${file}`),
+  ),
   "transport/src/nat/explain.ts",
-  ...[
-    "agent-session",
-    "connector-session",
-    "session",
-    "reception",
-    "presences",
-    "pings",
-    "dialer",
-    "service-opener",
-  ].map((file) => `transport/src/peer/${file}.ts`),
   "agent/src/carrier.ts",
   "agent/src/destination.ts",
   "agent/src/failures.ts",
@@ -27,9 +19,18 @@ const SOURCES = [
   "connector/src/udp-services.ts",
 ];
 
-/** What stands in those files and says itself what to do, or is said to the other program alone. */
+/** What stands in those files and says itself what to do, follows the colon of another sentence, or is said to the other program alone. */
 const ELSEWHERE = [
   "another connection was first",
+  "another way was quicker",
+  "a better way was found",
+  "another intermediate was expected",
+  "this is not the intermediate that was expected",
+  "on port * *",
+  "UDP is blocked still",
+  "the stream was closed",
+  "the peer finished the stream",
+  "no path can be used",
   "the session is not up",
   "the session ended",
   "the local connection was closed",

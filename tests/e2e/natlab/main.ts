@@ -1,5 +1,5 @@
 /** npm run natlab: hands the work to labs beside each other, judges what comes back, and prints it. */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { accessSync, constants, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { changesPage } from "./changes-html.ts";
 import { EXTRAS } from "./extras/index.ts";
@@ -10,7 +10,7 @@ import { LabProcess } from "./lab-process.ts";
 import { changesBlock, matrixBlock, withBlock } from "./markdown.ts";
 import { judgeNetcheck, type NetcheckSaid } from "./netcheck.ts";
 import type { PairRun } from "./pair-run.ts";
-import { CHANGES, FAST, isPatient, KINDS, kindsOf, MATRIX, NETCHECKS, planJobs } from "./plan.ts";
+import { CHANGES, FAST, isPatient, KINDS, kindsOf, MATRIX, NETCHECKS, needsWires, planJobs } from "./plan.ts";
 import type { NatFindings } from "./probe.ts";
 import { SCENARIOS } from "./scenarios/index.ts";
 import type { ScenarioRun } from "./scenarios/scenario.ts";
@@ -135,6 +135,7 @@ async function main(): Promise<void> {
     return;
   }
   const jobs = plan();
+  expectTun(jobs);
   recall();
   const waiting = jobs.filter((job) => !isDone(job));
   const labs = Math.max(1, whole("labs", given.labs, 2));
@@ -155,6 +156,19 @@ async function main(): Promise<void> {
   writePages();
   console.log(`\n${problems.length === 0 ? "everything is as it has to be" : `${problems.length} problems`}`);
   if (problems.length > 0) process.exitCode = 1;
+}
+
+const TUN = "/dev/net/tun";
+
+/** @throws when there are to be wires, and this user can make none: better now than in each lab. */
+function expectTun(jobs: readonly Job[]): void {
+  if (!jobs.some(needsWires)) return;
+  try {
+    accessSync(TUN, constants.R_OK | constants.W_OK);
+  } catch (cause) {
+    const why = `${TUN} cannot be opened (${(cause as NodeJS.ErrnoException).code}), and delays, loss and rates need it`;
+    throw new Error(`${why}: "chmod 666 ${TUN}" as root helps, or run this as root, or stay at --rtt 0`, { cause });
+  }
 }
 
 const DOCS = `${import.meta.dir}/../../../docs`;

@@ -12,10 +12,10 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 lab_command() {
   local common="--net --mount --pid --fork --kill-child --mount-proc"
   local user
-  for user in "--user --map-root-user" ""; do
+  for user in "--user --map-root-user " ""; do
     # shellcheck disable=SC2086 # words
-    if unshare $user $common true 2>/dev/null; then
-      echo "unshare $user $common"
+    if unshare $user$common true 2>/dev/null; then
+      echo "unshare $user$common"
       return
     fi
   done

@@ -148,3 +148,7 @@ export const isPatient = (job: Job): boolean =>
   job.kind === "netcheck" ||
   (job.kind === "pair" && expectation(job.pair).path === "relay") ||
   (job.kind === "scenario" && SCENARIOS[job.name]?.instead !== undefined);
+
+/** Delay, loss and rates are made by wires, which take /dev/net/tun; without them the cables are plain. */
+export const needsWires = (job: Job): boolean =>
+  ("rttMs" in job && job.rttMs > 0) || (job.kind === "scenario" && SCENARIOS[job.name]?.world?.quality !== undefined);

@@ -22,7 +22,7 @@ restart() {
   tool wait --log "$dir/connector.log" --where event=registered --count $((registrations + 1)) >/dev/null
   # A peer that was heard 200 ms ago gets a connection's first bytes with the request, and they are never sent twice: a connection of that
   # moment is reset where the peer is dead, as one is that was open. A restart may be quicker than that; a user's next connection is not.
-  while [ "$(now_ms)" -lt $((stopped + 250)) ]; do sleep 0.02; done
+  while [ "$(now_ms)" -lt $((stopped + 250)) ]; do pause 0.02; done
   start_tool "after-$how" get --url "http://$local_address/hello" --timeout 15000
   tool wait --log "$dir/agent.log" --since "$stopped" --where event=session-end --where "session=$before" --timeout 2000 >/dev/null ||
     fail "$how: the agent notices within 2 s of the new registration"

@@ -75,6 +75,10 @@ checks=0
 failed=0
 status=0 # of the last program that ended
 
+# pause SECONDS: `sleep` without a process. Nothing is ever written to what is read from.
+exec {silence}<> <(:)
+pause() { read -rt "$1" -u "$silence" || true; }
+
 now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 
 begin_run() {
@@ -113,7 +117,7 @@ end_run() {
 # Waits up to 3 s for a program that was asked to end; then it is killed.
 end_at_last() {
   local deadline=$((SECONDS + 3))
-  while running "$1" && [ "$SECONDS" -lt "$deadline" ]; do sleep 0.05; done
+  while running "$1" && [ "$SECONDS" -lt "$deadline" ]; do pause 0.05; done
   if running "$1"; then kill -KILL "${pid_of[$1]}" 2>/dev/null || true; fi
   wait "${pid_of[$1]}" 2>/dev/null || true
 }
@@ -140,11 +144,12 @@ remember_pid() {
   [ -z "${ADIT_E2E_PIDS:-}" ] || echo "$1 $(cut -d' ' -f22 "/proc/$1/stat" 2>/dev/null)" >>"$ADIT_E2E_PIDS"
 }
 
-# A child that has ended stays a zombie until `wait`: it does not run.
+# A child that has ended stays a zombie until `wait`: it does not run. Asked many times a second, so it forks nothing.
 running() {
-  local state
-  state=$(sed 's/.*) //' "/proc/${pid_of[$1]}/stat" 2>/dev/null) || return 1
-  [ "${state:0:1}" != Z ]
+  local stat
+  { read -r stat <"/proc/${pid_of[$1]}/stat"; } 2>/dev/null || return 1
+  stat=${stat##*) }
+  [ "${stat:0:1}" != Z ]
 }
 
 # exit_status NAME [SECONDS]: waits for the end and sets $status; a program that does not end is a failure.
@@ -152,7 +157,7 @@ exit_status() {
   local name=$1 deadline=$((SECONDS + ${2:-5}))
   while running "$name"; do
     [ "$SECONDS" -le "$deadline" ] || fail "$name ends within ${2:-5} s"
-    sleep 0.02
+    pause 0.02
   done
   status=0
   wait "${pid_of[$name]}" 2>/dev/null || status=$?

@@ -4,7 +4,7 @@
 begin "$@"
 
 agents=10
-rounds=5
+rounds=2 # each agent costs a second of CPU, and the second round shows what ended sessions leave
 start_intermediate
 start_service "$(make_file served 100000)"
 allowed=()

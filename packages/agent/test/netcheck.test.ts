@@ -30,6 +30,8 @@ const known = {
   tcp: true,
   intercepted: false,
   signIn: null,
+  ipv4: { address: "198.51.100.7", nat: true },
+  ipv6: null,
   nat,
   portMapping: null,
   intermediates: [intermediate],
@@ -92,6 +94,13 @@ test("what to expect, for each kind of network", (t) => {
     t.equal(found.relay, relay, words);
     t.match(found.sentence, /^[A-Z].*\.$/, words);
   }
+  const ipv6 = { address: "2001:db8::7", nat: false };
+  const both = expectation({ ...known, ipv6 });
+  t.same([both.direct, /with all that have IPv6/.test(both.sentence)], ["most", true], "IPv6 beside a NAT");
+  t.notOk(/IPv6/.test(expectation({ ...known, ipv6, portMapping: mapped }).sentence), "all are reached anyway");
+  t.notOk(/IPv6/.test(expectation({ ...known, ipv6: { ...ipv6, nat: true } }).sentence), "a NAT for IPv6");
+  const alone = expectation({ ...known, ipv4: null, ipv6, nat: { ...nat, present: false } });
+  t.same([alone.direct, /that have IPv4 alone/.test(alone.sentence)], ["few", true], "IPv6 alone");
   const counting = { ...nat, mapping: "APDM" } as const;
   t.match(expectation({ ...known, nat: counting }).sentence, /count up/);
   t.notOk(/count up/.test(expectation({ ...known, nat: { ...counting, portDelta: null } }).sentence));
@@ -101,8 +110,6 @@ test("what to expect, for each kind of network", (t) => {
 test("the report for a person: a line each, and what it comes to", (t) => {
   const report: NetcheckReport = {
     ...known,
-    ipv4: { address: "198.51.100.7", nat: true },
-    ipv6: null,
     portMapping: mapped,
     expect: expectation(known),
     unknown: ["filtering: no"],

@@ -16,6 +16,7 @@ export const RELAY_IP6 = "2a0b:11:0:0::1";
 export const RELAY_IP = `${PUBLIC_NET}.1`;
 /** Of a second intermediate, where a world has one. */
 export const SECOND_RELAY_IP = `${PUBLIC_NET}.2`;
+export const PROBE_IP6 = "2a0b:11:0:0::8";
 export const PROBE_IPS = [`${PUBLIC_NET}.8`, `${PUBLIC_NET}.9`] as const;
 /** The first 32 bits: the internet's own link is `::/64` of it, each side has a prefix in it. */
 const PUBLIC_NET6 = "2a0b:11:0";

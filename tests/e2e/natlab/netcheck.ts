@@ -2,8 +2,8 @@
 import { canConnectDirectly, composeNats, type NatKind } from "@adit/sim";
 import { EXTRAS, type Extra } from "./extras/index.ts";
 import { SIGN_IN_URL } from "./extras/portal.ts";
-import { parseSide, type SideKind } from "./kinds.ts";
-import { PROBE_IPS } from "./lab.ts";
+import { isIpv6Alone, parseSide, type SideKind } from "./kinds.ts";
+import { PROBE_IP6, PROBE_IPS } from "./lab.ts";
 import { adit } from "./programs.ts";
 import { World } from "./world.ts";
 
@@ -20,6 +20,7 @@ export interface NetcheckSaid {
   readonly intercepted: boolean | null;
   readonly signIn: string | null;
   readonly ipv4: { readonly address: string; readonly nat: boolean } | null;
+  readonly ipv6: { readonly address: string; readonly nat: boolean } | null;
   readonly nat: {
     readonly present: boolean;
     readonly mapping: string | null;
@@ -31,7 +32,7 @@ export interface NetcheckSaid {
   } | null;
   readonly portMapping: { readonly external: string | null; readonly public: boolean | null } | null;
   readonly intermediates: readonly { readonly connected: boolean; readonly transport: string | null }[];
-  readonly expect: { readonly direct: string | null; readonly relay: boolean | null };
+  readonly expect: { readonly direct: string | null; readonly relay: boolean | null; readonly sentence: string };
   readonly tookMs: number;
 }
 
@@ -44,19 +45,24 @@ const UP_MS = 15_000;
 export async function runNetcheck({ side }: NetcheckJob, say: (result: object) => void): Promise<void> {
   const world = await World.begin({ pair: `${side}:open`, rttMs: 0 });
   try {
-    const intermediate = `${PROBE_IPS[0]}:${side.includes("+only-443") ? 443 : 4433}`;
+    const { agent } = world.kind;
+    const port = agent.extras.includes("only-443") ? 443 : 4433;
+    const families = [...(isIpv6Alone(agent) ? [] : [PROBE_IPS[0]]), ...(hasIpv6(agent) ? [`[${PROBE_IP6}]`] : [])];
+    const intermediates = families.map((ip) => `${ip}:${port}`);
     const server = world.start(
       "probe",
       "intermediate-2",
       adit(
         "intermediate",
-        ...["--listen", intermediate, "--stun", `${PROBE_IPS[0]}:3478`, "--alternate-address", PROBE_IPS[1]],
+        ...families.flatMap((ip) => ["--listen", `${ip}:${port}`, "--stun", `${ip}:3478`]),
+        ...(isIpv6Alone(agent) ? [] : ["--alternate-address", PROBE_IPS[1]]),
         ...["--state-dir", `${world.directory}/intermediate-2`, "--log", "json"],
       ),
     );
     await server.expect("listening", UP_MS);
     const asks = lifetimeOf(parseSide(side)) === undefined ? [] : ["--binding-lifetime"];
-    const options = ["--intermediate", intermediate, ...asks, "--state-dir", `${world.directory}/netcheck`];
+    const told = intermediates.flatMap((intermediate) => ["--intermediate", intermediate]);
+    const options = [...told, ...asks, "--state-dir", `${world.directory}/netcheck`];
     const checker = world.start("agent", "netcheck", adit("agent", "netcheck", "--json", ...options));
     await checker.line(() => false, 2 * maxMs(parseSide(side))); // its end
     const report = checker.lines.find(({ tookMs }) => tookMs !== undefined);
@@ -67,6 +73,7 @@ export async function runNetcheck({ side }: NetcheckJob, say: (result: object) =
   }
 }
 
+const hasIpv6 = ({ extras }: SideKind): boolean => extras.some((name) => "ipv6" in EXTRAS[name]);
 const lifetimeOf = ({ extras }: SideKind): number | undefined =>
   extras.flatMap((name) => (EXTRAS[name] as Extra).forgetsAfterS ?? [])[0];
 const maxMs = (side: SideKind): number => (lifetimeOf(side) === undefined ? MAX_MS : MAX_LIFETIME_MS);
@@ -96,6 +103,17 @@ export function judgeNetcheck(side: string, said: NetcheckSaid, patience: number
   if (has("blocksUdp")) {
     expect("tcp", said.tcp, true);
     expect("direct", said.expect.direct, "none");
+    return problems;
+  }
+  expect("IPv6", said.ipv6?.nat ?? null, hasIpv6(built) ? false : null);
+  expect(
+    "says what IPv6 is good for",
+    /have IPv6/.test(said.expect.sentence),
+    hasIpv6(built) && said.expect.direct !== "all",
+  );
+  if (isIpv6Alone(built)) {
+    expect("IPv4", said.ipv4, null);
+    expect("direct", said.expect.direct, "few");
     return problems;
   }
   const kind = composeNats([...layers].reverse()) ?? { mapping: "EIM", filtering: "EIF" };

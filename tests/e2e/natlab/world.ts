@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { epochMs } from "../tool/gaps.ts";
 import { EXTRAS } from "./extras/index.ts";
 import { isIpv6Alone, type PairKind, parsePair, parseSide, type SideKind } from "./kinds.ts";
-import { Lab, PROBE_IPS, PUBLIC_NET, RELAY_IP, RELAY_IP6, SECOND_RELAY_IP, type SharedNat } from "./lab.ts";
+import { Lab, PROBE_IP6, PROBE_IPS, PUBLIC_NET, RELAY_IP, RELAY_IP6, SECOND_RELAY_IP, type SharedNat } from "./lab.ts";
 import { adit, Program, tool } from "./programs.ts";
 import type { Side } from "./side.ts";
 import type { WireQuality } from "./wire.ts";
@@ -115,6 +115,7 @@ export class World {
 
   async #applyExtras(): Promise<void> {
     if (this.#relayIps.includes(RELAY_IP6)) this.lab.addPublicIpv6("relay", RELAY_IP6);
+    this.lab.addPublicIpv6("probe", PROBE_IP6);
     for (const name of this.kind.agent.extras) await EXTRAS[name].apply(this.lab, this.agentSide);
     for (const name of this.kind.connector.extras) await EXTRAS[name].apply(this.lab, this.connectorSide);
   }

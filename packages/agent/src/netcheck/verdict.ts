@@ -1,7 +1,10 @@
 import { type Outlook, outlookOf } from "@adit/ice";
 import type { NetcheckReport } from "./report.ts";
 
-type Known = Pick<NetcheckReport, "udp" | "tcp" | "intercepted" | "signIn" | "nat" | "portMapping" | "intermediates">;
+type Known = Pick<
+  NetcheckReport,
+  "udp" | "tcp" | "intercepted" | "signIn" | "ipv4" | "ipv6" | "nat" | "portMapping" | "intermediates"
+>;
 
 /** What sessions will be like from here. */
 export function expectation(known: Known): NetcheckReport["expect"] {
@@ -10,7 +13,8 @@ export function expectation(known: Known): NetcheckReport["expect"] {
   const answers = udp === true || tcp === true;
   const relay = intermediates.length > 0 ? intermediates.some(({ connected }) => connected) : answers ? null : false;
   const counts = direct === "few" && known.nat?.portDelta != null;
-  const sentence = answers ? `${sentenceOf(direct, relay, known)}${counts ? COUNTS : ""}` : silence(known);
+  const also = `${counts ? COUNTS : ""}${hasIpv6(known) && (direct === "few" || direct === "most") ? IPV6_TOO : ""}`;
+  const sentence = answers ? `${sentenceOf(direct, relay, known)}${also}` : silence(known);
   return { direct, relay, sentence };
 }
 
@@ -26,9 +30,17 @@ const NOTHING =
 const COUNTS =
   " The NAT's ports count up, so that they can often be foretold: then also with those whose NAT is EIM with APDF.";
 
+const IPV6_TOO = " Direct with all that have IPv6, as this side does: no NAT is in the way there.";
+
+/** Beside IPv4. */
+const hasIpv6 = ({ ipv4, ipv6 }: Known): boolean => ipv4 !== null && ipv6 !== null && !ipv6.nat;
+const isIpv6Alone = ({ ipv4, ipv6 }: Known): boolean => ipv4 === null && ipv6 !== null;
+
 /** Null: not known. */
-function directOutlook({ udp, nat, portMapping }: Known): Outlook | null {
+function directOutlook(known: Known): Outlook | null {
+  const { udp, nat, portMapping } = known;
   if (udp !== true) return udp === false ? "none" : null;
+  if (isIpv6Alone(known)) return "few";
   if (portMapping?.public) return "all";
   if (nat === null) return null;
   const { mapping, filtering, present } = nat;
@@ -36,8 +48,11 @@ function directOutlook({ udp, nat, portMapping }: Known): Outlook | null {
   return mapping === null ? null : outlookOf(mapping, filtering);
 }
 
-function sentenceOf(direct: Outlook | null, relay: boolean | null, { portMapping }: Known): string {
+function sentenceOf(direct: Outlook | null, relay: boolean | null, known: Known): string {
+  const { portMapping } = known;
   const relayed = relay === false ? "and no intermediate answers that could relay" : "relayed";
+  if (direct !== "none" && isIpv6Alone(known))
+    return `Direct with peers that have IPv6; ${relayed} with those that have IPv4 alone, over which no server answered.`;
   switch (direct) {
     case "all":
       return portMapping?.public

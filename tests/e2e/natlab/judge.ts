@@ -62,7 +62,9 @@ export function judgePair(
   const wanted = expectedReason(job.pair);
   if (relayed.some(({ reason }) => !wanted.test(reason ?? "")))
     problems.push(`a relayed session does not say ${wanted}: ${relayed.map(({ reason }) => reason).join("; ")}`);
-  const relayFirst = runs.filter((run) => run.relayFirst);
+  const relayFirst = runs.filter(
+    ({ startedOnRelay, servedLateMs, waitedMs }) => startedOnRelay && servedLateMs <= (patience > 1 ? waitedMs : 0),
+  );
   const raced = runs.filter(({ relayMs, startReason }) => relayMs === null && /the relay/.test(startReason ?? ""));
   if (relayFirst.length + raced.length < runs.length)
     problems.push(

@@ -17,8 +17,9 @@ export interface PairRun {
   readonly relayMs: number | null;
   /** How much of that at most the programs waited for a processor. */
   readonly waitedMs: number;
-  /** The service's first bytes were on their way before the connector sent over a direct path. */
-  readonly relayFirst: boolean;
+  readonly startedOnRelay: boolean;
+  /** How long after the connector sent over a direct path the service's first bytes left; 0: before that, so they went over the relay. */
+  readonly servedLateMs: number;
   readonly reason: string | null;
   /** What the session said of the path that it started on. */
   readonly startReason: string | null;
@@ -60,7 +61,8 @@ export async function runPair(world: World): Promise<PairRun> {
       directMs: direct ? direct.timeMs - connectedMs : null,
       relayMs: start.path === "relay" ? start.timeMs - connectedMs : null,
       waitedMs,
-      relayFirst: start.path === "relay" && (!moved || (served?.timeMs ?? Infinity) <= moved.timeMs),
+      startedOnRelay: start.path === "relay",
+      servedLateMs: moved ? Math.max(0, (served?.timeMs ?? moved.timeMs + SESSION_MS) - moved.timeMs) : 0,
       reason: session.reason,
       startReason: typeof start.reason === "string" ? start.reason : null,
     };

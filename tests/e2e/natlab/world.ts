@@ -225,9 +225,9 @@ export class World {
     return status.sessions[0] ?? null;
   }
 
-  /** For how long agent, connector and intermediate, taken together, had to wait for a processor: no more of any time is the machine's. */
+  /** For how long the programs and the service, taken together, had to wait for a processor: no more of any time is the machine's. */
   get waitedMs(): number {
-    const programs = [this.agent, this.connector, this.intermediate];
+    const programs = [this.agent, this.connector, this.intermediate, this.service];
     return programs.reduce((sum, program) => sum + (program?.waitedMs ?? 0), 0);
   }
 

@@ -148,6 +148,8 @@ export class Driver {
      * time. `receive` is called at once.
      */
     gathers?: boolean;
+    /** `receive` keeps nothing of a datagram's bytes: under load they are lent to it, and used again when it returns. */
+    borrows?: boolean;
     runtime?: UdpRuntime;
   }): Promise<SocketId> {
     const id = this.#nextSocket++;
@@ -215,10 +217,21 @@ export class Driver {
 
   #handlers(
     id: SocketId,
-    o: { readonly receive: Receive; readonly receiveError?: ReceiveError; readonly gathers?: boolean },
+    o: {
+      readonly receive: Receive;
+      readonly receiveError?: ReceiveError;
+      readonly gathers?: boolean;
+      readonly borrows?: boolean;
+    },
   ): UdpHandlers {
-    const { receive, receiveError, gathers } = o;
+    const { receive, receiveError, gathers, borrows } = o;
     return {
+      // Its turn comes with the batch that follows.
+      ...(borrows && {
+        onPart: (part) => {
+          if (this.#state === "idle") receive(this.#clock.now(), id, part);
+        },
+      }),
       ...(receiveError && { onIcmpError: (code) => this.#turn(() => receiveError(this.#clock.now(), code)) }),
       onBatch: (batch) => {
         this.#progress = true;

@@ -1,4 +1,5 @@
-import { test } from "@adit/harness";
+import { SocketAddress } from "@adit/core";
+import { type T, test } from "@adit/harness";
 import { UdpCounts } from "../src/udp/counts.ts";
 import { Gatherer } from "../src/udp/gather.ts";
 import { type Incoming, MAX_RECEIVE_BATCH } from "../src/udp/udp.ts";
@@ -70,4 +71,75 @@ test("sources that cannot be answered are counted and dropped; addresses are tol
   );
   t.same(counts.receiveErrors.toJSON(), { zone: 1, family: 1 });
   t.equal(counts.received, 4);
+});
+
+/** A gatherer with a socket behind it that still holds these; and what is handed up, in order. */
+function burst(t: T, held: readonly number[], most = 4) {
+  const left = [...held];
+  const events: string[] = [];
+  const lent: Incoming[] = [];
+  const say = (what: string, batch: readonly Incoming[]) => events.push(`${what} ${batch.map(numberOf).join(" ")}`);
+  const gatherer = new Gatherer(4, new UdpCounts(), (batch) => say("batch", batch));
+  t.teardown(() => gatherer.close());
+  const push = (...numbers: number[]) => {
+    for (const number of numbers) gatherer.push(numbered(number), "192.0.2.1", 7);
+  };
+  gatherer.takeBursts({
+    most,
+    receive: () => {
+      const numbers = left.splice(0, most);
+      lent.length = 0;
+      lent.push(...numbers.map((number) => ({ data: numbered(number), from: SocketAddress.of("192.0.2.1", 7) })));
+      return { taken: numbers.length, batch: lent };
+    },
+    onPart: (part) => say("part", part),
+  });
+  return { gatherer, events, push, left };
+}
+
+test("what follows eight datagrams of one poll is taken at once, in parts, and a batch ends the burst", async (t) => {
+  const { events, push } = burst(t, [8, 9, 10, 11, 12, 13]);
+  push(...range(7));
+  t.same(events, [], "seven may be all there are");
+  push(7);
+  t.same(events, ["part 0 1 2 3 4 5 6 7", "part 8 9 10 11", "part 12 13"]);
+  push(14);
+  await immediate();
+  t.same(events.slice(3), ["batch 14"]);
+});
+
+test("a burst of which nothing is left for the batch ends with an empty one; the next poll is no burst", async (t) => {
+  const { events, push } = burst(t, [8]);
+  push(...range(8));
+  await immediate();
+  t.same(events, ["part 0 1 2 3 4 5 6 7", "part 8", "batch "]);
+  push(9);
+  await immediate();
+  t.same(events.slice(3), ["batch 9"]);
+});
+
+test("under a flood a burst ends when as much came as a batch has, and not before what the runtime had read came too", async (t) => {
+  const { events, push, left } = burst(t, range(2 * MAX_RECEIVE_BATCH), 64);
+  push(...range(8));
+  t.equal(2 * MAX_RECEIVE_BATCH - left.length, MAX_RECEIVE_BATCH);
+  t.ok(events.every((event) => event.startsWith("part")));
+  push(...range(7));
+  t.ok(events.every((event) => event.startsWith("part")));
+  push(7);
+  t.equal(events.at(-1), "batch 0 1 2 3 4 5 6 7");
+});
+
+test("a socket that is closed by who gets a part of a burst is not read again", async (t) => {
+  const { gatherer, push, left } = burst(t, range(20));
+  gatherer.takeBursts({
+    most: 4,
+    receive: () => ({
+      taken: 4,
+      batch: left.splice(0, 4).map((n) => ({ data: numbered(n), from: SocketAddress.of("192.0.2.1", 7) })),
+    }),
+    onPart: () => gatherer.close(),
+  });
+  push(...range(8));
+  await immediate();
+  t.equal(left.length, 20);
 });

@@ -199,6 +199,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       const id = await this.#driver.bind({
         address: SocketAddress.of(ip, port),
         dontFragment: true,
+        borrows: true,
         receive: (now, socket, batch) => this.#switchboard.receive(now, socket, batch),
       });
       const socket = this.#driver.sockets.get(id);

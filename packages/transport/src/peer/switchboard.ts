@@ -23,13 +23,14 @@ export class Switchboard {
 
   receive(now: Millis, socket: SocketId, batch: readonly Incoming[]): void {
     const { presences, sense, demux } = this.#options;
-    for (const { data, from } of batch) {
+    for (const { data: lent, from } of batch) {
+      const data = owned(lent);
       if (sense.handleDatagram(socket, from, data)) continue;
       // A relay over TLS has the address of signaling over QUIC, on a socket of its own.
       const relay = presences.relayAt(socket, from);
       if (relay) {
         const relayed = relay.handleDatagram(now, data);
-        if (relayed) demux.handleDatagram(now, relay.id, relayed.peer, relayed.data);
+        if (relayed) demux.handleDatagram(now, relay.id, relayed.peer, owned(relayed.data));
         continue;
       }
       const signaling = presences.signalingAt(from);
@@ -52,3 +53,9 @@ export class Switchboard {
     } else if (route.kind === "drop" && route.reason === "unknown-connection") link.handleStray(now, data);
   }
 }
+
+/**
+ * The bytes of a datagram may be lent. What carries most of them, QUIC's short packets and ChannelData around them (64..127), is decrypted at once or
+ * dropped; of all else, such as a check that comes too early, something may be kept.
+ */
+const owned = (data: Uint8Array): Uint8Array => (((data[0] ?? 0) & 0xc0) === 0x40 ? data : data.slice());

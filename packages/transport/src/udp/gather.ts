@@ -2,6 +2,17 @@ import { type IpFamily, SocketAddress } from "@adit/core";
 import type { UdpCounts } from "./counts.ts";
 import { type Incoming, MAX_RECEIVE_BATCH } from "./udp.ts";
 
+/** What takes the rest of a burst out of the socket when the runtime's callbacks have brought its beginning. */
+export interface BurstSource {
+  /** `taken` is less than `most` when nothing is left. */
+  receive(): { readonly taken: number; readonly batch: readonly Incoming[] };
+  readonly most: number;
+  readonly onPart: (part: readonly Incoming[]) => void;
+}
+
+/** Bun reads so many datagrams in one call, and calls again until nothing is left: who has had as many calls back may expect more. */
+const RUNTIME_READS = 8;
+
 /**
  * Gathers the datagrams that the runtime hands over one by one into the batch in which the kernel had them.
  *
@@ -20,6 +31,9 @@ export class Gatherer {
   #batch: Incoming[] = [];
   #waits = false;
   #closed = false;
+  #burst: BurstSource | null = null;
+  /** Of the burst that is going on, what was handed up in parts. */
+  #inParts = 0;
   #last: SocketAddress | null = null;
   #lastIp = "";
 
@@ -35,17 +49,44 @@ export class Gatherer {
     if (!from) return;
     this.#counts.received++;
     this.#batch.push({ data, from });
-    if (this.#batch.length >= MAX_RECEIVE_BATCH) {
-      this.#handUp();
-    } else if (!this.#waits) {
+    if (this.#batch.length >= MAX_RECEIVE_BATCH) return this.#handUp();
+    if (!this.#waits) {
       this.#waits = true;
       if (waiting.push(this) === 1) setImmediate(handUpAll);
     }
+    if (this.#burst && this.#batch.length === RUNTIME_READS) this.#receiveBurst(this.#burst);
+  }
+
+  /** From now on the rest of each burst is taken from there. */
+  takeBursts(source: BurstSource): void {
+    this.#burst = source;
+  }
+
+  /**
+   * The runtime may have read up to seven more already, which come behind what is taken here. That is no harm as long as they are handed up
+   * before anybody is told what has come: so `onBatch`, which ends a burst, waits for as many calls back as it takes, or for the end of them.
+   */
+  #receiveBurst(source: BurstSource): void {
+    if (this.#inParts >= MAX_RECEIVE_BATCH) return this.#handUp();
+    const part = this.#batch;
+    this.#batch = [];
+    this.#handPart(source, part);
+    while (this.#inParts < MAX_RECEIVE_BATCH && !this.#closed) {
+      const { taken, batch } = source.receive();
+      if (batch.length > 0) this.#handPart(source, batch);
+      if (taken < source.most) return;
+    }
+  }
+
+  #handPart(source: BurstSource, part: readonly Incoming[]): void {
+    this.#inParts += part.length;
+    orLater(() => source.onPart(part));
   }
 
   close(): void {
     this.#closed = true;
     this.#batch = [];
+    this.#inParts = 0;
   }
 
   /** @internal Its turn in the immediate. Never throws. */
@@ -56,16 +97,10 @@ export class Gatherer {
 
   #handUp(): void {
     const batch = this.#batch;
-    if (batch.length === 0) return;
+    if (batch.length === 0 && this.#inParts === 0) return;
     this.#batch = [];
-    try {
-      this.#onBatch(batch);
-    } catch (error) {
-      // A bug above. The runtime's receive callback would take it for a network error, so it is thrown where it is seen.
-      queueMicrotask(() => {
-        throw error;
-      });
-    }
+    this.#inParts = 0;
+    orLater(() => this.#onBatch(batch));
   }
 
   /** Null for what cannot be answered: a link-local source with a zone (`fe80::1%eth0`), or the other family. */
@@ -94,4 +129,15 @@ function handUpAll(): void {
   const all = waiting;
   waiting = [];
   for (const gatherer of all) gatherer.handUpWaiting();
+}
+
+/** What is thrown is a bug above. The runtime's receive callback would take it for a network error, so it is thrown where it is seen. */
+function orLater(action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
 }

@@ -1,5 +1,7 @@
 import type { IpFamily } from "@adit/core";
+import type { UdpCounts } from "./counts.ts";
 import { MessageMemory, MessageSender, type MessageSystem } from "./messages.ts";
+import { MAX_MESSAGES, MessageReceiver, ReceivedMemory, type ReceivingSystem } from "./received-messages.ts";
 
 /** What a socket asks for, bytes. The system gives what it permits (net.core.rmem_max on Linux). */
 export const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
@@ -20,6 +22,7 @@ export interface SocketCalls {
   /** The default again. */
   allowFragments(socket: object, family: IpFamily): boolean;
   messageSender(socket: object, family: IpFamily): MessageSender | null;
+  messageReceiver(socket: object, family: IpFamily, counts: UdpCounts): MessageReceiver | null;
 }
 
 /** <sys/socket.h>, <netinet/in.h>: levels, options and values differ between systems. */
@@ -58,6 +61,7 @@ const NONE: SocketCalls = {
   forbidFragments: () => false,
   allowFragments: () => false,
   messageSender: () => null,
+  messageReceiver: () => null,
 };
 
 /** Whether {@link Outgoing.dontFragment} has an effect on the sockets of this runtime. */
@@ -85,6 +89,7 @@ async function make(): Promise<SocketCalls> {
       const sends = {
         sendmsg: { args: [i32, ptr, i32], returns: i64_fast },
         sendmmsg: { args: [i32, ptr, u32, i32], returns: i32 },
+        recvmmsg: { args: [i32, ptr, u32, i32, ptr], returns: i32 },
       } as const;
       const sending = platform === "linux" ? ffi.dlopen(name, sends).symbols : null;
       const set = (socket: object, at: { level: number; option: number }, value: number): boolean => {
@@ -92,6 +97,7 @@ async function make(): Promise<SocketCalls> {
         return fd !== null && symbols.setsockopt(fd, at.level, at.option, ffi.ptr(new Int32Array([value])), 4) === 0;
       };
       let messages: MessageSystem | null = null;
+      let received: ReceivingSystem | null = null;
       return {
         raiseReceiveBuffer: (socket) => raise((size) => set(socket, system.receiveBuffer, size)),
         dropReceiveDetails: (socket, family) => {
@@ -105,6 +111,12 @@ async function make(): Promise<SocketCalls> {
           if (!sending || fd === null) return null;
           messages ??= messageSystem(sending, new MessageMemory((bytes) => Number(ffi.ptr(bytes))));
           return new MessageSender(messages, fd, family);
+        },
+        messageReceiver: (socket, family, counts) => {
+          const fd = descriptorOf(socket);
+          if (!sending || fd === null) return null;
+          received ??= receivingSystem(sending, new ReceivedMemory((bytes) => Number(ffi.ptr(bytes))));
+          return new MessageReceiver(received, fd, family, counts);
         },
       };
     } catch {} // not this C library
@@ -125,6 +137,16 @@ function messageSystem({ sendmsg, sendmmsg }: SendCalls, memory: MessageMemory):
     return Number(sendmsg(descriptor, headers, MSG_DONTWAIT)) < 0 ? 0 : 1;
   };
   return { memory, submit };
+}
+
+/** recvmmsg(2). */
+interface ReceiveCalls {
+  recvmmsg(descriptor: number, headers: never, count: number, flags: number, timeout: null): number;
+}
+
+function receivingSystem({ recvmmsg }: ReceiveCalls, memory: ReceivedMemory): ReceivingSystem {
+  const headers = memory.headers as never;
+  return { memory, take: (descriptor) => recvmmsg(descriptor, headers, MAX_MESSAGES, MSG_DONTWAIT, null) };
 }
 
 const descriptorOf = (socket: object): number | null =>

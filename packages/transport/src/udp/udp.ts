@@ -19,8 +19,13 @@ export interface Incoming {
 
 /** Called from the runtime's event loop, never from inside `send` or `close`, nor before who awaits `bindUdp` has the socket. */
 export interface UdpHandlers {
-  /** Datagrams in the order in which they came, at most {@link MAX_RECEIVE_BATCH}. */
+  /** Datagrams in the order in which they came (see {@link onPart} for bursts), at most {@link MAX_RECEIVE_BATCH}. */
   onBatch(batch: readonly Incoming[]): void;
+  /**
+   * Under load the datagrams of one burst may come in parts: each is called at once, and `onBatch` follows, with what is left or nothing, when
+   * there are no more. The bytes are lent: they are used again when this returns. Sockets without it hand up batches alone.
+   */
+  onPart?(part: readonly Incoming[]): void;
   /** After `send` took less than everything: it is worth calling it again. */
   onDrain(): void;
   /** An error came back for some datagram sent before (ICMP), where the runtime tells: `ECONNREFUSED`, ... It is counted anyway. */

@@ -39,6 +39,7 @@ start_connector "$(agent_id)" --expose closed=tcp://127.0.0.1:9
 # Nobody has to knock: the offer names the service, and is refused.
 # shellcheck disable=SC2046
 refused "unknown service" 3 "service.*nosuch|nosuch.*service|nosuch.*refus|refus.*nosuch" $(agent agent --to office --local 127.0.0.2:9002=nosuch)
+if says connector relay-permission-refused; then fail "the connector does not warn of a relay that is not wanted any more"; fi
 
 # A service that is not there today may be there tomorrow: the connection is reset, the agent stays.
 start_agent --local 127.0.0.2:9001=closed

@@ -28,6 +28,8 @@ const words: Readonly<Record<string, (f: Fields) => string | null>> = {
   "peer-not-allowed": (f) => `not let in: ${str(f.peerId)} (--allow ${str(f.peerId)} would)`,
   "relay-failed": (f) => `the relay at ${str(f.server)} gives no address${reasonOf(f)}`,
   "relay-lost": (f) => `the relay at ${str(f.server)} lost our address${reasonOf(f)}; asking for another`,
+  "relay-permission-refused": (f) =>
+    `the relay at ${str(f.intermediate)} lets nothing from or to ${str(f.ip)} pass (${f.code === null ? "no answer" : `STUN error ${str(f.code)}`})`,
   "name-taken": (f) => `the name ${str(f.name)} belongs to ${str(f.peerId)} from now on`,
   "peer-registered": (f) => `${str(f.name)} is registered, from ${str(f.address)}`,
   "peer-unregistered": (f) => `${str(f.name)} has gone`,

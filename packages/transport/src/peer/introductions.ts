@@ -4,6 +4,7 @@ import { AgentSession } from "./agent-session.ts";
 import { ConnectorSession } from "./connector-session.ts";
 import type { Presence } from "./presence.ts";
 import type { Presences } from "./presences.ts";
+import type { PermissionAnswer } from "./relay.ts";
 import type { Session } from "./session.ts";
 import type { SessionSignal } from "./session-host.ts";
 import type { SessionSet } from "./session-set.ts";
@@ -109,7 +110,8 @@ export class Introductions {
   }
 
   /** The relay there let that IP address in, or refused. */
-  handlePermission(now: Millis, at: Presence, ip: string): void {
+  handlePermission(now: Millis, at: Presence, { ip, ok, code }: PermissionAnswer): void {
+    if (!ok) this.#noteRefused(at, ip, code);
     for (const introductions of this.#bySession.values()) {
       const introduction = introductions.get(at);
       if (!introduction) continue;
@@ -234,6 +236,13 @@ export class Introductions {
   #isKnownAnywhere(session: Session): boolean {
     const introductions = [...(this.#bySession.get(session.sessionId)?.values() ?? [])];
     return introductions.some(({ state }) => state === "known");
+  }
+
+  /** Of a session that ended while the relay was asked the intermediate knows nothing any more: that is as it should be. */
+  #noteRefused(at: Presence, ip: string, code: number | null): void {
+    const all = [...this.#bySession.values()].map((introductions) => introductions.get(at));
+    const isWanted = all.some((one) => one?.peerObserved?.ip === ip && !one.session.isOver);
+    this.#options.log[isWanted ? "warn" : "debug"]("relay-permission-refused", { intermediate: at.name, ip, code });
   }
 
   #know(now: Millis, introduction: Introduction, peerObserved: SocketAddress): void {

@@ -152,7 +152,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
       onRelayLost: (now, socket) => {
         for (const session of this.#sessions) session.removeLocalSocket(now, socket);
       },
-      onPermission: (now, from, ip) => this.#introductions.handlePermission(now, from, ip),
+      onPermission: (now, from, answer) => this.#introductions.handlePermission(now, from, answer),
       onIntroduce: (now, at) => {
         this.#mappedPort?.refresh();
         this.#introductions.handleUp(now, at);

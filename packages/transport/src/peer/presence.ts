@@ -5,7 +5,7 @@ import type { Seen } from "../nat/network-sense.ts";
 import type { IntermediateStatus } from "../status.ts";
 import { type BoundSocket, hasAddress, isWildcard } from "./own-candidates.ts";
 import { round } from "./pair-words.ts";
-import type { Relay } from "./relay.ts";
+import type { PermissionAnswer, Relay } from "./relay.ts";
 import { RelayKeeper, type RelayKeeperOptions, type RelayWay } from "./relay-keeper.ts";
 import { SignalingLink, type SignalingLinkOptions } from "./signaling-link.ts";
 
@@ -20,8 +20,7 @@ export interface PresenceOptions
   /** The intermediate sees us, for the first time or otherwise than before. */
   readonly onSeen: (now: Millis, seen: Seen) => void;
   readonly onRelayLost: (now: Millis, socket: SocketId) => void;
-  /** The relay answered about an IP address: let in, or not. */
-  readonly onPermission: (now: Millis, from: Presence, ip: string) => void;
+  readonly onPermission: (now: Millis, from: Presence, answer: PermissionAnswer) => void;
   /** The intermediate may be a new one, or sees us come from another address: sessions have to be introduced again. */
   readonly onIntroduce: (now: Millis, at: Presence) => void;
   readonly onRegistered: () => void;
@@ -52,7 +51,7 @@ export class Presence {
       ...options,
       onAllocated: (now) => options.onCandidates(now, this),
       onLost: options.onRelayLost,
-      onPermission: (now, ip) => options.onPermission(now, this, ip),
+      onPermission: (now, answer) => options.onPermission(now, this, answer),
     });
   }
 

@@ -11,7 +11,7 @@ import {
 } from "@adit/core";
 import type { TurnServer } from "@adit/signaling";
 import type { UdpHandlers, UdpSocket } from "../udp/udp.ts";
-import { Relay } from "./relay.ts";
+import { type PermissionAnswer, Relay } from "./relay.ts";
 import { TurnStream } from "./turn-stream.ts";
 
 /** How the relay is reached. */
@@ -40,8 +40,7 @@ export interface RelayKeeperOptions {
   readonly isInUse: (relay: SocketId) => boolean;
   readonly onAllocated: (now: Millis) => void;
   readonly onLost: (now: Millis, relay: SocketId) => void;
-  /** The relay answered about an IP address: let in, or not. */
-  readonly onPermission: (now: Millis, ip: string) => void;
+  readonly onPermission: (now: Millis, answer: PermissionAnswer) => void;
 }
 
 /** The relay at one intermediate, by the way that works now: over UDP from the program's own socket, or over TLS. */

@@ -27,8 +27,14 @@ export interface RelayOptions {
   readonly log: Logger;
   readonly onAllocated: (now: Millis) => void;
   readonly onLost: (now: Millis) => void;
-  /** The relay answered about an IP address: let in, or not. */
-  readonly onPermission: (now: Millis, ip: string) => void;
+  readonly onPermission: (now: Millis, answer: PermissionAnswer) => void;
+}
+
+/** The relay answered about an IP address: let in, or not. `code`: why not; null where it did not answer. */
+export interface PermissionAnswer {
+  readonly ip: string;
+  readonly ok: boolean;
+  readonly code: number | null;
 }
 
 /** The program's allocation on one relay, shared by its sessions: kept, re-made when lost, with a permission per peer address. */
@@ -192,8 +198,7 @@ export class Relay {
           this.#options.onLost(now);
           break;
         case "permission":
-          if (!event.ok) log.warn("relay-permission-refused", { ip: event.ip, code: event.code });
-          this.#options.onPermission(now, event.ip);
+          this.#options.onPermission(now, event);
           break;
         case "channel":
           log.debug("relay-channel", { peer: event.peer, ok: event.ok, code: event.code });

@@ -12,6 +12,7 @@ const UNEXPECTED_STREAM = 1;
 export class QuicCarrier implements Carrier {
   readonly kind = "quic";
   readonly quic: QuicConnection;
+  readonly heldBytes = 0;
   readonly #origin: SocketAddress;
   readonly #wake: () => void;
   #stream: QuicStream | null = null;

@@ -30,6 +30,7 @@ export const NO_REFUSALS: Readonly<Record<AnyRefusal, 0>> = {
   allocations: 0,
   "loose-packets": 0,
   "bad-certificate": 0,
+  "slow-client": 0,
   draining: 0,
   "not-found": 0,
   "peer-changed": 0,

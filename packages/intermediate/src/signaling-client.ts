@@ -49,6 +49,12 @@ export class SignalingClientConnection {
     return this.#state.is === "open" ? this.#state.signaling : null;
   }
 
+  /** What is kept in memory because it reads slowly, or speaks slowly. */
+  get heldBytes(): number {
+    if (this.#state.is !== "open" && this.#state.is !== "closing") return 0;
+    return this.#state.signaling.heldBytes + this.carrier.heldBytes + (this.#pending?.length ?? 0);
+  }
+
   open(signaling: SignalingServerConnection): void {
     this.#state = { is: "open", signaling };
   }

@@ -23,8 +23,8 @@ import type { DriverComponent } from "@adit/transport";
 import { TlsCarrier } from "@adit/transport/internal";
 import type { AccessPolicy } from "./access-policy.ts";
 import { Accounts } from "./accounts.ts";
+import { ClientTable } from "./client-table.ts";
 import type { Credentials } from "./credentials.ts";
-import { Deadlines } from "./deadlines.ts";
 import type { FormerClient } from "./former-clients.ts";
 import { type HandshakeDrop, HandshakeGate } from "./handshake-gate.ts";
 import { IpLimits } from "./ip-limits.ts";
@@ -36,8 +36,9 @@ import type { ConnectionId } from "./session-table.ts";
 import { SignalingClientConnection } from "./signaling-client.ts";
 import type { BoundUdp } from "./stun-listeners.ts";
 
-/** Application close code for a client that we failed to serve. */
+/** Application close codes: for a client that we failed to serve, and for one that held too much. */
 const INTERNAL_ERROR = 2;
+const TOO_SLOW = 3;
 
 export interface SignalingServerOptions {
   readonly identity: Identity;
@@ -55,14 +56,16 @@ export interface SignalingServerOptions {
   readonly accounts?: Accounts | undefined;
   /** 32 secret bytes that outlive the process: with them a restart is told to former clients (RFC 9000 §10.3). */
   readonly resetKey?: Uint8Array | undefined;
+  /** What clients may hold that read or speak slowly, in all; a bound of its own unless given. */
+  readonly maxHeldBytes?: number | undefined;
   /** There is work: the driver is to take a turn. */
   wake(): void;
   readonly random: Random;
   readonly log?: Logger;
 }
 
-/** Clients that were turned away before they could say anything. */
-export type SignalingDrop = HandshakeDrop | "bad-certificate";
+/** Clients that were turned away before they could say anything; and those that had to make room. */
+export type SignalingDrop = HandshakeDrop | "bad-certificate" | "slow-client";
 
 export class SignalingServer implements DriverComponent {
   readonly rendezvous: Rendezvous;
@@ -70,16 +73,11 @@ export class SignalingServer implements DriverComponent {
   readonly #options: SignalingServerOptions;
   readonly #log: Logger;
   readonly #front: QuicFront;
-  readonly #clients = new Map<ConnectionId, SignalingClientConnection>();
-  readonly #byQuic = new Map<QuicConnection, SignalingClientConnection>();
-  /** Those that something happened to since they were last looked at; and those that may have packets to send. */
-  #dirty = new Set<SignalingClientConnection>();
-  readonly #sending = new Set<SignalingClientConnection>();
+  readonly #clients: ClientTable;
   readonly #accounts: Accounts;
   readonly #gate: HandshakeGate;
   #draining = false;
   #lastId: ConnectionId = 0;
-  readonly #deadlines = new Deadlines<SignalingClientConnection>();
   /** The latest time that the driver told. */
   #now: Millis = 0;
 
@@ -89,6 +87,7 @@ export class SignalingServer implements DriverComponent {
     this.#accounts = options.accounts ?? new Accounts();
     const ipLimits = new IpLimits(() => this.#accounts.limits);
     this.#gate = new HandshakeGate(() => this.#accounts.limits, ipLimits);
+    this.#clients = new ClientTable(options.maxHeldBytes);
     this.#log = log;
     this.#front = new QuicFront({
       identity,
@@ -100,8 +99,8 @@ export class SignalingServer implements DriverComponent {
       onDrop: (reason) => this.drops.add(reason),
       onConnection: (now, connection, from, proved) => this.#handleConnection(now, connection, from, proved),
       onPacket: (connection) => {
-        const client = this.#byQuic.get(connection);
-        if (client) this.#dirty.add(client);
+        const client = this.#clients.of(connection);
+        if (client) this.#clients.touch(client);
       },
     });
     this.rendezvous = new Rendezvous({
@@ -138,6 +137,11 @@ export class SignalingServer implements DriverComponent {
     return this.#front.loose.resetsSent;
   }
 
+  /** What is kept for clients that read or speak slowly. */
+  get heldBytes(): number {
+    return this.#clients.heldBytes;
+  }
+
   get clientCount(): number {
     return this.#clients.size;
   }
@@ -154,8 +158,7 @@ export class SignalingServer implements DriverComponent {
       from,
       proved,
     );
-    this.#clients.set(client.id, client);
-    this.#byQuic.set(quic, client);
+    this.#clients.add(client);
     this.#gate.accepted(from);
     if (proved) this.#gate.charge(now, from);
   }
@@ -186,7 +189,7 @@ export class SignalingServer implements DriverComponent {
       from,
       true,
     );
-    this.#clients.set(client.id, client);
+    this.#clients.add(client);
     this.#gate.accepted(from);
     this.#touch(client);
   }
@@ -194,48 +197,33 @@ export class SignalingServer implements DriverComponent {
   handleTimeout(now: Millis): void {
     this.rendezvous.handleTimeout(now);
     this.#front.handleTimeout(now);
-    for (const client of this.#deadlines.take(now)) {
-      const due = client.pollTimeout(now);
-      if (due && due.at <= now) this.#timeout(now, client);
-      else this.#deadlines.set(client, due?.at ?? null);
-    }
+    for (const client of this.#clients.takeDue(now)) this.#timeout(now, client);
   }
 
   pollTimeout(): Deadline | null {
     const sessions = this.rendezvous.pollTimeout();
-    const next = this.#deadlines.next;
-    const former = this.#front.pollTimeout();
-    return earliest(earliest(sessions, former), next === null ? null : { at: next, reason: "signaling clients" });
+    return earliest(earliest(sessions, this.#front.pollTimeout()), this.#clients.pollTimeout());
   }
 
   /** Works until no client has anything left to be done but sending. */
   drain(now: Millis): void {
     this.#now = now;
-    while (this.#dirty.size > 0) {
-      const dirty = this.#dirty;
-      this.#dirty = new Set();
+    for (let dirty = this.#clients.takeTouched(); dirty.size > 0; dirty = this.#clients.takeTouched()) {
       for (const client of dirty) this.#guard(client, () => this.#pump(now, client));
       this.#deliver(now);
       for (const client of dirty) this.#guard(client, () => this.#settle(now, client));
+      for (const client of this.#clients.takeExcess()) this.#cut(client);
     }
   }
 
   pollTransmit(): Transmit | null {
     const loose = this.#front.loose.pollTransmit();
-    if (loose) return loose;
-    for (const client of this.#sending) {
-      const packet = client.carrier instanceof QuicCarrier ? this.#front.transmit(client.carrier.quic) : null;
-      if (packet) return packet;
-      this.#sending.delete(client);
-      // One that was forgotten in this turn has sent its last.
-      if (this.#clients.has(client.id)) this.#deadlines.set(client, client.pollTimeout(this.#now)?.at ?? null);
-    }
-    return null;
+    return loose ?? this.#clients.pollTransmit(this.#now, (quic) => this.#front.transmit(quic));
   }
 
   /** Who could be told of a crash. */
   *clients(): Iterable<FormerClient> {
-    for (const client of this.#clients.values()) {
+    for (const client of this.#clients.all()) {
       const { carrier, signaling } = client;
       // Who speaks TLS hears it from TCP.
       const former =
@@ -271,7 +259,7 @@ export class SignalingServer implements DriverComponent {
 
   /** Tells every client that this program ends. */
   shutdown(now: Millis): void {
-    for (const client of this.#clients.values()) {
+    for (const client of this.#clients.all()) {
       if (client.signaling) client.signaling.goodbye("shutdown");
       else client.carrier.abort(0, "shutdown");
       this.#touch(client);
@@ -280,7 +268,7 @@ export class SignalingServer implements DriverComponent {
   }
 
   #touch(client: SignalingClientConnection): void {
-    this.#dirty.add(client);
+    this.#clients.touch(client);
     this.#options.wake();
   }
 
@@ -288,7 +276,7 @@ export class SignalingServer implements DriverComponent {
     client.carrier.handleTimeout(now);
     client.signaling?.handleTimeout(now);
     if (client.renewAt !== null && client.renewAt <= now) this.#renew(now, client);
-    this.#dirty.add(client);
+    this.#clients.touch(client);
   }
 
   /** Takes what the carrier and signaling have to say. */
@@ -378,14 +366,22 @@ export class SignalingServer implements DriverComponent {
         else signaling.send(output.message);
         this.#pumpSignaling(now, client);
       });
-      this.#dirty.add(client);
+      this.#clients.touch(client);
     }
   }
 
   #settle(now: Millis, client: SignalingClientConnection): void {
     client.write(now);
     if (client.carrier.isGone) this.#forget(client);
-    else this.#sending.add(client);
+    else this.#clients.settle(client);
+  }
+
+  /** Others need the room. It is not told so: it does not read. */
+  #cut(client: SignalingClientConnection): void {
+    this.drops.add("slow-client");
+    this.#log.info("client-cut", { peerId: client.signaling?.peerId ?? null, address: client.origin.key });
+    client.carrier.abort(TOO_SLOW, "too slow");
+    this.#clients.touch(client);
   }
 
   /** A bulkhead: should one client find a bug of ours, the others do not pay for it. */
@@ -395,7 +391,7 @@ export class SignalingServer implements DriverComponent {
     } catch (error) {
       this.#log.error("client-failed", { peerId: client.signaling?.peerId ?? null, error: String(error) });
       client.carrier.abort(INTERNAL_ERROR, "internal error");
-      this.#dirty.add(client);
+      this.#clients.touch(client);
     }
   }
 
@@ -425,9 +421,7 @@ export class SignalingServer implements DriverComponent {
   }
 
   #forget(client: SignalingClientConnection): void {
-    this.#deadlines.set(client, null);
-    this.#clients.delete(client.id);
-    if (client.carrier instanceof QuicCarrier) this.#byQuic.delete(client.carrier.quic);
+    this.#clients.forget(client);
     this.#gate.gone(client.origin);
   }
 }

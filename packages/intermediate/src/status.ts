@@ -98,6 +98,7 @@ function signalingMetrics({ signaling }: Intermediate): Metric[] {
   return [
     gauge("adit_signaling_clients", "Clients connected.", signaling.clientCount),
     gauge("adit_signaling_handshakes", "QUIC handshakes under way.", signaling.handshakeCount),
+    gauge("adit_signaling_held_bytes", "Kept for clients that read or speak slowly.", signaling.heldBytes),
     counter("adit_signaling_retries_total", "Clients told to prove their address first.", signaling.retriesSent),
     counter("adit_signaling_resets_total", "Stateless resets: packets of unknown connections.", signaling.resetsSent),
     gauge("adit_registrations", "Connectors registered under a name.", rendezvous.registrations().length),

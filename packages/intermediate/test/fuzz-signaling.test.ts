@@ -1,61 +1,10 @@
 /** Clients over TLS that say anything, from the first byte to well-formed nonsense: the server serves on, and keeps nothing of them. */
-import { EventEmitter } from "node:events";
-import type { TLSSocket } from "node:tls";
-import { type Millis, nullLogger, type Random, randomInt, SocketAddress, seededRandom } from "@adit/core";
+import { type Random, randomInt, SocketAddress, seededRandom } from "@adit/core";
 import { FUZZ, fuzzInputs, fuzzSeed, test } from "@adit/harness";
 import { Identity } from "@adit/quic";
-import { FrameReader, PROTOCOL_VERSION, type SignalingMessage, signalingCodec } from "@adit/signaling";
-import { Credentials } from "../src/credentials.ts";
-import { SignalingServer } from "../src/signaling-server.ts";
+import { type SignalingMessage, signalingCodec } from "@adit/signaling";
 import { mutate, pick } from "./mutate.ts";
-import { SERVER, TURN_ADDRESS } from "./signaling-kit.ts";
-
-/** What the server sees of a client whose handshake is over. */
-class FakeTls extends EventEmitter {
-  readonly writable = true;
-  readonly writableLength = 0;
-  isOpen = true;
-  /** What the server said. */
-  readonly heard: SignalingMessage[] = [];
-  readonly #raw: Uint8Array;
-  readonly #frames = new FrameReader();
-
-  constructor(certificate: Uint8Array) {
-    super();
-    this.#raw = certificate;
-  }
-
-  getPeerCertificate = () => ({ raw: this.#raw });
-  setNoDelay(): void {}
-  pause(): void {}
-  resume(): void {}
-
-  write(data: Uint8Array): void {
-    for (const payload of this.#frames.frames(data)) this.heard.push(signalingCodec.decode(payload));
-  }
-
-  end(): void {
-    this.destroy();
-  }
-
-  destroy(): void {
-    if (!this.isOpen) return;
-    this.isOpen = false;
-    this.emit("close");
-  }
-
-  says(...messages: readonly SignalingMessage[]): this {
-    for (const message of messages) this.emit("data", signalingCodec.encodeFrame(message));
-    return this;
-  }
-}
-
-const hello = (role: "agent" | "connector"): SignalingMessage => ({
-  type: "hello",
-  version: PROTOCOL_VERSION,
-  agent: "fuzz/1",
-  role,
-});
+import { hello, TlsStage } from "./tls-kit.ts";
 
 const ice = { ufrag: "abcd", pwd: "abcdefghijklmnopqrstuv", options: ["trickle"] };
 const candidate = {
@@ -91,46 +40,12 @@ function anything(random: Random): SignalingMessage {
   ])();
 }
 
-class Stage {
-  now: Millis = 0;
-  readonly server: SignalingServer;
-  #port = 0;
-
-  constructor(random: Random) {
-    this.server = new SignalingServer({
-      identity: Identity.generate(),
-      sockets: [{ socket: 0, address: SERVER }],
-      admit: () => true,
-      credentials: new Credentials({ realm: "adit", random, unixSeconds: () => 1_000_000 }),
-      turnAddress: () => TURN_ADDRESS,
-      onSessionsChanged: () => {},
-      wake: () => {},
-      random,
-      log: nullLogger,
-    });
-  }
-
-  open(certificate: Uint8Array, ip: string): FakeTls {
-    const socket = new FakeTls(certificate);
-    this.#port = (this.#port % 60_000) + 1;
-    this.server.handleTls(socket as unknown as TLSSocket, SocketAddress.of(ip, this.#port));
-    this.turn();
-    return socket;
-  }
-
-  turn(): void {
-    const due = this.server.pollTimeout();
-    if (due && due.at <= this.now) this.server.handleTimeout(this.now);
-    this.server.drain(this.now);
-  }
-}
-
 test(
   "a signaling server takes any bytes over TLS, and any message in any order",
   (t) => {
     const seed = fuzzSeed(4);
     const random = seededRandom(seed);
-    const stage = new Stage(random);
+    const stage = new TlsStage(random);
     const certificates = Array.from({ length: 24 }, () => Identity.generate().certificate);
     const witness = stage.open(Identity.generate().certificate, "8.8.8.8");
     witness.says(hello("connector"), { type: "register", requestId: 1n, name: "witness" });

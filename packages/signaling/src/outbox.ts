@@ -5,6 +5,11 @@ export class Outbox {
   #frames: Uint8Array[] = [];
   #bytes = 0;
 
+  /** What waits. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   /** False when it is full: the frame was not taken. */
   push(frame: Uint8Array): boolean {
     if (this.#bytes + frame.length > MAX_OUTBOX_BYTES) return false;

@@ -1,4 +1,12 @@
-import { type Deadline, type Logger, type Millis, nullLogger, type Random, type SocketAddress } from "@adit/core";
+import {
+  type Deadline,
+  earliest,
+  type Logger,
+  type Millis,
+  nullLogger,
+  type Random,
+  type SocketAddress,
+} from "@adit/core";
 import { isFromClient } from "./direction.ts";
 import { SignalingError, type WireErrorCode } from "./errors.ts";
 import { FrameReader } from "./frame.ts";
@@ -16,6 +24,8 @@ import { signalingCodec } from "./signaling-codec.ts";
 
 /** The first message must be here within this time, ms. */
 const FIRST_MESSAGE_MS = 5_000;
+/** A message that has begun must be whole within this time, ms: the longest, over a line of 20 kb/s. What a client holds here by dribbling ends. */
+const MESSAGE_MS = 30_000;
 /** Longer than the client's, so that as a rule the client pings, which also keeps its NAT's mapping, ms. */
 const PING_IDLE_MS = 25_000;
 /** A client that sends nothing for this long after a Ping is gone, ms. */
@@ -67,6 +77,8 @@ export class SignalingServerConnection {
   #turn: TurnServer | null;
   #state: State;
   #budget: { messages: number; at: Millis };
+  /** When the message began that is not whole yet. */
+  #begunAt: Millis | null = null;
 
   constructor(options: SignalingServerConnectionOptions) {
     this.peerId = options.peerId;
@@ -97,15 +109,22 @@ export class SignalingServerConnection {
     return this.#liveness.rttMs;
   }
 
+  /** What is kept in memory for this client alone: what it has not read, and a message of its own that is not whole. */
+  get heldBytes(): number {
+    return this.#outbox.bytes + this.#reader.allocatedBytes;
+  }
+
   /** Bytes of the stream, in order, in pieces of any size. */
   handleData(now: Millis, data: Uint8Array): void {
     if (this.#state.at === "closed") return;
     this.#liveness.received(now);
     try {
       for (const payload of this.#reader.frames(data)) {
+        this.#begunAt = null;
         this.#handlePayload(now, payload);
         if (this.isClosed) return;
       }
+      if (this.#reader.bufferedBytes > 0) this.#begunAt ??= now;
     } catch (error) {
       if (!(error instanceof SignalingError)) throw error;
       this.refuse("bad-message", error.message);
@@ -113,7 +132,9 @@ export class SignalingServerConnection {
   }
 
   handleTimeout(now: Millis): void {
-    if (this.#state.at === "greeting") {
+    if (this.#begunAt !== null && now >= this.#begunAt + MESSAGE_MS) {
+      this.refuse("timeout", `a message was not whole within ${MESSAGE_MS} ms`);
+    } else if (this.#state.at === "greeting") {
       if (now >= this.#state.deadline) this.refuse("timeout", `no Hello within ${FIRST_MESSAGE_MS} ms`);
     } else if (this.#state.at === "open") {
       const due = this.#liveness.handleTimeout(now);
@@ -126,8 +147,10 @@ export class SignalingServerConnection {
     switch (this.#state.at) {
       case "greeting":
         return { at: this.#state.deadline, reason: "signaling-hello" };
-      case "open":
-        return this.#liveness.pollTimeout();
+      case "open": {
+        const whole = this.#begunAt === null ? null : { at: this.#begunAt + MESSAGE_MS, reason: "signaling-message" };
+        return earliest(this.#liveness.pollTimeout(), whole);
+      }
       case "closed":
         return null;
     }

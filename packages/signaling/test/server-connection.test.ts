@@ -76,6 +76,24 @@ test("no Hello within 5 s: Error{timeout} and a close, even when bytes trickle i
   t.equal(played.lastError(), "timeout");
 });
 
+test("a message that has begun must be whole within 30 s, however often a byte comes; a whole one starts the clock anew", (t) => {
+  const played = new Played();
+  played.hello("agent");
+  const frame = signalingCodec.encodeFrame({ type: "session-end", sessionId: 1n, reason: "x".repeat(200) });
+  played.connection.handleData(10_000, frame.subarray(0, 3));
+  played.connection.handleData(19_000, frame.subarray(3, 4));
+  played.connection.handleData(29_000, Uint8Array.from([...frame.subarray(4), ...frame.subarray(0, 1)]));
+  t.ok(played.connection.heldBytes > 0, "what came of the second is held");
+  for (let i = 1; i < 30; i++) {
+    played.connection.handleData(29_000 + i * 1_000, frame.subarray(i, i + 1));
+    played.connection.handleTimeout(29_000 + i * 1_000);
+    t.equal(played.connection.isClosed, false, `after ${i} s`);
+  }
+  played.connection.handleTimeout(59_000);
+  t.equal(played.events().at(-1)?.type, "close");
+  t.equal(played.lastError(), "timeout");
+});
+
 test("another version is refused by its number, whatever the rest of its Hello looks like", (t) => {
   for (const rest of [[], [1, 2, 3], new Array(400).fill(0xff)]) {
     const played = new Played();

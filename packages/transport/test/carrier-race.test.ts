@@ -5,6 +5,7 @@ import { CarrierRace, HEAD_START_MS, REFUSED_AGAIN_MS, type Way, waysOver, waysT
 
 /** Says what the test lets it say. */
 class FakeCarrier implements Carrier {
+  readonly heldBytes = 0;
   readonly kind = "quic";
   readonly remote = SocketAddress.of("192.0.2.1", 4433);
   readonly isGone = false;

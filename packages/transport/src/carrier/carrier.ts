@@ -15,6 +15,8 @@ export interface Carrier {
   readonly remote: SocketAddress;
   /** Nothing is left to be done: it may be forgotten. */
   readonly isGone: boolean;
+  /** What was written, or has come, and waits here for the other side or for us; of what QUIC holds its flow control is the bound. */
+  readonly heldBytes: number;
   pollEvent(): CarrierEvent | null;
   /** How many bytes were read into `buffer`. @throws when the stream is broken. */
   read(buffer: Uint8Array): number | "blocked" | "end";

@@ -19,6 +19,7 @@ export interface QuicDialOptions {
 /** Signaling over QUIC, on a client's side: the connection to the intermediate, and the one stream on it. */
 export class QuicCarrier implements Carrier {
   readonly kind = "quic";
+  readonly heldBytes = 0;
   readonly remote: SocketAddress;
   readonly connection: QuicConnection;
   readonly #local: { readonly host: string; readonly port: number };

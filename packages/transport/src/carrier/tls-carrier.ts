@@ -79,6 +79,10 @@ export class TlsCarrier implements Carrier {
     return this.#gone;
   }
 
+  get heldBytes(): number {
+    return this.#unreadBytes + this.#socket.writableLength;
+  }
+
   pollEvent(): CarrierEvent | null {
     return this.#events.shift() ?? null;
   }

@@ -127,7 +127,7 @@ export function planJobs({ pairs, kinds, scenarios, netchecks, rtts, runs, sizeB
   for (const pair of pairs) parsePair(pair);
   for (const side of netchecks) parseSide(side);
   const unknown = scenarios.find((name) => !(name in SCENARIOS));
-  if (unknown) throw new RangeError(`--scenario ${unknown}: ${Object.keys(SCENARIOS).join(", ")} or all was expected`);
+  if (unknown) throw new RangeError(`--scenario ${unknown}: there is none of that name`);
   return [
     ...kinds.map((nat) => ({ kind: "verify" as const, nat, rttMs: 0 })),
     ...netchecks.map((side) => ({ kind: "netcheck" as const, side })),

@@ -1,6 +1,8 @@
 import { seededRandom } from "@adit/core";
 import { test } from "@adit/harness";
+import { HandshakeRepeats } from "../src/handshake-repeats.ts";
 import { type QuicConnection, QuicEndpoint } from "../src/index.ts";
+import type { NativeConnection } from "../src/native.ts";
 import { clientSlot, config, serverSlot } from "./pair.ts";
 
 /** Below the handshake's own timeout. */
@@ -123,6 +125,26 @@ test("what an unknown path may take is waited for longer, and in vain five times
     silent.sent.map(({ at }) => at - 1000),
     [0, 250, 750, 1750, 3750, 7750],
   );
+});
+
+test("something new that comes begins the intervals anew; what is not new does not", (t) => {
+  let recv = 0;
+  const native = { stats: () => ({ recv }) } as unknown as NativeConnection;
+  const repeats = new HandshakeRepeats(native, 40);
+  const at = () => repeats.deadline?.at;
+  repeats.sent(0, Uint8Array.of(1), { local: clientSlot(0), remote: serverSlot(0) });
+  for (const [now, next] of [
+    [100, 300],
+    [300, 700],
+  ] as const) {
+    repeats.handleTimeout(now);
+    t.equal(at(), next);
+  }
+  t.equal(repeats.received(340), false);
+  t.equal(at(), 700);
+  recv = 1;
+  t.equal(repeats.received(350), true);
+  t.equal(at(), 450);
 });
 
 test("a server repeats nothing by itself: who it answers has not proved its address (RFC 9000 §8.1)", (t) => {

@@ -101,7 +101,20 @@ const table: [state: State, event: string, act: (bench: Bench) => unknown, path:
   ["relay", "5 s without a direct pair", (b) => b.at(5_000), "relay", ["punch-failed", "retry"]],
   ["relay", "15 s", (b) => b.at(15_000), "relay", ["ping"]],
   ["validating", "validated", (b) => b.policy.handleValidated(b.now, directSlot(b)), "direct", ["migrate direct"]],
-  ["validating", "2 s without an answer", (b) => b.at(b.now + 2_000), "relay", []],
+  [
+    "validating",
+    "validated after 1.9 s",
+    (b) => b.at(b.now + 1_900).policy.handleValidated(b.now, directSlot(b)),
+    "direct",
+    ["migrate direct"],
+  ],
+  [
+    "validating",
+    "validated after 2 s, when it was given up",
+    (b) => b.at(b.now + 2_000).policy.handleValidated(b.now, directSlot(b)),
+    "relay",
+    [],
+  ],
   ["validating", "the pair is lost", (b) => b.policy.handlePairLost(b.now, "direct", "consent expired"), "relay", []],
   [
     "validating",
@@ -141,6 +154,13 @@ const table: [state: State, event: string, act: (bench: Bench) => unknown, path:
     "direct",
     ["check direct", "check relay"],
   ],
+  [
+    "direct",
+    "the machine wakes",
+    (b) => b.after(() => b.policy.handleWake(b.now)).at(b.now),
+    "direct",
+    ["check direct", "check relay", "probe-infrastructure", "retry"],
+  ],
   ["direct", "QUIC refuses the move", (b) => b.policy.handleMigrateFailed(b.now), "direct", ["retry"]],
   ["direct", "silence for 1.5 s, nothing answers", (b) => b.at(b.now + 1_500), "direct", ["retry", "restart"]],
   ["stranded", "3 s", (b) => b.at(b.now + 3_000), "direct", ["restart"]],
@@ -150,6 +170,17 @@ const table: [state: State, event: string, act: (bench: Bench) => unknown, path:
     (b) => b.after(() => b.policy.handleReachable(b.now)).at(b.now),
     "direct",
     ["restart"],
+  ],
+  [
+    "stranded",
+    "for 1 s, and the peer is gone",
+    (b) =>
+      b
+        .at(b.now + 1_000)
+        .after(() => b.policy.handlePeerGone(b.now))
+        .at(b.now),
+    "suspended",
+    ["end"],
   ],
   ["stranded", "a direct pair answers", (b) => b.policy.handleAnswer(b.now, DIRECT, 10), "direct", ["migrate direct"]],
   ["stranded", "a relay pair answers", (b) => b.policy.handleAnswer(b.now, RELAY, 10), "relay", ["migrate relay"]],

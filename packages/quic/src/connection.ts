@@ -235,9 +235,15 @@ export class QuicConnection {
     return this.#paths.active;
   }
 
-  /** Liveness checks on the active path go unanswered: should it be left, what was under way on it is taken for lost. */
-  suspectPath(isSuspect: boolean): void {
-    this.#paths.isSuspect = isSuspect;
+  /**
+   * Liveness checks on the active path go unanswered: should it be left, what was under way on it is taken for lost. `spare`: another one that answers,
+   * which a server makes use of ahead of its client's move.
+   */
+  suspectPath(
+    isSuspect: boolean,
+    spare: { readonly local: VirtualAddress; readonly remote: VirtualAddress } | null,
+  ): void {
+    this.#paths.suspect(isSuspect, spare);
   }
 
   /** Makes the next packet on the active path one that the peer must acknowledge (a PING if need be). False: it is over, or no path can be used. */
@@ -317,7 +323,7 @@ export class QuicConnection {
     this.#timer.touched();
     const roomBytes = this.#paths.limit(this.#now, this.maxPacketBytes);
     const room = out.length > roomBytes ? out.subarray(0, roomBytes) : out;
-    const packet = this.#paths.sendAgain(room) ?? this.#sendNative(room);
+    const packet = this.#paths.sendAgain(room) ?? this.#paths.sendSpare(room) ?? this.#sendNative(room);
     if (packet) return packet;
     if (this.#life.flushed()) {
       this.#pumpNeeded = true;

@@ -76,9 +76,10 @@ export class Paths {
     this.#stranded.beforeReceive(now, path, this.#role === "server");
   }
 
-  /** Checks on the active path go unanswered. */
-  set isSuspect(is: boolean) {
+  /** Whether checks on the active path go unanswered, and which other path they are answered on. */
+  suspect(is: boolean, spare: Path | null): void {
     this.#stranded.isSuspect = is;
+    if (this.#role === "server") this.#stranded.spare = is ? spare : null;
   }
 
   /** How long the next packet may be, bytes. */
@@ -95,6 +96,11 @@ export class Paths {
   sendAgain(out: Uint8Array): SentPacket | null {
     const length = this.#stranded.sendAgain(out);
     return length > 0 ? { length, ...this.#stranded.active } : null;
+  }
+
+  /** What was sent in vain on the active path, to be sent on another one that stands. */
+  sendSpare(out: Uint8Array): SentPacket | null {
+    return this.#stranded.sendSpare(out);
   }
 
   /** What is left to be said on a path that was left; see {@link StrandedPackets}. */

@@ -1,6 +1,6 @@
 import { parseNativeError } from "./errors.ts";
 import type { NativeConnection } from "./native.ts";
-import type { VirtualAddress } from "./types.ts";
+import type { SentPacket, VirtualAddress } from "./types.ts";
 
 /** A path, as QUIC knows it. */
 export interface Path {
@@ -21,6 +21,8 @@ const MAX_LEFT = 8;
 const COPY_AFTER_MS = 50;
 /** Copies that are kept: the first ones, for they hold what is missing first, and the newest, whose acknowledgement tells that all before it is lost. */
 const MAX_COPIES = 8;
+/** Copies that go over the spare path in one silence: each wastes a packet if the silence was none. */
+const MAX_AHEAD = 16;
 /** So that a copy fits any path (RFC 9000 §14). */
 const MAX_COPY_BYTES = 1200;
 
@@ -36,6 +38,10 @@ const MAX_COPY_BYTES = 1200;
  * No PING can be had while the congestion window of the path that died is full, which it mostly is: nothing but quiche's probes gets past it, and
  * they are hundreds of milliseconds apart by then. So what was sent on the path once it was silent is kept, and sent again over the new one, byte
  * for byte: the same packet numbers, and, as quiche's probes carry what is missing first, the first bytes that the application waits for.
+ *
+ * A server does not even wait for its client to move: as soon as another path is known to stand, the copies go there too. So their acknowledgement comes
+ * with the client's first packet on that path, and the server knows at once what was lost: a round trip less. (A client's would make the server follow it
+ * there, RFC 9000 §9.3, before the client has decided to go.)
  */
 export class StrandedPackets {
   readonly #native: NativeConnection;
@@ -46,6 +52,11 @@ export class StrandedPackets {
   readonly #left: (Path & { askAt: number })[] = [];
   /** Of packets on the active path, as long as it is silent. */
   #copies: Uint8Array[] = [];
+  /** Stands while the active one is under suspicion. */
+  #spare: Path | null = null;
+  /** Of the copies, what is to go over the spare path; and how many more may in this silence. */
+  #ahead: Uint8Array[] = [];
+  #aheadLeft = MAX_AHEAD;
   /** To be sent on the active path: what was copied on the one before. */
   #again: Uint8Array[] = [];
 
@@ -64,11 +75,19 @@ export class StrandedPackets {
     this.#isSuspect = is;
   }
 
+  /** A path that stands while the active one is under suspicion, on a server; null for none. */
+  set spare(path: Path | null) {
+    const isNew = this.#spare === null && path !== null;
+    this.#spare = path;
+    if (isNew) for (const copy of this.#copies) this.#sendAhead(copy);
+    if (path === null && this.#ahead.length > 0) this.#ahead = [];
+  }
+
   /** A packet is about to be read. A server may be about to follow its client to another path. */
   beforeReceive(now: number, path: Path, isServer: boolean): void {
     if (samePath(path, this.#active)) {
       this.#heardAt = now;
-      if (this.#copies.length > 0) this.#copies = [];
+      if (this.#copies.length > 0) this.#forgetCopies();
     } else if (isServer) this.#mark(now);
   }
 
@@ -81,7 +100,9 @@ export class StrandedPackets {
   sent(now: number, out: Uint8Array, length: number): void {
     if (!this.#isCopying(now) || length > MAX_COPY_BYTES) return;
     if (this.#copies.length === MAX_COPIES) this.#copies.pop();
-    this.#copies.push(out.slice(0, length));
+    const copy = out.slice(0, length);
+    this.#copies.push(copy);
+    this.#sendAhead(copy);
   }
 
   /** The active path is about to change on our side. */
@@ -95,8 +116,9 @@ export class StrandedPackets {
     if (this.#left.length >= MAX_LEFT) this.#left.shift();
     this.#left.push({ ...this.#active, askAt: now + (this.#wasSilent ? 0 : ASK_LATER_MS) });
     this.#again = this.#wasSilent ? this.#copies : [];
-    this.#copies = [];
+    this.#forgetCopies();
     this.#isSuspect = false;
+    this.#spare = null;
     this.#active = path;
     this.#heardAt = now;
   }
@@ -112,6 +134,15 @@ export class StrandedPackets {
     if (!again) return 0;
     out.set(again);
     return again.length;
+  }
+
+  /** A packet in `out` that was sent on the active path, in vain it seems, and goes over the spare one as well; null when there is none. */
+  sendSpare(out: Uint8Array): SentPacket | null {
+    const copy = this.#ahead[0];
+    if (!copy || !this.#spare) return null;
+    this.#ahead.shift();
+    out.set(copy);
+    return { length: copy.length, ...this.#spare };
   }
 
   /** The length of a packet in `out` that belongs to a path that was left, and is to be sent on the active one; 0 when there is none. */
@@ -143,6 +174,18 @@ export class StrandedPackets {
     } catch {
       // No path is active.
     }
+  }
+
+  #sendAhead(copy: Uint8Array): void {
+    if (this.#spare === null || this.#aheadLeft === 0) return;
+    this.#aheadLeft--;
+    this.#ahead.push(copy);
+  }
+
+  #forgetCopies(): void {
+    this.#copies = [];
+    this.#ahead = [];
+    this.#aheadLeft = MAX_AHEAD;
   }
 
   #isCopying(now: number): boolean {

@@ -37,6 +37,7 @@ export class Journal {
   start(to: PathPair, reason: string): void {
     this.#reason = reason;
     this.#pair = to.id;
+    this.#gap.begin(to.id);
     this.#actions.push({ type: "changed", from: "connecting", to: to.kind, pair: to.id, reason, gapMs: null });
   }
 

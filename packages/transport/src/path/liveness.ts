@@ -88,6 +88,11 @@ export class Liveness {
     return this.#state.name === "silent" || this.#state.name === "verifying";
   }
 
+  /** `alternative`: another path has answered what was asked since then. */
+  get suspicion(): { readonly since: Millis; readonly alternative: boolean } | null {
+    return this.#state.name === "silent" || this.#state.name === "verifying" ? this.#state : null;
+  }
+
   /** Since when the path is under suspicion: an answer on another pair after that shows that the other one stands. */
   suspectSince(now: Millis): Millis {
     return this.#state.name === "silent" || this.#state.name === "verifying" ? this.#state.since : now;

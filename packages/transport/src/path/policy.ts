@@ -112,6 +112,10 @@ export class PathPolicy implements PolicyView {
     return this.#state.name === "steady" && this.#state.watch.liveness.isSuspect;
   }
 
+  get sparePair(): PairId | null {
+    return this.#state.name === "steady" ? this.#state.watch.spare(this.#state.active) : null;
+  }
+
   /** The pairs whose slots must not be taken away. */
   get keepPairs(): readonly (PairId | null)[] {
     return this.#keep();

@@ -13,4 +13,6 @@ export interface PolicyView {
   readonly relayRttMs: Millis | null;
   /** Checks on the active pair go unanswered. */
   readonly isSuspect: boolean;
+  /** Another pair, which answered one that was sent since then; null when there is none. */
+  readonly sparePair: PairId | null;
 }

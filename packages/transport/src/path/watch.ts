@@ -1,4 +1,5 @@
 import { type Deadline, earliest, type Millis } from "@adit/core";
+import type { PairId } from "@adit/ice";
 import type { KnownPair, KnownPairs } from "./known-pairs.ts";
 import { ACTIVE_FOR_MS, Liveness } from "./liveness.ts";
 
@@ -31,6 +32,12 @@ export class Watch {
     this.#pairs = pairs;
     this.#standbyAt = now;
     if (now - activeAt < ACTIVE_FOR_MS) this.liveness.handleActivity(now);
+  }
+
+  /** The best other pair that has answered since the active one is suspect; null when there is none. */
+  spare(active: KnownPair): PairId | null {
+    const { suspicion } = this.liveness;
+    return suspicion?.alternative ? (this.#pairs.standing(suspicion.since, active.pair.id)?.pair.id ?? null) : null;
   }
 
   handleTimeout(now: Millis, active: KnownPair): WatchVerdict {

@@ -6,6 +6,7 @@ import { BASE_DATAGRAM_BYTES, DatagramSizes, MAX_DATAGRAM_BYTES } from "../path/
 import { Gates, gateKey } from "../path/gates.ts";
 import { Ramp } from "../path/ramp.ts";
 import { type SlotIndex, SlotTable } from "../path/slots.ts";
+import type { PolicyView } from "../path/view.ts";
 import { PacketBuffers } from "./packet-buffers.ts";
 
 /** Where a pair leads. */
@@ -114,6 +115,14 @@ export class DataPath {
     if (slot !== this.slots.slotAt(connection.activePath.remote)) this.#expectChallenge(now, connection, slot);
     connection.recv(now, data, this.slots.local(slot), this.slots.remote(slot));
     return true;
+  }
+
+  /** Tells the connection what the path policy thinks of its active path, and which other one stands and has a slot. */
+  suspectPath(connection: QuicConnection, policy: PolicyView): void {
+    const { isSuspect } = policy;
+    const spare = isSuspect ? policy.sparePair : null;
+    const slot = spare === null ? null : this.slots.slotOf(spare);
+    connection.suspectPath(isSuspect, slot === null ? null : this.addresses(slot));
   }
 
   /**

@@ -61,7 +61,7 @@ export function intermediateStatus(
 export interface Watched {
   readonly health: Pick<Health, "check" | "eventLoopLagMs">;
   readonly policy: Pick<PolicyFile, "failures">;
-  readonly tls: Pick<TlsFiles, "failures">;
+  readonly tls: Pick<TlsFiles, "failures" | "notAfter">;
 }
 
 const gauge = (name: string, help: string, value: number): Metric => metric(name, "gauge", help, [{ value }]);
@@ -86,6 +86,12 @@ function processMetrics({ accounts, isDraining }: Intermediate, { health, policy
     counter("process_cpu_seconds_total", "User and system CPU time.", cpuSeconds()),
     gauge("adit_policy_reload_failures", "Reloads of the policy file that failed since one worked.", policy.failures),
     gauge("adit_certificate_reload_failures", "Reloads of the TLS files that failed since one worked.", tls.failures),
+    metric(
+      "adit_certificate_not_after_seconds",
+      "gauge",
+      "When the certificate of --tls-cert ends, Unix time.",
+      tls.notAfter === null ? [] : [{ value: tls.notAfter / 1000 }],
+    ),
     gauge("adit_accounts", "Identities whose use is remembered.", accounts.size),
     gauge("adit_usage_write_failures", "Failures to store the day's bytes since one worked.", accounts.usageFailures),
   ];

@@ -40,8 +40,10 @@ test(
     t.equal(full.listed, full.taken + 1, "what was promised is there, and no half of another");
     t.same(full.later, { is: "owned", fresh: true });
     t.equal(full.all, full.taken + 2);
-    t.equal(readOnly.code, "unavailable");
-    t.match(readOnly.message, /has to be writable, also to read the names \(EROFS/);
+    t.equal(readOnly.lock.code, "usage");
+    t.match(readOnly.lock.message, /^the state directory .* cannot be written: EROFS/);
+    t.equal(readOnly.names.code, "unavailable");
+    t.match(readOnly.names.message, /has to be writable, also to read the names \(EROFS/);
   },
   { skip: !possible && "no mount namespaces here" },
 );

@@ -1,6 +1,7 @@
 /** Run by full-disk.bun.test.ts on a file system of its own, a few hundred KiB large: prints what a name store says when that is full. */
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { type ExitError, lockStateDir } from "@adit/program";
 import type { NameStoreError } from "../src/names/name-store.ts";
 import { NAMES_FILE, SqliteNameStore } from "../src/names/sqlite-name-store.ts";
 
@@ -62,10 +63,16 @@ function make(): object {
   return taken;
 }
 
-const STEPS: Readonly<Record<string, () => object | null>> = {
+const STEPS: Readonly<Record<string, () => object | null | Promise<object>>> = {
   make,
   start,
   run,
-  "read-only": () => failure(() => SqliteNameStore.open(path)),
+  "read-only": async () => ({
+    names: failure(() => SqliteNameStore.open(path)),
+    lock: await lockStateDir(dir, "adit-intermediate", 0).then(
+      () => null,
+      ({ code, message }: ExitError) => ({ code, message }),
+    ),
+  }),
 };
-console.log(JSON.stringify(STEPS[step ?? ""]?.()));
+console.log(JSON.stringify(await STEPS[step ?? ""]?.()));

@@ -1,7 +1,8 @@
+import { X509Certificate } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { nullLogger } from "@adit/core";
+import { type Logger, nullLogger } from "@adit/core";
 import { test } from "@adit/harness";
 import { Identity } from "@adit/quic";
 import { readTlsFiles, TlsFiles } from "../src/tls-files.ts";
@@ -48,4 +49,32 @@ test("the files are read again: what is right is shown, what is not changes noth
   reload();
   t.equal(files.failures, 0);
   t.same(shown, [two.certificatePem]);
+});
+
+test("a certificate that has ended, or is about to, is shown and warned of", (t) => {
+  const dir = mkdtempSync(join(tmpdir(), "adit-tls-"));
+  t.teardown(() => rmSync(dir, { recursive: true }));
+  const { certificatePem, keyPem } = Identity.generate();
+  const [cert, key] = [join(dir, "cert.pem"), join(dir, "key.pem")];
+  writeFileSync(cert, certificatePem);
+  writeFileSync(key, keyPem);
+  const { validFrom, validTo } = new X509Certificate(certificatePem);
+  const [from, until] = [Date.parse(validFrom), Date.parse(validTo)];
+  const cases: readonly (readonly [number, string | null])[] = [
+    [from - 1, "certificate-not-yet-valid"],
+    [from, null],
+    [until - 8 * 86_400_000, null],
+    [until - 6 * 86_400_000, "certificate-ends-soon"],
+    [until, "certificate-expired"],
+  ];
+  for (const [now, event] of cases) {
+    const warned: string[] = [];
+    const log: Logger = { ...nullLogger, warn: (event) => warned.push(event) };
+    const files = new TlsFiles(cert, key, log, () => now);
+    t.same(warned, event === null ? [] : [event], new Date(now).toISOString());
+    t.equal(files.notAfter, until);
+    files.reload(() => {});
+    t.equal(warned.length, event === null ? 0 : 2, "and again when it is read again");
+  }
+  t.equal(new TlsFiles(undefined, undefined, nullLogger).notAfter, null);
 });

@@ -195,11 +195,11 @@ export class Program<O extends OptionTable> {
       this.#addOptions(command, registered.uses);
       const argument = registered.argument;
       if (argument) command.argument(`<${argument.placeholder}>`, argument.expected);
-      else if (registered.name === null) command.argument("[command]").usage("[options] [command]");
+      else if (registered.name === null) command.argument("[command...]").usage("[options] [command]");
       command.action((...actionArgs: unknown[]) => {
         const first = argument || registered.name === null ? actionArgs[0] : undefined;
-        if (registered.name === null && typeof first === "string") throw this.#unknownCommand(first);
         // A placeholder that ends in dots takes all words; the type sees them with spaces between.
+        if (registered.name === null && Array.isArray(first) && first.length > 0) throw this.#unknownCommand(first[0]);
         const words = Array.isArray(first) ? first.join(" ") : first;
         choose(registered, command.optsWithGlobals(), typeof words === "string" ? words : null);
       });

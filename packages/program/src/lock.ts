@@ -34,7 +34,7 @@ export async function lockStateDir(stateDir: string, program: string, waitMs = W
     try {
       writeFileSync(join(dir, own), `${program}\n`, { mode: 0o600 });
     } catch (error) {
-      rmSync(join(dir, own), { force: true }); // a full disk leaves an empty one
+      removeIfPossible(join(dir, own)); // a full disk leaves an empty one
       throw new ExitError("usage", `the state directory ${dir} cannot be written: ${sentenceOf(error)}`, {
         cause: error,
       });
@@ -44,6 +44,15 @@ export async function lockStateDir(stateDir: string, program: string, waitMs = W
     rmSync(join(dir, own), { force: true });
     if (tries >= TRIES && performance.now() >= until) throw heldBy(dir, holder.pid, holder.program);
     await sleep(20 + Math.random() * 80);
+  }
+}
+
+/** On a file system that is read-only nothing can be, and nothing is there. */
+function removeIfPossible(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // Why it cannot be written is told by the caller.
   }
 }
 

@@ -247,6 +247,7 @@ test("a program that runs without a command still has commands, and doubts other
   t.equal(await run(["--to", "a"], makeDaemon()), "daemon");
   t.equal(await run(["id", "--state-dir", "/x"], makeDaemon()), "id");
   t.match(refusal(["ticket"], makeDaemon()), /^unknown command "ticket"; the commands are id$/);
+  t.match(refusal(["idd", "--state-dir", "/x", "more"], makeDaemon()), /^unknown command "idd"; did you mean id\?$/);
   t.match(refusal(["idd"], makeDaemon()), /^unknown command "idd"; did you mean id\?$/);
 });
 

@@ -10,9 +10,12 @@ export interface TicketValues {
   readonly expires: number;
 }
 
+/** Its expiry counts in seconds. */
+const MIN_EXPIRES_MS = 1_000;
+
 /**
  * A new ticket of this connector, for the first intermediate that is named, or the one that it has met.
- * @throws ExitError `usage` when it is not clear which intermediate that is, or what its key is.
+ * @throws ExitError `usage` for one that has expired when it is printed, and when it is not clear which intermediate that is, or what its key is.
  */
 export function ticket(
   values: TicketValues,
@@ -20,6 +23,7 @@ export function ticket(
   pins: Pick<Pins, "get" | "intermediates">,
   wallClockMs: number = Date.now(),
 ): string {
+  if (values.expires < MIN_EXPIRES_MS) throw new ExitError("usage", "--expires: a ticket holds for a second at least");
   const expiresAtS = Math.floor((wallClockMs + values.expires) / 1000);
   const intermediate = intermediateOf(values, pins);
   try {

@@ -209,6 +209,19 @@ async function onDirectPath(turns: number, options?: PairOptions) {
   return { pair, state };
 }
 
+/** Begins a transfer from the client or to it; what has arrived of it. */
+function begin(pair: Pair, way: "download" | "upload", data: Uint8Array) {
+  const stream = pair.client.openStream();
+  let sink = way === "download" ? new Sink(stream) : null;
+  pair.onServerStream = (peer) => {
+    if (way === "download") pour(peer, data);
+    else sink = new Sink(peer);
+  };
+  if (way === "download") stream.finish();
+  else pour(stream, data);
+  return { bytes: () => sink?.length ?? 0, sink: () => sink };
+}
+
 const deaths = [
   ["download", "both ways", ["up", "down"]],
   ["upload", "both ways", ["up", "down"]],
@@ -220,29 +233,19 @@ for (const [way, where, directions] of deaths) {
   test(`${way}: what was under way on a path that died ${where} comes again after migrate and sendAckEliciting`, async (t) => {
     const { pair, state } = await onDirectPath(20);
     const data = pattern(3_000_000, 4);
-    const stream = pair.client.openStream();
-    let sink: Sink | null = null;
-    const received = () => sink?.length ?? 0;
-    pair.onServerStream = (peer) => {
-      if (way === "download") pour(peer, data);
-      else sink = new Sink(peer);
-    };
-    if (way === "download") {
-      sink = new Sink(stream);
-      stream.finish();
-    } else pour(stream, data);
-    await pair.steps(() => received() > 1_000_000, "a third of it");
+    const received = begin(pair, way, data);
+    await pair.steps(() => received.bytes() > 1_000_000, "a third of it");
     for (const direction of directions) state.dead.add(direction);
     await pair.steps(() => false, "", 150).catch(() => {});
-    const stuck = received();
+    const stuck = received.bytes();
     t.ok(stuck < data.length);
     pair.client.migrate(...slot(RELAY));
     pair.client.sendAckEliciting();
     const start = performance.now();
-    await pair.steps(() => received() > stuck, "bytes come again", 3000);
+    await pair.steps(() => received.bytes() > stuck, "bytes come again", 3000);
     const gapMs = performance.now() - start;
-    await pair.steps(() => (sink as Sink | null)?.ended ?? false, "the rest", 5000);
-    t.ok(Buffer.from((sink as Sink | null)?.bytes ?? []).equals(data));
+    await pair.steps(() => received.sink()?.ended ?? false, "the rest", 5000);
+    t.ok(Buffer.from(received.sink()?.bytes ?? []).equals(data));
     t.ok(gapMs < 1000, `${gapMs} ms`);
     t.equal(activeSlot(pair.peer), RELAY);
     t.ok(pair.client.stats().spareConnectionIds >= 6 && pair.peer.stats().spareConnectionIds >= 6);
@@ -266,21 +269,11 @@ for (const { way, spare, halves } of crossings) {
       const open = { initialStreamWindowBytes: 8_000_000, maxStreamWindowBytes: 8_000_000 };
       const { pair, state } = await onDirectPath(20, { client: open, server: open });
       const data = pattern(8_000_000, 4);
-      const stream = pair.client.openStream();
-      let sink: Sink | null = null;
-      const received = () => sink?.length ?? 0;
-      pair.onServerStream = (peer) => {
-        if (way === "download") pour(peer, data);
-        else sink = new Sink(peer);
-      };
-      if (way === "download") {
-        sink = new Sink(stream);
-        stream.finish();
-      } else pour(stream, data);
-      await pair.steps(() => received() > 1_000_000, "the transfer is under way");
+      const received = begin(pair, way, data);
+      await pair.steps(() => received.bytes() > 1_000_000, "the transfer is under way");
       const [dataWay, ackWay] = way === "download" ? (["down", "up"] as const) : (["up", "down"] as const);
       state.dead.add(dataWay);
-      let stuck = received();
+      let stuck = received.bytes();
       if (acks === "arrive") pair.exchange();
       state.dead.add(ackWay);
       const diedAt = now();
@@ -293,7 +286,7 @@ for (const { way, spare, halves } of crossings) {
         pair.exchange();
         t.equal(activeSlot(pair.peer), DIRECT, "nobody has moved");
         t.equal(activeSlot(pair.client), DIRECT);
-        stuck = received(); // the copies may have held what was missing first
+        stuck = received.bytes(); // the copies may have held what was missing first
       }
       const onRelay: Packet[] = [];
       pair.beforeTurn = () => false;
@@ -308,7 +301,7 @@ for (const { way, spare, halves } of crossings) {
         for (const packet of onRelay.splice(0)) pair.deliver(packet);
         pair.exchange();
       }
-      t.ok(received() > stuck, "nothing came");
+      t.ok(received.bytes() > stuck, "nothing came");
     });
   }
 }

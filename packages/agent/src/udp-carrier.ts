@@ -1,5 +1,5 @@
-import { type Clock, type Logger, type Millis, monotonicClock, type SocketAddress } from "@adit/core";
-import { CarriedFlow, codeOf, type Datagrams, type Flow, FlowTable, IdleTimer, sentenceOf } from "@adit/program";
+import { type Clock, type Millis, monotonicClock, type SocketAddress } from "@adit/core";
+import { CarriedFlow, codeOf, type Flow, FlowTable, IdleTimer, sentenceOf, type UdpFlowsOptions } from "@adit/program";
 import { ServiceRefusedError } from "@adit/transport";
 import { openOnSession, type UnknownServices } from "./open-on-session.ts";
 import type { KeptSession } from "./session-keeper.ts";
@@ -17,17 +17,11 @@ export interface DatagramSource {
   send(to: SocketAddress, data: Uint8Array): void;
 }
 
-export interface UdpCarrierOptions {
+export interface UdpCarrierOptions extends UdpFlowsOptions {
   readonly session: (signal: AbortSignal) => Promise<FlowSession>;
-  readonly datagrams: Datagrams;
-  readonly log: Logger;
   readonly unknown: UnknownServices;
-  /** A flow without datagrams for so long is closed. */
-  readonly idleMs: Millis;
-  readonly clock?: Clock;
   /** How long a flow may take to open, ms; 10 s. */
   readonly waitMs?: number;
-  readonly maxFlows?: number;
 }
 
 /** Flows at once, of all listeners; the one that was silent longest makes room. A session has 512 streams, which TCP needs too. */

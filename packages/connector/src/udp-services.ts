@@ -1,14 +1,14 @@
 import { lookup } from "node:dns/promises";
-import { type Clock, type Logger, type Millis, monotonicClock, parseIp, SocketAddress } from "@adit/core";
+import { type Clock, type Millis, monotonicClock, parseIp, SocketAddress } from "@adit/core";
 import {
   CarriedFlow,
   codeOf,
-  type Datagrams,
   type Exposure,
   type Flow,
   FlowTable,
   IdleTimer,
   sentenceOf,
+  type UdpFlowsOptions,
 } from "@adit/program";
 import { bindUdp, type Incoming, type Outgoing, type UdpHandlers, type UdpSocket } from "@adit/transport";
 
@@ -20,13 +20,7 @@ export interface FlowRequest {
   refuse(code: "service-unavailable" | "too-many", reason: string): Promise<void>;
 }
 
-export interface UdpServicesOptions {
-  readonly datagrams: Datagrams;
-  readonly log: Logger;
-  /** A flow without datagrams for so long is closed. */
-  readonly idleMs: Millis;
-  readonly clock?: Clock;
-  readonly maxFlows?: number;
+export interface UdpServicesOptions extends UdpFlowsOptions {
   readonly maxFlowsPerPeer?: number;
 }
 

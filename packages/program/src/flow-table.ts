@@ -1,4 +1,15 @@
-import type { Millis } from "@adit/core";
+import type { Clock, Logger, Millis } from "@adit/core";
+import type { Datagrams } from "./datagrams.ts";
+
+/** What either end of UDP services is given. */
+export interface UdpFlowsOptions {
+  readonly datagrams: Datagrams;
+  readonly log: Logger;
+  /** A flow without datagrams for so long is closed. */
+  readonly idleMs: Millis;
+  readonly clock?: Clock;
+  readonly maxFlows?: number;
+}
 
 export interface FlowTableOptions {
   /** When it is full, the flow that was silent longest makes room. */

@@ -4,7 +4,7 @@ export { type CommandSpec, type Context, type Invocation, Program } from "./comm
 export { readConfigFile } from "./config-file.ts";
 export { type DatagramDrop, type DatagramStatus, Datagrams, type Flow } from "./datagrams.ts";
 export { bindFailure, codeOf, EXIT_STATUS, type ExitCode, ExitError, exitCodeOf, sentenceOf } from "./exit.ts";
-export { FlowTable, type FlowTableOptions, IdleTimer } from "./flow-table.ts";
+export { FlowTable, type FlowTableOptions, IdleTimer, type UdpFlowsOptions } from "./flow-table.ts";
 export {
   type ByteStream,
   type ForwardResult,

@@ -1,8 +1,8 @@
 import type { Millis } from "@adit/core";
 import type { PairId } from "@adit/ice";
-import type { SessionPath } from "../status.ts";
 import type { Choice, Chooser } from "./chooser.ts";
 import type { KnownPair } from "./known-pairs.ts";
+import type { Outage } from "./outage.ts";
 import type { SlotIndex } from "./slots.ts";
 import type { Watch } from "./watch.ts";
 
@@ -24,7 +24,6 @@ export type PolicyState =
       readonly chooser: Chooser;
       trial: Trial | null;
     }
-  /** Nothing stands: pairs are checked, then ICE restarts. */
-  | { readonly name: "stranded"; readonly since: Millis; readonly was: SessionPath }
-  | { readonly name: "suspended"; readonly since: Millis }
+  /** Nothing stands: pairs are checked, then ICE restarts. `stranded` and `suspended` in the table are its two parts. */
+  | { readonly name: "outage"; readonly outage: Outage }
   | { readonly name: "ended" };

@@ -1,23 +1,13 @@
 import { type Deadline, earliest, type Millis, type Random } from "@adit/core";
 import type { PairId } from "@adit/ice";
 import type { SessionPath } from "../status.ts";
-import {
-  FIRST_BYTES_MS,
-  GONE_AFTER_MS,
-  KEEPALIVE_MS,
-  type PathAction,
-  STRANDED_CHECK_MS,
-  SUSPEND_AFTER_MS,
-  SUSPEND_LIMIT_MS,
-  VALIDATION_TIMEOUT_MS,
-} from "./actions.ts";
+import { FIRST_BYTES_MS, KEEPALIVE_MS, type PathAction, STRANDED_CHECK_MS, VALIDATION_TIMEOUT_MS } from "./actions.ts";
 import { type Choice, Chooser } from "./chooser.ts";
 import { Journal } from "./journal.ts";
 import { type KnownPair, KnownPairs, type PathPair } from "./known-pairs.ts";
-import { DEAD_AFTER_MIN_MS } from "./liveness.ts";
+import { Outage } from "./outage.ts";
 import type { PolicyState } from "./policy-state.ts";
 import { PunchClock } from "./punch-clock.ts";
-import { Search } from "./search.ts";
 import type { SlotIndex, SlotTable } from "./slots.ts";
 import type { PolicyView } from "./view.ts";
 import { Watch } from "./watch.ts";
@@ -61,13 +51,11 @@ export class PathPolicy implements PolicyView {
   readonly #pairs = new KnownPairs();
   readonly #actions: PathAction[] = [];
   readonly #journal = new Journal(this.#actions);
-  readonly #search: Search;
   readonly #options: PathPolicyOptions;
 
   constructor(now: Millis, options: PathPolicyOptions) {
     this.#options = options;
     this.#punch = new PunchClock(now, options.random);
-    this.#search = new Search(options.random);
   }
 
   get path(): SessionPath {
@@ -76,9 +64,8 @@ export class PathPolicy implements PolicyView {
         return "connecting";
       case "steady":
         return this.#state.active.pair.kind;
-      case "stranded":
-        return this.#state.was;
-      case "suspended":
+      case "outage":
+        return this.#state.outage.isSuspended ? "suspended" : this.#state.outage.was;
       case "ended":
         return "suspended";
     }
@@ -145,8 +132,8 @@ export class PathPolicy implements PolicyView {
       state.watch.liveness.handleAnswer(now, known.rtt.smoothedMs ?? rttMs);
       if (wasSuspect) this.#actions.push({ type: "ping" });
     } else if (state.name === "steady") state.watch.liveness.handleAlternative(now - rttMs);
-    if (state.name === "stranded" || state.name === "suspended") {
-      this.#move(now, known, state.name === "suspended" ? "resumed: a path answers again" : "a path answers again");
+    if (state.name === "outage") {
+      this.#move(now, known, state.outage.isSuspended ? "resumed: a path answers again" : "a path answers again");
       return;
     }
     this.#evaluate(now);
@@ -164,7 +151,8 @@ export class PathPolicy implements PolicyView {
   /** ICE gave the pair up: consent expired, its socket or allocation is gone. */
   handlePairLost(now: Millis, pair: PairId, reason: string): void {
     this.#pairs.delete(pair);
-    if (this.#state.name === "stranded" && this.#pairs.size === 0) this.#search.hasten(now);
+    if (this.#state.name === "outage" && !this.#state.outage.isSuspended && this.#pairs.size === 0)
+      this.#state.outage.hasten(now);
     if (this.#state.name !== "steady") return;
     if (this.#state.trial?.pair === pair) this.#state.trial = null;
     if (this.#state.active.pair.id === pair) this.#leave(now, reason, now - STRANDED_CHECK_MS);
@@ -221,26 +209,25 @@ export class PathPolicy implements PolicyView {
 
   /** Signaling says that the peer is gone or was started anew: a hint, verified by checks; then the session ends at once. */
   handlePeerGone(now: Millis): void {
-    // Where nothing has answered for a while already, that time counts.
-    this.#goneSince ??= this.#state.name === "stranded" ? this.#state.since - DEAD_AFTER_MIN_MS : now;
+    this.#goneSince ??= this.#state.name === "outage" ? this.#state.outage.goneSince(now) : now;
     this.#demandProof(now);
   }
 
   /** The machine slept, or has other addresses: each path has to prove itself, and those that failed may try again. */
   handleWake(now: Millis): void {
     this.#demandProof(now);
-    this.#search.hasten(now);
+    this.handleReachable(now);
     this.#actions.push({ type: "probe-infrastructure" }, { type: "retry" });
   }
 
   /** Signaling reaches the peer again: where no path carries the session, the peer is asked for new ones. */
   handleReachable(now: Millis): void {
-    if (this.#state.name === "stranded" || this.#state.name === "suspended") this.#search.hasten(now);
+    if (this.#state.name === "outage") this.#state.outage.hasten(now);
   }
 
   /** The peer has answered an ICE restart. */
   handleRestarted(now: Millis): void {
-    this.#search.handleRestarted(now);
+    if (this.#state.name === "outage") this.#state.outage.handleRestarted(now);
   }
 
   handleTimeout(now: Millis): void {
@@ -249,10 +236,8 @@ export class PathPolicy implements PolicyView {
     switch (this.#state.name) {
       case "steady":
         return this.#handleSteadyTimeout(now, this.#state);
-      case "stranded":
-        return this.#handleStrandedTimeout(now, this.#state);
-      case "suspended":
-        return this.#handleSuspendedTimeout(now, this.#state);
+      case "outage":
+        return this.#handleOutage(now, this.#state.outage);
       case "connecting":
       case "ended":
         return;
@@ -277,11 +262,7 @@ export class PathPolicy implements PolicyView {
       next = earliest(next, state.chooser.pollTimeout());
       return earliest(next, this.#pairs.pollTimeout());
     }
-    const endsAt = Math.min(
-      state.since + (state.name === "stranded" ? SUSPEND_AFTER_MS : SUSPEND_LIMIT_MS),
-      this.#goneSince === null ? Number.POSITIVE_INFINITY : this.#goneSince + GONE_AFTER_MS,
-    );
-    return earliest(earliest(next, this.#search.pollTimeout()), { at: endsAt, reason: state.name });
+    return earliest(next, state.outage.pollTimeout(this.#goneSince));
   }
 
   // ---- steady
@@ -354,10 +335,10 @@ export class PathPolicy implements PolicyView {
       return;
     }
     this.#journal.explain(`${reason}, and no other path answers`);
-    this.#search.start(now, this.#pairs.size > 0);
-    this.#state = { name: "stranded", since: now, was: active.pair.kind };
+    const outage = new Outage(now, active.pair.kind, this.#pairs.size > 0, this.#options.random);
+    this.#state = { name: "outage", outage };
     this.#actions.push({ type: "retry" });
-    this.#handleStrandedTimeout(now, this.#state);
+    this.#handleOutage(now, outage);
   }
 
   #move(now: Millis, to: KnownPair, reason: string): void {
@@ -393,31 +374,11 @@ export class PathPolicy implements PolicyView {
 
   // ---- nothing stands
 
-  #handleStrandedTimeout(now: Millis, state: Extract<PolicyState, { name: "stranded" }>): void {
-    if (this.#goneSince !== null && now >= this.#goneSince + GONE_AFTER_MS) {
-      return this.#end("peer-gone", "the peer was restarted or has gone");
-    }
-    if (now >= state.since + SUSPEND_AFTER_MS) {
-      this.#journal.suspend(state.was, "no path answers; waiting for one");
-      this.#search.suspend(now);
-      this.#state = { name: "suspended", since: now };
-      return this.#handleSuspendedTimeout(now, this.#state);
-    }
-    this.#searchPath(now);
-  }
-
-  #handleSuspendedTimeout(now: Millis, state: Extract<PolicyState, { name: "suspended" }>): void {
-    if (this.#goneSince !== null && now >= this.#goneSince + GONE_AFTER_MS) {
-      return this.#end("peer-gone", "the peer was restarted or has gone");
-    }
-    if (now >= state.since + SUSPEND_LIMIT_MS) {
-      return this.#end("timeout", "no path to the peer was found in 10 minutes");
-    }
-    this.#searchPath(now);
-  }
-
-  #searchPath(now: Millis): void {
-    const { check, restart } = this.#search.handleTimeout(now);
+  #handleOutage(now: Millis, outage: Outage): void {
+    const { check, restart, becomes } = outage.handleTimeout(now, this.#goneSince);
+    if (becomes === "peer-gone") return this.#end(becomes, "the peer was restarted or has gone");
+    if (becomes === "timeout") return this.#end(becomes, "no path to the peer was found in 10 minutes");
+    if (becomes === "suspended") this.#journal.suspend(outage.was, "no path answers; waiting for one");
     if (check) for (const known of this.#pairs.all()) this.#check(now, known);
     if (restart) this.#actions.push({ type: "restart" });
   }

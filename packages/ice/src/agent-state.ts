@@ -19,7 +19,7 @@ import { Rules } from "./rules.ts";
 import { Transactions } from "./transactions.ts";
 
 /** The ice-option by which both sides must say that they know how to renominate. */
-export const RENOMINATION = "renomination";
+const RENOMINATION = "renomination";
 
 /** What the parts of an agent share, and the few things that all of them do. */
 export class AgentState {

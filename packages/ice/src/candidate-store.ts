@@ -17,7 +17,7 @@ import {
 /** Beyond it a candidate is refused: nobody has so many interfaces that matter. */
 export const MAX_LOCAL_CANDIDATES = 64;
 /** Local addresses that only answers told us; a NAT that maps each destination anew shows one for each. Beyond it they go unnamed. */
-export const MAX_LOCAL_PRFLX = 32;
+const MAX_LOCAL_PRFLX = 32;
 /** Signalled by the peer; beyond it candidates are refused. */
 export const MAX_REMOTE_CANDIDATES = 100;
 /** Learned from the source addresses of authenticated checks; beyond it such checks are answered, but no pair is formed. */

@@ -19,7 +19,7 @@ import {
 } from "./transactions.ts";
 
 /** How long {@link CheckRunner.boost} hurries. */
-export const BOOST_MS = 2_000;
+const BOOST_MS = 2_000;
 /** A boost repeats a check at once only when it was sent at least this long ago: both sides are told to start at one moment. */
 const BOOST_MIN_AGE_MS = 100;
 

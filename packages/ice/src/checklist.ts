@@ -3,7 +3,7 @@ import { type Candidate, isRelayedLocal, isRelayedRemote, type LocalCandidate } 
 import { CandidatePair, type IceRole, type PairId, pairId } from "./pair.ts";
 
 /** RFC 8445 §6.1.2.5: "The default limit of candidate pairs for the checklist set is 100, but the value MUST be configurable". */
-export const DEFAULT_MAX_PAIRS = 100;
+const DEFAULT_MAX_PAIRS = 100;
 
 /**
  * After so many triggered checks in a row an ordinary one has its turn. Two NATs that show a new address for each answer make the

@@ -7,7 +7,7 @@ import { isStun, transactionKey } from "./stun/message.ts";
 /** Sessions that share sockets; beyond it {@link IceDemux.add} refuses. */
 export const MAX_SESSIONS = 65_536;
 /** Requests whose answers find their session at once; the oldest give way, as answers that old are not waited for. */
-export const MAX_REQUESTS = 65_536;
+const MAX_REQUESTS = 65_536;
 
 const TRANSACTION_ID_AT = 8;
 const HEADER_BYTES = 20;

@@ -10,13 +10,13 @@ export type Nomination =
   | { readonly kind: "nominated"; readonly pair: CandidatePair };
 
 /** A valid pair waits for better ones two round trips of its own, a direct one within these bounds. */
-export const MIN_SETTLE_MS = 20;
-export const MAX_SETTLE_MS = 200;
+const MIN_SETTLE_MS = 20;
+const MAX_SETTLE_MS = 200;
 /**
  * A relayed pair waits until the second checks of direct ones ({@link SECOND_CHECK_MS}) could have been answered twice over, but this long
  * at most: data flows on any valid pair meanwhile, so haste would gain nothing and, without renomination, would settle for the relay.
  */
-export const MAX_RELAY_SETTLE_MS = 1_000;
+const MAX_RELAY_SETTLE_MS = 1_000;
 
 /** A pair with a lower priority is better when its round trip is shorter by this much and by {@link RTT_RATIO}. */
 const RTT_ADVANTAGE_MS = 10;

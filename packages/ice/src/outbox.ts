@@ -2,9 +2,9 @@ import type { Transmit } from "@adit/core";
 import type { IceEvent } from "./agent-types.ts";
 
 /** Datagrams that wait to be fetched; further ones are lost, as on a wire. The driver empties it after every call. */
-export const MAX_QUEUED_TRANSMITS = 256;
+const MAX_QUEUED_TRANSMITS = 256;
 /** Events that wait to be fetched; beyond it the oldest is lost. */
-export const MAX_QUEUED_EVENTS = 1024;
+const MAX_QUEUED_EVENTS = 1024;
 
 /** What the agent wants done: drained by the driver. */
 export class Outbox {

@@ -40,7 +40,7 @@ export function isValidParameters(p: IceParameters): boolean {
 export const taOption = (taMs: number): string => `ta/${taMs}`;
 
 /** A peer that would check more slowly than this is taken to mean this: else it could put us off for good. */
-export const MAX_TA_MS = 10_000;
+const MAX_TA_MS = 10_000;
 
 /** The Ta in force: the greater of the two proposals; a peer that says nothing proposes the default. */
 export function agreedTaMs(ownMs: number, { options, pacingMs }: Pick<IceParameters, "options" | "pacingMs">): number {
@@ -53,7 +53,7 @@ export function agreedTaMs(ownMs: number, { options, pacingMs }: Pick<IceParamet
 }
 
 /** `length` random ice-chars, 6 bits each. */
-export function iceText(random: Random, length: number): string {
+function iceText(random: Random, length: number): string {
   let text = "";
   for (let i = 0; i < length; i++) text += ICE_CHARS[randomInt(random, 64)];
   return text;

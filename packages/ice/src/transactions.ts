@@ -22,9 +22,9 @@ export const TCP_CHECK: Repetition = { rtoMs: 500, pauseFactor: 1, maxSends: 1, 
 /** A nomination that gets no answer for so long is sent as a new request, perhaps on a better pair. */
 export const TCP_NOMINATION: Repetition = { rtoMs: 500, pauseFactor: 1, maxSends: 1, lastWaitRtos: 8 };
 /** How long the answer to a request that is not repeated (consent, probe, superseded check) is still taken. */
-export const ANSWER_WINDOW_MS = 8_000;
+const ANSWER_WINDOW_MS = 8_000;
 /** Beyond it the oldest request that is not repeated is forgotten, and new ones are not sent. */
-export const MAX_TRANSACTIONS = 512;
+const MAX_TRANSACTIONS = 512;
 /** Probes of one pair that may be out at once; another makes the oldest forgotten. */
 export const MAX_PROBES_PER_PAIR = 32;
 

@@ -70,7 +70,7 @@ export interface IntermediateOptions {
 }
 
 /** Sessions send something at least every 5 s (consent, RFC 7675), on the relay too: silence of twice that is the end of all of them. */
-export const DRAIN_QUIET_MS = 10_000;
+const DRAIN_QUIET_MS = 10_000;
 const DRAIN_POLL_MS = 50;
 
 /** How often this host's addresses are looked at: the relay keeps away from them. */

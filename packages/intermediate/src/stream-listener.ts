@@ -45,7 +45,7 @@ export interface StreamLimits {
   readonly queuedBytesInAll: number;
 }
 
-export const STREAM_LIMITS: StreamLimits = {
+const STREAM_LIMITS: StreamLimits = {
   connections: 8192,
   connectionsPerIp: 256,
   firstMessageMs: 10_000,

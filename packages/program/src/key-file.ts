@@ -5,7 +5,7 @@ import type { Identity } from "@adit/quic";
 import { codeOf, ExitError, sentenceOf } from "./exit.ts";
 import { ensureStateDir } from "./state.ts";
 
-export const KEY_FILE = "key.pem";
+const KEY_FILE = "key.pem";
 
 /**
  * The Ed25519 key of a state directory (PKCS #8 PEM, mode 0600), made on the first run. Two first runs at once get the same key.

@@ -21,7 +21,7 @@ export const adminOption = (defaultText: string): OptionSpec<SocketAddress> =>
   value(socketAddress, { help: "where HTTP answers /healthz, /status and /metrics", default: defaultText });
 
 /** `--port-mapping`. */
-export const portMappingOption = value(oneOf(["on", "off"]), {
+const portMappingOption = value(oneOf(["on", "off"]), {
   help: "on: ask the router for a port that leads here (PCP, NAT-PMP, UPnP), given back at the end",
   default: "on",
 });

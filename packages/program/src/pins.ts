@@ -6,7 +6,7 @@ import { codeOf, ExitError, sentenceOf } from "./exit.ts";
 import { ensureStateDir } from "./state.ts";
 import { type IntermediateAddress, intermediateAddress, isPeerId } from "./values.ts";
 
-export const PINS_FILE = "pins.json";
+const PINS_FILE = "pins.json";
 
 /** No file holds more pins of a kind. */
 const PINS_LIMIT = 10_000;

@@ -55,9 +55,9 @@ export interface QuicConfigOptions {
 }
 
 /** RFC 9000 §18.2, active_connection_id_limit: how many of the peer's connection IDs are kept. Four slots need four, and spares. */
-export const CONNECTION_ID_LIMIT = 8;
+const CONNECTION_ID_LIMIT = 8;
 /** Datagrams (RFC 9221) that wait in each direction; the oldest received, or the newest to be sent, is dropped beyond it. */
-export const DATAGRAM_QUEUE_LENGTH = 256;
+const DATAGRAM_QUEUE_LENGTH = 256;
 
 /** The application code with which a stream beyond the peer's limit is reset and stopped. */
 export const STREAM_REFUSED = 0xad17;

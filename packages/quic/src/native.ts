@@ -5,8 +5,9 @@ export type {
   Connection as NativeConnection,
   PathStats as NativePathStats,
 } from "@matrixai/quic/native/types.js";
+
 /** The native library does not load on this machine. */
-export class NativeMissingError extends AditError {
+class NativeMissingError extends AditError {
   override readonly code = "native-missing";
 }
 

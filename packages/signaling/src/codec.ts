@@ -160,7 +160,7 @@ function clipFreeText(message: object): object {
 }
 
 /** At most `maxBytes` bytes of UTF-8, no character cut in half. */
-export function clip(text: string, maxBytes: number): string {
+function clip(text: string, maxBytes: number): string {
   const bytes = utf8(text);
   if (bytes.length <= maxBytes) return text;
   let end = maxBytes;

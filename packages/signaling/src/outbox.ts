@@ -1,5 +1,5 @@
 /** What waits to be written to a stream that may be slow. At the bound the connection is given up: the other side does not read. */
-export const MAX_OUTBOX_BYTES = 262_144;
+const MAX_OUTBOX_BYTES = 262_144;
 
 export class Outbox {
   #frames: Uint8Array[] = [];

@@ -9,7 +9,7 @@ import type { Udp } from "./udp.ts";
 /** Connections of one socket. Beyond it the oldest of strangers gives way to an accepted one, and none is made. */
 export const MAX_TCP_CONNECTIONS = 64;
 /** An accepted connection that shows no authentic check for so long is closed. */
-export const STRANGER_TIMEOUT_MS = 30_000;
+const STRANGER_TIMEOUT_MS = 30_000;
 /** What waits for a connection to take it; further datagrams are dropped, as a network drops. */
 const MAX_QUEUED_BYTES = 262_144;
 const CONNECT_TIMEOUT_MS = 10_000;

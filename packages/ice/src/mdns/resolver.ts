@@ -3,7 +3,7 @@ import { type Logger, type Millis, type Random, randomInt, SocketAddress } from 
 import { decodeResponse, encodeQueries, isMdnsName } from "./message.ts";
 
 /** RFC 6762 §3: "the IPv4 link-local multicast address 224.0.0.251", port 5353. */
-export const MDNS_GROUP = SocketAddress.of("224.0.0.251", 5353);
+const MDNS_GROUP = SocketAddress.of("224.0.0.251", 5353);
 /** Names that are asked for at once; more are not resolved: an agent makes one for each of its addresses. */
 export const MAX_MDNS_QUERIES = 16;
 /** Who waits for one name; more are told that there is none: a name stands in one candidate, or in a few. */

@@ -104,9 +104,9 @@ export const LEASE_SECONDS = 600;
 export const RETRY_MS = 600_000;
 
 /** RFC 6887 §15: a granted lifetime above a day counts as a day. */
-export const MAX_LEASE_SECONDS = 86_400;
+const MAX_LEASE_SECONDS = 86_400;
 /** A router that grants less would be asked all the time. RFC 6887 §11.2.1: no renewal sooner than 4 s after the last one. */
-export const MIN_LEASE_SECONDS = 30;
+const MIN_LEASE_SECONDS = 30;
 
 export const boundedLeaseMs = (seconds: number): Millis =>
   Math.min(MAX_LEASE_SECONDS, Math.max(MIN_LEASE_SECONDS, seconds)) * 1000;

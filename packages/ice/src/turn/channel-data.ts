@@ -13,7 +13,7 @@ export const MAX_CHANNEL_NUMBER = 0x4fff;
 export const isChannelNumber = (value: number): boolean => value >= MIN_CHANNEL_NUMBER && value <= MAX_CHANNEL_NUMBER;
 
 /** RFC 5766 §11 allowed clients 0x4000 through 0x7FFF; such are still about. We choose none above {@link MAX_CHANNEL_NUMBER}. */
-export const MAX_LEGACY_CHANNEL_NUMBER = 0x7fff;
+const MAX_LEGACY_CHANNEL_NUMBER = 0x7fff;
 
 /** Whether RFC 5766 allowed this number and RFC 8656 does not. */
 export const isLegacyChannelNumber = (value: number): boolean =>

@@ -7,7 +7,7 @@ import type { PolicyView } from "./view.ts";
 import { Watch } from "./watch.ts";
 
 /** While the active path is silent the report is repeated this often: it may be lost too. */
-export const REPORT_INTERVAL_MS = 500;
+const REPORT_INTERVAL_MS = 500;
 
 export type FollowerAction =
   | { readonly type: "check"; readonly pair: PairId }

@@ -3,7 +3,7 @@ import type { Millis, SocketAddress, SocketId } from "@adit/core";
 /** A gate closes when consent expires. "consent expires after 30 seconds" (RFC 7675 §5.1). */
 export const GATE_LIFETIME_MS = 30_000;
 /** Until our own check was answered, at most this many times what was received goes back (RFC 9000 §8.1 has the same limit). */
-export const AMPLIFICATION_LIMIT = 3;
+const AMPLIFICATION_LIMIT = 3;
 /**
  * The controlling side's QUIC Initial leaves together with its first check, before anything was received: this many bytes,
  * two full datagrams and a retransmission of each, may go to an address that has not answered, once per session.

@@ -3,28 +3,28 @@ import type { Deadline, Millis } from "@adit/core";
 /** While application bytes moved within this time, silence is worth a check. */
 export const ACTIVE_FOR_MS = 5_000;
 /** Nothing heard for this long: a check is sent, */
-export const SILENCE_MS = 100;
+const SILENCE_MS = 100;
 /** and again after this, so that there are at least six within the patience: losses must not look like death. */
-export const RECHECK_MIN_MS = 25;
+const RECHECK_MIN_MS = 25;
 /** On long paths more seldom: so many in a round trip. */
-export const RECHECKS_PER_ROUND_TRIP = 8;
+const RECHECKS_PER_ROUND_TRIP = 8;
 /** No answer for max(this, 3 round trips): the path is dead. */
 export const DEAD_AFTER_MIN_MS = 300;
-export const DEAD_AFTER_ROUND_TRIPS = 3;
+const DEAD_AFTER_ROUND_TRIPS = 3;
 /**
  * Where another path has answered meanwhile, less patience is enough, max(this, a round trip + 80 ms, 1.5 round trips), in which four checks should
  * have been answered: a move that was not necessary costs a round trip, and a path that is dead for longer costs all of that time
  * (docs/adr/0010-when-a-path-is-left.md).
  */
-export const LEAVE_AFTER_MIN_MS = 120;
-export const LEAVE_SLACK_MS = 80;
-export const LEAVE_AFTER_ROUND_TRIPS = 1.5;
+const LEAVE_AFTER_MIN_MS = 120;
+const LEAVE_SLACK_MS = 80;
+const LEAVE_AFTER_ROUND_TRIPS = 1.5;
 /** While active, the round trip is measured this often: hearing packets proves one direction only. */
-export const MEASURE_INTERVAL_MS = 200;
+const MEASURE_INTERVAL_MS = 200;
 /** An answer is overdue after its round trip and this. */
-export const OVERDUE_SLACK_MS = 50;
+const OVERDUE_SLACK_MS = 50;
 /** A measurement may go unanswered this many times as long while packets are heard: some loss is no death. */
-export const MEASURE_PATIENCE = 3;
+const MEASURE_PATIENCE = 3;
 /** A timer that fires this late says that we slept, not that the peer was silent. */
 export const STALL_MS = 100;
 

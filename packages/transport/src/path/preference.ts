@@ -3,7 +3,7 @@ import type { CheckCount } from "./check-log.ts";
 import type { KnownPair } from "./known-pairs.ts";
 
 /** The relay's capacity is shared: a direct path is preferred unless the relay is quicker by more than this, */
-export const DIRECT_SLACK_MS = 5;
+const DIRECT_SLACK_MS = 5;
 /** and left only when the relay has been so for this long. */
 export const LEAVE_DIRECT_AFTER_MS = 10_000;
 

@@ -2,7 +2,7 @@ import type { Deadline, Millis } from "@adit/core";
 import type { PairId } from "@adit/ice";
 
 /** "Where the handshake over the relay is silent for 300 ms and a direct pair is valid, a second connection races." */
-export const RACE_AFTER_MS = 300;
+const RACE_AFTER_MS = 300;
 /** A timer that fires this late says that we did not run, not that the relay was silent. */
 const STALL_MS = 50;
 

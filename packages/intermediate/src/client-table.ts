@@ -10,6 +10,8 @@ import { SlowClients } from "./slow-clients.ts";
 export class ClientTable {
   readonly #byId = new Map<ConnectionId, SignalingClientConnection>();
   readonly #byQuic = new Map<QuicConnection, SignalingClientConnection>();
+  /** Those whose certificate is not known yet, the oldest first. */
+  readonly #handshaking = new Set<SignalingClientConnection>();
   /** Those that something happened to since they were last looked at; and those that may have packets to send. */
   #dirty = new Set<SignalingClientConnection>();
   readonly #sending = new Set<SignalingClientConnection>();
@@ -32,6 +34,7 @@ export class ClientTable {
 
   add(client: SignalingClientConnection): void {
     this.#byId.set(client.id, client);
+    this.#handshaking.add(client);
     if (client.carrier instanceof QuicCarrier) this.#byQuic.set(client.carrier.quic, client);
   }
 
@@ -50,6 +53,16 @@ export class ClientTable {
   /** Something happened to it, or is to be done for it. */
   touch(client: SignalingClientConnection): void {
     this.#dirty.add(client);
+  }
+
+  /** Its handshake is over, one way or the other. */
+  endHandshake(client: SignalingClientConnection): void {
+    this.#handshaking.delete(client);
+  }
+
+  /** Who has been at its handshake for longest. */
+  get oldestHandshake(): SignalingClientConnection | null {
+    return this.#handshaking.values().next().value ?? null;
   }
 
   /** Takes out those that were touched. */
@@ -71,6 +84,7 @@ export class ClientTable {
   }
 
   forget(client: SignalingClientConnection): void {
+    this.#handshaking.delete(client);
     this.#slow.note(client, client.origin, 0);
     this.#deadlines.set(client, null);
     this.#byId.delete(client.id);

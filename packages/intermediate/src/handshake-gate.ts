@@ -6,7 +6,10 @@ import type { Limits } from "./limits.ts";
 /** Clients at one time; past it their first packets are dropped and they try again. */
 const MAX_CLIENTS = 16_384;
 
-/** Handshakes at one time: each costs half a millisecond of CPU for a packet that anybody can send from any address. */
+/**
+ * Handshakes at one time: each costs half a millisecond of CPU for a packet that anybody can send from any address. Past it a client that has
+ * proved its address takes the place of the one that has been at it for longest: who falls silent holds a place no longer than others need it.
+ */
 const MAX_HANDSHAKES = 512;
 
 /**
@@ -27,6 +30,7 @@ export type HandshakeDrop = "clients" | "handshakes" | "ip-clients" | "ip-handsh
 export class HandshakeGate {
   readonly #limits: () => Limits;
   readonly #ipLimits: IpLimits;
+  readonly #makeRoom: (now: Millis) => boolean;
   /** By {@link sourceKey}. */
   readonly #clientsPerIp = new Map<string, number>();
   readonly #handshakesPerIp = new Map<string, number>();
@@ -34,7 +38,9 @@ export class HandshakeGate {
   #handshakes = 0;
   #closed = false;
 
-  constructor(limits: () => Limits, ipLimits: IpLimits) {
+  /** `makeRoom`: gives up the oldest handshake, telling {@link failed}; false when there is none. */
+  constructor(limits: () => Limits, ipLimits: IpLimits, makeRoom: (now: Millis) => boolean) {
+    this.#makeRoom = makeRoom;
     this.#limits = limits;
     this.#ipLimits = ipLimits;
   }
@@ -55,10 +61,10 @@ export class HandshakeGate {
     if (this.#closed) return "draining";
     if (this.#clients >= MAX_CLIENTS) return "clients";
     if ((this.#clientsPerIp.get(source) ?? 0) >= this.#limits().clientsPerIp) return "ip-clients";
-    if (this.#handshakes >= MAX_HANDSHAKES) return "handshakes";
     if ((this.#handshakesPerIp.get(source) ?? 0) >= this.#perIp) return "ip-handshakes";
     const spent = !this.#ipLimits.mayHandshake(now, from.ip);
-    if (proved) return spent ? "ip-handshakes" : "accept";
+    if (proved && spent) return "ip-handshakes";
+    if (proved) return this.#handshakes < MAX_HANDSHAKES || this.#makeRoom(now) ? "accept" : "handshakes";
     const busy =
       this.#handshakes >= RETRY_FROM_HANDSHAKES ||
       (this.#handshakesPerIp.get(source) ?? 0) >= RETRY_FROM_HANDSHAKES_PER_IP;
@@ -67,7 +73,7 @@ export class HandshakeGate {
 
   /** TCP has proved that address: it is charged with a handshake of TLS, unless it has none left. */
   takeTls(now: Millis, from: SocketAddress): boolean {
-    if (this.#handshakes >= MAX_HANDSHAKES || !this.#ipLimits.mayHandshake(now, from.ip)) return false;
+    if (!this.#ipLimits.mayHandshake(now, from.ip)) return false;
     this.#ipLimits.chargeHandshake(now, from.ip);
     return true;
   }

@@ -86,7 +86,11 @@ export class SignalingServer implements DriverComponent {
     this.#options = options;
     this.#accounts = options.accounts ?? new Accounts();
     const ipLimits = new IpLimits(() => this.#accounts.limits);
-    this.#gate = new HandshakeGate(() => this.#accounts.limits, ipLimits);
+    this.#gate = new HandshakeGate(
+      () => this.#accounts.limits,
+      ipLimits,
+      (now) => this.#giveUpOldest(now),
+    );
     this.#clients = new ClientTable(options.maxHeldBytes);
     this.#log = log;
     this.#front = new QuicFront({
@@ -302,6 +306,7 @@ export class SignalingServer implements DriverComponent {
   }
 
   #establish(now: Millis, client: SignalingClientConnection, peerId: string): void {
+    this.#clients.endHandshake(client);
     this.#gate.established(client.origin);
     if (!client.isCharged) this.#gate.charge(now, client.origin);
     client.isCharged = true;
@@ -376,6 +381,17 @@ export class SignalingServer implements DriverComponent {
     else this.#clients.settle(client);
   }
 
+  /** There are as many handshakes as may be, and somebody new has proved his address. */
+  #giveUpOldest(now: Millis): boolean {
+    const oldest = this.#clients.oldestHandshake;
+    if (!oldest) return false;
+    this.drops.add("handshakes");
+    oldest.carrier.abort(TOO_SLOW, "the handshake took too long, and others wait");
+    this.#lose(now, oldest, "too many handshakes");
+    this.#touch(oldest);
+    return true;
+  }
+
   /** Others need the room. It is not told so: it does not read. */
   #cut(client: SignalingClientConnection): void {
     this.drops.add("slow-client");
@@ -415,6 +431,7 @@ export class SignalingServer implements DriverComponent {
   /** The connection is over: nothing is said any more, but the client stays in the tables until QUIC has drained. */
   #lose(now: Millis, client: SignalingClientConnection, reason: string): void {
     if (client.isHandshaking) this.#gate.failed(client.origin);
+    this.#clients.endHandshake(client);
     if (client.signaling) this.#log.debug("client-lost", { peerId: client.signaling.peerId, reason });
     client.handleCarrierClosed();
     this.rendezvous.handleClosed(now, client.id, "broken");

@@ -26,7 +26,10 @@ import {
 import { sourceKey } from "./ip-limits.ts";
 
 export interface StreamLimits {
-  /** Connections at one time; each costs a descriptor and some kilobytes. */
+  /**
+   * Connections at one time; each costs a descriptor and some kilobytes. Past it a new one takes the place of the one without an allocation
+   * that has been silent for longest: silence holds a place no longer than others need it.
+   */
   readonly connections: number;
   /** The same from one IPv4 address or IPv6 /64. */
   readonly connectionsPerIp: number;
@@ -116,6 +119,8 @@ export class StreamListener implements UdpSocket {
   readonly #limits: StreamLimits;
   readonly #clock: Clock;
   readonly #connections = new Map<string, Connection>();
+  /** Those that have no allocation, as far as known, in the order in which they came or last said something. */
+  readonly #strangers = new Set<Connection>();
   readonly #perSource = new Map<string, number>();
   readonly #sweep: ReturnType<typeof setInterval>;
   #handlers: UdpHandlers | null = null;
@@ -245,10 +250,11 @@ export class StreamListener implements UdpSocket {
     const from = SocketAddress.of(ip.replace(/%.*$/, ""), port);
     const source = sourceKey(from.ip);
     const inUse = this.#perSource.get(source) ?? 0;
-    if (this.#connections.size >= this.#limits.connections) return this.#refuse(raw, "too-many");
     if (inUse >= this.#limits.connectionsPerIp) return this.#refuse(raw, "too-many-from-address");
     const { tls, takeHandshake } = this.#options;
     if (tls && takeHandshake?.(from) === false) return this.#refuse(raw, "too-many-handshakes");
+    const isFull = this.#connections.size >= this.#limits.connections;
+    if (isFull && !this.#giveUpSilent()) return this.#refuse(raw, "too-many");
     const now = this.#clock.now();
     const connection: Connection = {
       raw,
@@ -262,6 +268,7 @@ export class StreamListener implements UdpSocket {
       pendingSince: null,
     };
     this.#connections.set(from.key, connection);
+    this.#strangers.add(connection);
     this.#perSource.set(source, inUse + 1);
     raw.once("close", () => this.#forget(connection));
     if (!this.#options.tls) this.#converse(raw);
@@ -314,8 +321,10 @@ export class StreamListener implements UdpSocket {
     }
     if (deframer.fault) return this.#end(connection, deframer.fault);
     if (deframer.pending) connection.pendingSince ??= now;
-    const bound = this.#options.hasAllocation(from) ? MAX_STREAM_MESSAGE_BYTES : this.#limits.strangerMessageBytes;
-    deframer.maxMessageBytes = bound;
+    const isStranger = !this.#options.hasAllocation(from);
+    if (batch.length > 0 || !isStranger) this.#strangers.delete(connection);
+    if (isStranger && this.#connections.has(from.key)) this.#strangers.add(connection);
+    deframer.maxMessageBytes = isStranger ? this.#limits.strangerMessageBytes : MAX_STREAM_MESSAGE_BYTES;
   }
 
   #closeLate(): void {
@@ -336,6 +345,18 @@ export class StreamListener implements UdpSocket {
     raw.destroy();
   }
 
+  /** Ends the one without an allocation that has been silent for longest; false when all have one. */
+  #giveUpSilent(): boolean {
+    for (const connection of this.#strangers) {
+      this.#strangers.delete(connection);
+      if (this.#options.hasAllocation(connection.from)) continue;
+      this.#end(connection, "too-many");
+      this.#forget(connection);
+      return true;
+    }
+    return false;
+  }
+
   #end(connection: Connection, reason: StreamClose): void {
     this.closes.add(reason);
     connection.stream?.destroy();
@@ -346,6 +367,7 @@ export class StreamListener implements UdpSocket {
     const { from, source } = connection;
     if (this.#connections.get(from.key) !== connection) return;
     this.#connections.delete(from.key);
+    this.#strangers.delete(connection);
     const left = (this.#perSource.get(source) ?? 1) - 1;
     if (left > 0) this.#perSource.set(source, left);
     else this.#perSource.delete(source);

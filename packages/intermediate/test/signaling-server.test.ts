@@ -190,14 +190,14 @@ test("handshakes of one address are bounded, and only proved ones are charged", 
   t.notOk(late.client.isUp);
 });
 
-test("who answers every Retry and then falls silent holds a quarter of the handshakes, and pays for each", async (t) => {
-  const kit = new SignalingKit();
+/** Clients that answer every Retry and then fall silent. */
+function staller(kit: SignalingKit): (port: number, ip?: string) => void {
   const deliver = (from: SocketAddress, packets: Uint8Array[]): void => {
     for (const data of packets) kit.server.handleDatagram(kit.now, from, data);
     kit.server.drain(kit.now);
   };
-  const stall = (port: number): void => {
-    const peer = kit.join("agent", { ip: "6.6.6.6", port });
+  return (port, ip = "6.6.6.6") => {
+    const peer = kit.join("agent", { ip, port });
     deliver(peer.address, peer.turn(kit.now));
     const answer = kit.server.pollTransmit();
     // A Retry (RFC 9000 §17.2.5: type 3), which it answers.
@@ -208,6 +208,11 @@ test("who answers every Retry and then falls silent holds a quarter of the hands
     while (kit.server.pollTransmit());
     kit.peers.pop();
   };
+}
+
+test("who answers every Retry and then falls silent holds a quarter of the handshakes, and pays for each", async (t) => {
+  const kit = new SignalingKit();
+  const stall = staller(kit);
   for (let i = 0; i < 600; i++) stall(2_000 + i);
   t.equal(kit.server.handshakeCount, 128);
   t.ok(kit.server.drops.get("ip-handshakes") >= 400);
@@ -221,6 +226,21 @@ test("who answers every Retry and then falls silent holds a quarter of the hands
   const before = kit.server.drops.get("ip-handshakes");
   for (let i = 0; i < 60; i++) stall(4_000 + i);
   t.ok(kit.server.drops.get("ip-handshakes") > before, "handshakes that were proved and never ended were charged");
+});
+
+test("handshakes that nobody goes on with hold a place no longer than others need it: from many addresses they keep nobody out", async (t) => {
+  const kit = new SignalingKit();
+  const stall = staller(kit);
+  for (let i = 0; i < 600; i++) stall(2_000 + i, `6.6.${i % 6}.6`);
+  t.equal(kit.server.handshakeCount, 512);
+  t.equal(kit.server.drops.get("handshakes"), 600 - 512, "the oldest made room");
+  const agent = kit.join("agent", { ip: "8.8.4.4" });
+  await kit.until("who is in earnest gets in", () => agent.client.isUp);
+  t.ok(kit.server.handshakeCount <= 512);
+  kit.skewMs += 10_001;
+  kit.pump();
+  t.equal(kit.server.handshakeCount, 0, "each was counted out once");
+  t.ok(agent.client.isUp);
 });
 
 test("a client that writes another's address into its packets neither moves there nor has that one flooded", async (t) => {

@@ -205,7 +205,10 @@ test("a server with another key is not talked to", async (t) => {
   await t.rejects(connectStunStream({ ...options, tls: {} }), { code: "untrusted" });
 });
 
-async function rawClient(t: T, listeners: StunListeners): Promise<{ socket: Socket; closed: () => boolean }> {
+async function rawClient(
+  t: T,
+  listeners: StunListeners,
+): Promise<{ socket: Socket; closed: () => boolean; bytes: () => number }> {
   const { ip: host, port } = listeners.udp[0].address;
   const socket = connect({ host, port });
   let closed = false;
@@ -213,10 +216,10 @@ async function rawClient(t: T, listeners: StunListeners): Promise<{ socket: Sock
   socket.on("close", () => {
     closed = true;
   });
-  socket.resume();
+  socket.on("data", () => {});
   t.teardown(() => socket.destroy());
   await once(socket, "connect");
-  return { socket, closed: () => closed };
+  return { socket, closed: () => closed, bytes: () => socket.bytesRead };
 }
 
 test("who says nothing, half a message, or nothing more is let go, within bounds that are told apart", async (t) => {
@@ -259,6 +262,30 @@ test("connections from one address are bounded; a stranger's long message ends h
   await until(() => first?.closed() ?? true);
   t.equal(listener.closes.get("too-long"), 1);
   await until(() => listener.connections === 1);
+});
+
+test("silence holds a place no longer than others need it: the oldest without an allocation makes room", async (t) => {
+  const { listeners, turn } = await startRelay(t, { connections: 3 });
+  const listener = t.must(listeners.streams[0]);
+  const relayed = await Client.open(t, listeners.udp[0].address, false);
+  await relayed.allocated();
+  const spoke = await rawClient(t, listeners);
+  spoke.socket.write(binding());
+  await until(() => spoke.bytes() > 0);
+  const silent = await rawClient(t, listeners);
+  spoke.socket.write(binding());
+  const before = spoke.bytes();
+  await until(() => spoke.bytes() > before);
+  // Four are one too many: who said nothing goes, although it came last. Then who spoke longest ago.
+  const late = await rawClient(t, listeners);
+  await until(silent.closed);
+  t.equal(spoke.closed(), false);
+  const later = await rawClient(t, listeners);
+  await until(spoke.closed);
+  t.equal(listener.closes.get("too-many"), 2);
+  t.ok(!late.closed() && !later.closed());
+  t.equal(turn.stats.allocations, 1);
+  t.equal(relayed.closed, null);
 });
 
 test("who asks and does not read has some 16 KiB waiting for him at most, and others are served", async (t) => {

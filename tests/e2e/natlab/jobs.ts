@@ -10,6 +10,8 @@ export interface PairJob {
   readonly pair: string;
   readonly rttMs: number;
   readonly runs: number;
+  /** On machines that others use too, a session that was not direct at first is given its next attempt: what is not the machine's fault shows in its time. */
+  readonly secondAttempt: boolean;
 }
 
 /** Are the NATs what they are called? */
@@ -27,7 +29,7 @@ async function pair(job: PairJob, say: Say): Promise<void> {
   try {
     for (let run = 0; run < job.runs; run++) {
       try {
-        const result = await runPair(world);
+        const result = await runPair(world, job.secondAttempt);
         expectNothingMapped(world.kind.agent, world.agentSide);
         say(result);
       } catch (error) {

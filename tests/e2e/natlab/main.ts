@@ -27,6 +27,7 @@ function plan({ fast, pairs, scenarios, netchecks, rtts, runs, sizeBytes }: Opti
     rtts,
     runs,
     sizeBytes,
+    secondAttempt: fast,
   });
 }
 

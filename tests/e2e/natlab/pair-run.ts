@@ -2,8 +2,9 @@
 import { epochMs } from "../tool/gaps.ts";
 import { EXTRAS } from "./extras/index.ts";
 import { mappedPorts } from "./extras/router.ts";
+import { expectation } from "./judge.ts";
 import type { SideKind } from "./kinds.ts";
-import type { LogLine } from "./programs.ts";
+import type { LogLine, Program } from "./programs.ts";
 import type { Side } from "./side.ts";
 import { LOCAL, type World } from "./world.ts";
 
@@ -29,7 +30,11 @@ const SESSION_MS = 15_000;
 /** The engine gives up punching, for the time being, after 5 s; after 10 s where the relay had a hiccup at that moment. */
 const DECIDED_MS = 13_000;
 
-export async function runPair(world: World): Promise<PairRun> {
+/** The next attempt comes 2 s after the first was given up, and has 5 s too. */
+const SECOND_ATTEMPT_MS = 8_000;
+
+/** `secondAttempt`: as in PairJob. */
+export async function runPair(world: World, secondAttempt: boolean): Promise<PairRun> {
   let failed = true;
   try {
     await world.beginRun();
@@ -41,13 +46,8 @@ export async function runPair(world: World): Promise<PairRun> {
       .station("agent")
       .ask("firstByte", host, port, "/hello", SESSION_MS);
     const start = await agent.expect("session-start", 1000);
-    const decided = await agent.line(
-      (line) => line.event === "punch-failed" || (line.event === "path-changed" && line.to === "direct"),
-      start.path === "direct" ? 0 : DECIDED_MS,
-    );
-    const direct = start.path === "direct" ? start : decided?.event === "path-changed" ? decided : null;
+    const direct = start.path === "direct" ? start : await becomesDirect(agent, secondAttempt && isToBeDirect(world));
     const waitedMs = world.waitedMs - (await waitedBeforeMs);
-    const toDirect = (line: LogLine) => line.event === "path-changed" && line.to === "direct";
     const served = await world.service?.line((line) => line.event === "response", 1000, begunMs);
     const moved = (direct && (await world.connector?.line(toDirect, 1000, begunMs))) ?? null;
     const session = await world.session();
@@ -72,6 +72,16 @@ export async function runPair(world: World): Promise<PairRun> {
   } finally {
     await world.endRun({ failed });
   }
+}
+
+const toDirect = (line: LogLine): boolean => line.event === "path-changed" && line.to === "direct";
+const isToBeDirect = ({ kind }: World): boolean => expectation(kind.text).path === "direct";
+
+/** The first path that is direct; null when the engine says that there is none for the time being. */
+async function becomesDirect(agent: Program, secondAttempt: boolean): Promise<LogLine | null> {
+  const decided = await agent.line((line) => line.event === "punch-failed" || toDirect(line), DECIDED_MS);
+  if (decided?.event !== "punch-failed") return decided;
+  return secondAttempt ? await agent.line(toDirect, SECOND_ATTEMPT_MS) : null;
 }
 
 /** What a program had its router open is closed again when it has ended. @throws when it is not. */

@@ -120,10 +120,12 @@ export interface Wanted {
   readonly rtts: readonly number[];
   readonly runs: number;
   readonly sizeBytes: number;
+  readonly secondAttempt: boolean;
 }
 
 /** @throws RangeError with what was expected. */
-export function planJobs({ pairs, kinds, scenarios, netchecks, rtts, runs, sizeBytes }: Wanted): readonly Job[] {
+export function planJobs(wanted: Wanted): readonly Job[] {
+  const { pairs, kinds, scenarios, netchecks, rtts, runs, sizeBytes, secondAttempt } = wanted;
   for (const pair of pairs) parsePair(pair);
   for (const side of netchecks) parseSide(side);
   const unknown = scenarios.find((name) => !(name in SCENARIOS));
@@ -131,7 +133,7 @@ export function planJobs({ pairs, kinds, scenarios, netchecks, rtts, runs, sizeB
   return [
     ...kinds.map((nat) => ({ kind: "verify" as const, nat, rttMs: 0 })),
     ...netchecks.map((side) => ({ kind: "netcheck" as const, side })),
-    ...rtts.flatMap((rttMs) => pairs.map((pair) => ({ kind: "pair" as const, pair, rttMs, runs }))),
+    ...rtts.flatMap((rttMs) => pairs.map((pair) => ({ kind: "pair" as const, pair, rttMs, runs, secondAttempt }))),
     ...scenarios.flatMap((name) => rtts.map((rttMs) => ({ kind: "scenario" as const, name, rttMs, runs, sizeBytes }))),
   ];
 }

@@ -305,8 +305,10 @@ export class QuicConnection {
       this.#native.recv(data, { from: remote, to: local });
     } catch (error) {
       this.#receiveErrors++;
-      this.#options.log.debug("quic-receive-error", { connection: this.id, error: parseNativeError(error).name });
+      const level = this.#native.localError() ? "warn" : "debug"; // some of it ends the connection
+      this.#options.log[level]("quic-receive-error", { connection: this.id, error: parseNativeError(error).name });
     }
+    this.#paths.afterReceive(now, path);
     this.#tail.handleReceived(now);
     if (this.#repeats?.received(now) && this.#life.state === "established") this.#repeats = null;
     this.#received = true;
@@ -323,7 +325,7 @@ export class QuicConnection {
     this.#timer.touched();
     const roomBytes = this.#paths.limit(this.#now, this.maxPacketBytes);
     const room = out.length > roomBytes ? out.subarray(0, roomBytes) : out;
-    const packet = this.#paths.sendAgain(room) ?? this.#paths.sendSpare(room) ?? this.#sendNative(room);
+    const packet = this.#paths.sendFirst(this.#now, room) ?? this.#paths.sendSpare(room) ?? this.#sendNative(room);
     if (packet) return packet;
     if (this.#life.flushed()) {
       this.#pumpNeeded = true;
@@ -339,7 +341,7 @@ export class QuicConnection {
     this.#life.handleTimeout(now);
     this.#repeats?.handleTimeout(now);
     if (this.#life.state === "established" && this.#tail.isDue(now)) this.sendAckEliciting();
-    this.#native.onTimeout(); // does nothing unless one of its timers is due
+    this.#paths.handleTimeout(now);
     this.#timer.fired();
     this.#pumpNeeded = true;
   }

@@ -69,10 +69,32 @@ export class IdentityError extends AditError {
   override readonly code = "bad-key";
 }
 
+/** RFC 9000 §20.1. */
+const TRANSPORT_CODES = [
+  "NO_ERROR",
+  "INTERNAL_ERROR",
+  "CONNECTION_REFUSED",
+  "FLOW_CONTROL_ERROR",
+  "STREAM_LIMIT_ERROR",
+  "STREAM_STATE_ERROR",
+  "FINAL_SIZE_ERROR",
+  "FRAME_ENCODING_ERROR",
+  "TRANSPORT_PARAMETER_ERROR",
+  "CONNECTION_ID_LIMIT_ERROR",
+  "PROTOCOL_VIOLATION",
+  "INVALID_TOKEN",
+  "APPLICATION_ERROR",
+  "CRYPTO_BUFFER_EXCEEDED",
+  "KEY_UPDATE_ERROR",
+  "AEAD_LIMIT_REACHED",
+  "NO_VIABLE_PATH",
+];
+
 export function describeClose(close: CloseReason): string {
   if (close.by === "timeout") return `the connection timed out: ${close.reason}`;
   const who = close.by === "local" ? "this side" : "the peer";
-  const what = `${close.isApp ? "application" : "transport"} code ${close.code}`;
+  const name = close.isApp ? undefined : TRANSPORT_CODES[close.code];
+  const what = name ?? `${close.isApp ? "application" : "transport"} code ${close.code}`;
   return `${who} closed the connection (${what})${close.reason ? `: ${close.reason}` : ""}`;
 }
 

@@ -1,5 +1,6 @@
 import { fromNative, parseNativeError, QuicError } from "./errors.ts";
 import type { NativeConnection } from "./native.ts";
+import { PathValidations } from "./path-validations.ts";
 import { type Path, StrandedPackets, samePath } from "./stranded.ts";
 import type { PathEventKind, QuicEvent, QuicPathStats, SentPacket } from "./types.ts";
 
@@ -8,11 +9,14 @@ export class Paths {
   readonly #native: NativeConnection;
   readonly #role: "client" | "server";
   readonly #stranded: StrandedPackets;
+  readonly #validations: PathValidations;
+  #events: QuicEvent[] = [];
 
   constructor(native: NativeConnection, role: "client" | "server", first: Path, now: number) {
     this.#native = native;
     this.#role = role;
     this.#stranded = new StrandedPackets(native, first, now);
+    this.#validations = new PathValidations(native);
   }
 
   isActive(path: Path): boolean {
@@ -38,6 +42,13 @@ export class Paths {
   /** @throws QuicError `out-of-identifiers`, `invalid-state` (a server). */
   migrate(now: number, path: Path): void {
     if (samePath(this.#stranded.active, path)) return;
+    this.#validations.need(now, path);
+    if (this.#validations.isFailed(path)) {
+      throw new QuicError(
+        "invalid-state",
+        "could not migrate: the path has failed, and cannot be asked again just now",
+      );
+    }
     if (this.#role === "client") this.#stranded.beforeMigrate(now);
     try {
       this.#native.migrate(path.local, path.remote);
@@ -73,7 +84,14 @@ export class Paths {
 
   /** A packet is about to be read. */
   beforeReceive(now: number, path: Path): void {
+    if (this.#role === "server") this.#validations.need(now, path);
     this.#stranded.beforeReceive(now, path, this.#role === "server");
+  }
+
+  /** A packet was read: a server that has followed its client to a path that is failed needs another one, or the next packet would end the connection. */
+  afterReceive(now: number, path: Path): void {
+    if (this.#role === "client" || !this.#validations.isFailed(path)) return;
+    this.handleTimeout(now);
   }
 
   /** Whether checks on the active path go unanswered, and which other path they are answered on. */
@@ -92,8 +110,11 @@ export class Paths {
     this.#stranded.sent(now, out, length);
   }
 
-  /** What was sent in vain on the path before, to be sent before anything else. */
-  sendAgain(out: Uint8Array): SentPacket | null {
+  /** What goes before anything else: challenges of paths that had failed, and what was sent in vain on the path before. */
+  sendFirst(now: number, out: Uint8Array): SentPacket | null {
+    this.#stay(now);
+    const challenge = this.#validations.takeChallenge(out);
+    if (challenge) return challenge;
     const length = this.#stranded.sendAgain(out);
     return length > 0 ? { length, ...this.#stranded.active } : null;
   }
@@ -114,8 +135,23 @@ export class Paths {
     return this.#stranded.deadline(now);
   }
 
+  /** The native library looks at its timers, and may give paths up. */
+  handleTimeout(now: number): void {
+    const isDue = this.#native.timeout() === 0;
+    this.#native.onTimeout(); // where no path can be used it goes over to one that can; else it does nothing unless a timer is due
+    this.#collect(now);
+    if (!isDue) return;
+    this.#validations.handleTimeout((path) => this.isValidated(path));
+    this.#stay(now);
+  }
+
   /** What happened to paths since the last call. */
   pump(now: number, onEvent: (event: QuicEvent) => void): void {
+    this.#collect(now);
+    for (const event of this.#events.splice(0)) onEvent(event);
+  }
+
+  #collect(now: number): void {
     for (let event = this.#native.pathEventNext(); event; event = this.#native.pathEventNext()) {
       const type: string = event.type; // "FailedValidation" is missing in the published types
       const kind = PATH_EVENTS[type];
@@ -124,9 +160,38 @@ export class Paths {
       const [local, remote] =
         event.type === "PeerMigrated" ? [event.old, event.new] : "local" in event ? [event.local, event.peer] : [];
       if (!local || !remote) continue;
-      if (kind === "peer-migrated") this.#stranded.migrated(now, { local, remote });
-      if (kind === "closed") this.#stranded.forget({ local, remote });
-      onEvent({ type: "path", event: kind, local, remote });
+      if (kind === "peer-migrated" && this.isActive({ local, remote })) continue;
+      this.#happened(now, kind, { local, remote });
+      this.#events.push({ type: "path", event: kind, local, remote });
+    }
+  }
+
+  #happened(now: number, kind: PathEventKind, path: Path): void {
+    switch (kind) {
+      case "new":
+        return this.#validations.handleNew(now, path);
+      case "failed":
+        return this.#validations.handleFailed(path);
+      case "validated":
+        return this.#validations.handleValidated(path);
+      case "peer-migrated":
+        return this.#stranded.migrated(now, path);
+      case "closed":
+        this.#validations.handleClosed(path);
+        this.#stranded.forget(path);
+    }
+  }
+
+  /** Has the active path failed, quiche has gone over to another one: only the transport says when a client does that. */
+  #stay(now: number): void {
+    const { active } = this.#stranded;
+    if (this.#role === "server" || !this.#validations.isFailed(active)) return;
+    this.#validations.need(now, active);
+    if (this.#validations.isFailed(active)) return;
+    try {
+      this.#native.migrate(active.local, active.remote);
+    } catch (error) {
+      throw fromNative(error, "stay on the path");
     }
   }
 }

@@ -15,6 +15,11 @@ const SILENT_MS = 100;
  * and was acknowledged, ms: asked for at once it would be sent twice.
  */
 const ASK_LATER_MS = 250;
+/**
+ * A server may hear its client on another path for a while before it follows, ms: it asks for no more than one PING in so long, or the client would
+ * answer each, and the server that with the next.
+ */
+const MARK_APART_MS = 20;
 /** Paths left behind that are kept in mind; a connection has four slots. */
 const MAX_LEFT = 8;
 /** What is sent on a path from which nothing came for so long, ms, is most likely a probe of quiche's, and copied: it may have to go another way. */
@@ -48,6 +53,7 @@ export class StrandedPackets {
   #active: Path;
   #heardAt: number;
   #wasSilent = false;
+  #markedAt = Number.NEGATIVE_INFINITY;
   #isSuspect = false;
   readonly #left: (Path & { askAt: number })[] = [];
   /** Of packets on the active path, as long as it is silent. */
@@ -88,7 +94,7 @@ export class StrandedPackets {
     if (samePath(path, this.#active)) {
       this.#heardAt = now;
       if (this.#copies.length > 0) this.#forgetCopies();
-    } else if (isServer) this.#mark(now);
+    } else if (isServer && now - this.#markedAt >= MARK_APART_MS) this.#mark(now);
   }
 
   /** How long the next packet may be, bytes. */
@@ -168,6 +174,7 @@ export class StrandedPackets {
 
   /** Only on the active path can a PING be asked for: before it is left. It leaves when {@link send} is called. */
   #mark(now: number): void {
+    this.#markedAt = now;
     this.#wasSilent = this.#isSuspect || now - this.#heardAt >= SILENT_MS;
     try {
       this.#native.sendAckEliciting();

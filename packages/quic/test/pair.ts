@@ -248,3 +248,22 @@ export function pattern(length: number, seed = 1): Uint8Array {
   }
   return data;
 }
+
+/** A slot as the client names it. */
+export const slot = (i: number) => [clientSlot(i), serverSlot(i)] as const;
+
+/** The slot that quiche sends on. */
+export const activeSlot = (connection: QuicConnection): number =>
+  (connection.pathStats().find(({ active }) => active)?.local.port ?? Number.NaN) % 1000;
+
+export const pathEvents = (events: readonly QuicEvent[]): string[] =>
+  events.flatMap((event) => (event.type === "path" ? [`${event.event} ${event.local.port % 1000}`] : []));
+
+/** Probes a slot until it is validated on both sides. */
+export async function probe(pair: Pair, i: number): Promise<void> {
+  pair.client.probePath(...slot(i));
+  await pair.until(
+    () => pair.client.isPathValidated(...slot(i)) && pair.peer.isPathValidated(serverSlot(i), clientSlot(i)),
+    `slot ${i} validated`,
+  );
+}

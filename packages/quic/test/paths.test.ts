@@ -1,38 +1,25 @@
 import { utf8 } from "@adit/core";
 import { test } from "@adit/harness";
-import type { QuicConnection, QuicEvent } from "../src/index.ts";
 import { quiche } from "../src/native.ts";
 import {
+  activeSlot,
   clientSlot,
   now,
   type Packet,
   Pair,
   type PairOptions,
+  pathEvents,
   pattern,
   pour,
+  probe,
   Sink,
   serverSlot,
   sleep,
+  slot,
 } from "./pair.ts";
 
 const RELAY = 0;
 const DIRECT = 1;
-const slot = (i: number) => [clientSlot(i), serverSlot(i)] as const;
-
-const activeSlot = (connection: QuicConnection): number =>
-  (connection.pathStats().find(({ active }) => active)?.local.port ?? Number.NaN) % 1000;
-
-const pathEvents = (events: readonly QuicEvent[]): string[] =>
-  events.flatMap((event) => (event.type === "path" ? [`${event.event} ${event.local.port % 1000}`] : []));
-
-/** Probes a slot until it is validated on both sides. */
-async function probe(pair: Pair, i: number): Promise<void> {
-  pair.client.probePath(...slot(i));
-  await pair.until(
-    () => pair.client.isPathValidated(...slot(i)) && pair.peer.isPathValidated(serverSlot(i), clientSlot(i)),
-    `slot ${i} validated`,
-  );
-}
 
 test("relay, direct and relay again during a transfer: every byte once, in both directions", async (t) => {
   const window = { maxStreamWindowBytes: 65_536 }; // so that little of it is under way at a time

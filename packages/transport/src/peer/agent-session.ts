@@ -1,6 +1,13 @@
 import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId } from "@adit/core";
 import { type Candidate, type PairId, pairId } from "@adit/ice";
-import type { PeerId, QuicConfig, QuicConnection, QuicEndpoint, QuicStream } from "@adit/quic";
+import {
+  describeClose,
+  type PeerId,
+  type QuicConfig,
+  type QuicConnection,
+  type QuicEndpoint,
+  type QuicStream,
+} from "@adit/quic";
 import type { CandidateAnswer, Connect, Connected, ErrorMessage, IntermediateMessage } from "@adit/signaling";
 import { refusalCode, SessionError, type SessionErrorCode } from "../errors.ts";
 import type { PathAction } from "../path/actions.ts";
@@ -243,7 +250,7 @@ export class AgentSession extends Session {
           const lost = connection === this.carrier || this.#handshakes.allFailed;
           if (!lost || this.isOver) break;
           const refused = event.isApp && event.code === CLOSE_CODE.refused;
-          this.end(now, refused ? "refused" : "closed", event.reason || "the connection was closed", CLOSE_CODE.done);
+          this.end(now, refused ? "refused" : "closed", event.reason || describeClose(event), CLOSE_CODE.done);
           break;
         }
       }

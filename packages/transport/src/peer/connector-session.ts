@@ -1,6 +1,14 @@
 import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId } from "@adit/core";
 import { isUdpCandidate, type PairId } from "@adit/ice";
-import type { InitialHeader, PeerId, QuicConnection, QuicEndpoint, QuicStream, VirtualAddress } from "@adit/quic";
+import {
+  describeClose,
+  type InitialHeader,
+  type PeerId,
+  type QuicConnection,
+  type QuicEndpoint,
+  type QuicStream,
+  type VirtualAddress,
+} from "@adit/quic";
 import { ANY_SERVICE, type CandidateAnswer, type CandidateOffer, type IntermediateMessage } from "@adit/signaling";
 import { SessionError } from "../errors.ts";
 import { PUNCH_TIMEOUT_MS } from "../path/actions.ts";
@@ -170,7 +178,7 @@ export class ConnectorSession extends Session {
           break;
         case "closed":
           if (connection !== this.carrier) break;
-          this.end(now, "closed", event.reason || "the connection was closed", CLOSE_CODE.done);
+          this.end(now, "closed", event.reason || describeClose(event), CLOSE_CODE.done);
           break;
       }
     }

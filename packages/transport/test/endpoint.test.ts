@@ -1,6 +1,13 @@
 import { type T, test } from "@adit/harness";
 import { Identity } from "@adit/quic";
-import { canSendUnfragmented, type EndpointOptions, issueTicket, readTicket, type Ticket } from "../src/index.ts";
+import {
+  canSendUnfragmented,
+  type EndpointOptions,
+  issueTicket,
+  type PeerSession,
+  readTicket,
+  type Ticket,
+} from "../src/index.ts";
 import { echo, exchange, type Net, startNet } from "./support/endpoints.ts";
 
 /** The connector echoes. */
@@ -152,9 +159,12 @@ test("the totals of an endpoint hold what ended sessions did", async (t) => {
 
 test("fifty sessions share one socket on each side", async (t) => {
   const { agent, connector } = await network(t);
-  const sessions = await Promise.all(
-    Array.from({ length: 50 }, () => agent.connect({ target: "office", service: "echo", waitMs: 5_000 })),
-  );
+  const sessions: PeerSession[] = [];
+  // Ten at a time: an attempt has 5 s, which fifty handshakes at once may need on a machine with other work.
+  while (sessions.length < 50) {
+    const ten = Array.from({ length: 10 }, () => agent.connect({ target: "office", service: "echo", waitMs: 5_000 }));
+    sessions.push(...(await Promise.all(ten)));
+  }
   const answers = await Promise.all(
     sessions.map(async (session, i) => exchange(await session.openService("echo"), `session ${i}`)),
   );

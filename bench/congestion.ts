@@ -5,9 +5,9 @@
  * seconds for the first megabyte, and how long packets waited in the queue on average, ms. Then each beside cubic on one bottleneck.
  */
 import { parseArgs } from "node:util";
-import { seededRandom } from "@adit/core";
-import { Identity, QuicConfig, type QuicConnection, QuicEndpoint, type QuicStream } from "@adit/quic";
-import { Link, type Network, type Wire } from "./lib/wire.ts";
+import type { QuicStream } from "@adit/quic";
+import { Link, type Network } from "./lib/wire.ts";
+import { WiredPair } from "./lib/wired-pair.ts";
 
 const { values } = parseArgs({
   options: {
@@ -24,8 +24,6 @@ type Algorithm = "cubic" | "bbr" | "reno";
 
 const QUEUE_MS = Number(values.queue);
 const MEGABYTE = 1_000_000;
-const LOCAL = { host: "192.0.2.1", port: 1 };
-const REMOTE = { host: "192.0.2.2", port: 1 };
 
 class Run {
   readonly algorithm: Algorithm;
@@ -35,63 +33,26 @@ class Run {
   firstAt: number | null = null;
   megabyteMs: number | null = null;
   failure: string | null = null;
-  readonly #clientEndpoint: QuicEndpoint;
-  readonly #serverEndpoint: QuicEndpoint;
-  readonly #client: QuicConnection;
-  #server: QuicConnection | null = null;
-  readonly #room = new Uint8Array(1500);
+  readonly #pair: WiredPair;
 
   constructor(algorithm: Algorithm, network: Network, seed: number, link = new Link(network, seed)) {
     this.algorithm = algorithm;
     this.network = network;
     this.link = link;
-    const random = seededRandom(seed + 1);
-    const identity = Identity.generate(random);
-    const config = (role: "client" | "server") =>
-      QuicConfig.create({
-        role,
-        identity,
-        alpn: "bench/1",
-        maxIdleTimeoutMs: 60_000,
-        handshakeTimeoutMs: 60_000,
-        congestion: algorithm,
-      });
-    this.#clientEndpoint = new QuicEndpoint({ random });
-    this.#serverEndpoint = new QuicEndpoint({ random, server: config("server") });
-    const now = performance.now();
-    this.#client = this.#clientEndpoint.connect(now, { config: config("client"), local: LOCAL, remote: REMOTE });
+    this.#pair = new WiredPair({
+      link,
+      seed: seed + 1,
+      congestion: algorithm,
+      onEstablished: (client) => talk(client.openStream()),
+      onStream: (stream) => this.#drain(stream),
+      onClosed: (reason) => {
+        this.failure = reason;
+      },
+    });
   }
 
   tick(now: number): void {
-    this.link.down.deliver(now);
-    this.link.up.deliver(now);
-    this.#drive(now, this.#client, this.link.up, this.#toServer);
-    if (this.#server) this.#drive(now, this.#server, this.link.down, this.#toClient);
-  }
-
-  readonly #toClient = (data: Uint8Array): void => this.#client.recv(performance.now(), data, LOCAL, REMOTE);
-
-  readonly #toServer = (data: Uint8Array): void => {
-    const now = performance.now();
-    const route = this.#serverEndpoint.route(data);
-    if (route.kind === "connection") route.connection.recv(now, data, REMOTE, LOCAL);
-    if (route.kind !== "initial" || this.#server) return;
-    this.#server = this.#serverEndpoint.accept(now, route.header, REMOTE, LOCAL);
-    this.#server?.recv(now, data, REMOTE, LOCAL);
-  };
-
-  #drive(now: number, connection: QuicConnection, wire: Wire, to: (data: Uint8Array) => void): void {
-    const deadline = connection.pollTimeout(now);
-    if (deadline && deadline.at <= now) connection.handleTimeout(now);
-    for (let event = connection.pollEvent(); event; event = connection.pollEvent()) {
-      if (event.type === "established" && connection === this.#client) talk(connection.openStream());
-      if (event.type === "stream") this.#drain(event.stream);
-      if (event.type === "closed") this.failure = event.reason;
-    }
-    for (let sent = connection.send(this.#room); sent; sent = connection.send(this.#room)) {
-      wire.send(now, this.#room.slice(0, sent.length), to);
-    }
-    while (connection.pollEvent()) {}
+    this.#pair.tick(now);
   }
 
   #drain(stream: QuicStream): void {

@@ -4,9 +4,9 @@
  * asks 100 bytes for 1,000 on a new stream each, one after the other, through a bottleneck; one process, real time.
  */
 import { parseArgs } from "node:util";
-import { seededRandom } from "@adit/core";
-import { type Congestion, Identity, QuicConfig, type QuicConnection, QuicEndpoint, type QuicStream } from "@adit/quic";
-import { Link, type Network, type Wire } from "./lib/wire.ts";
+import type { Congestion, QuicConnection, QuicStream } from "@adit/quic";
+import { Link, type Network } from "./lib/wire.ts";
+import { WiredPair } from "./lib/wired-pair.ts";
 
 const { values } = parseArgs({
   options: {
@@ -22,8 +22,6 @@ const { values } = parseArgs({
   },
 });
 
-const LOCAL = { host: "192.0.2.1", port: 1 };
-const REMOTE = { host: "192.0.2.2", port: 1 };
 const ANSWER = new Uint8Array(1000);
 const CHUNK = new Uint8Array(64 * 1024);
 /** Bulk flows for so long before anything is asked, s. */
@@ -34,71 +32,32 @@ class Run {
   readonly bulk: number;
   readonly latencies: number[] = [];
   bulkBytes = 0;
-  readonly #link: Link;
-  readonly #clientEndpoint: QuicEndpoint;
-  readonly #serverEndpoint: QuicEndpoint;
-  readonly #client: QuicConnection;
-  #server: QuicConnection | null = null;
-  readonly #room = new Uint8Array(1500);
+  readonly #pair: WiredPair;
   readonly #buffer = new Uint8Array(64 * 1024);
-  readonly #askFrom: number;
+  readonly #askFrom = performance.now() + WARM_UP_S * 1000;
 
   constructor(network: Network, bulk: number) {
     this.bulk = bulk;
-    this.#link = new Link(network, 1);
-    const random = seededRandom(2);
-    const identity = Identity.generate(random);
-    const config = (role: "client" | "server") =>
-      QuicConfig.create({
-        role,
-        identity,
-        alpn: "bench/1",
-        maxIdleTimeoutMs: 60_000,
-        congestion: values.congestion as Congestion,
-      });
-    this.#clientEndpoint = new QuicEndpoint({ random });
-    this.#serverEndpoint = new QuicEndpoint({ random, server: config("server") });
-    const now = performance.now();
-    this.#askFrom = now + WARM_UP_S * 1000;
-    this.#client = this.#clientEndpoint.connect(now, { config: config("client"), local: LOCAL, remote: REMOTE });
+    this.#pair = new WiredPair({
+      link: new Link(network, 1),
+      seed: 2,
+      congestion: values.congestion as Congestion,
+      roundTripMs: values["no-tail-probe"] ? null : network.rttMs,
+      onEstablished: (client) => this.#begin(client),
+      onStream: (stream) => this.#serve(stream),
+      onClosed: (reason) => {
+        throw new Error(reason);
+      },
+    });
   }
 
   tick(now: number): void {
-    this.#link.down.deliver(now);
-    this.#link.up.deliver(now);
-    this.#drive(now, this.#client, this.#link.up, this.#toServer);
-    if (this.#server) this.#drive(now, this.#server, this.#link.down, this.#toClient);
+    this.#pair.tick(now);
   }
 
-  readonly #toClient = (data: Uint8Array): void => this.#client.recv(performance.now(), data, LOCAL, REMOTE);
-
-  readonly #toServer = (data: Uint8Array): void => {
-    const now = performance.now();
-    const route = this.#serverEndpoint.route(data);
-    if (route.kind === "connection") route.connection.recv(now, data, REMOTE, LOCAL);
-    if (route.kind !== "initial" || this.#server) return;
-    this.#server = this.#serverEndpoint.accept(now, route.header, REMOTE, LOCAL);
-    this.#server?.recv(now, data, REMOTE, LOCAL);
-  };
-
-  #drive(now: number, connection: QuicConnection, wire: Wire, to: (data: Uint8Array) => void): void {
-    if (!values["no-tail-probe"]) connection.roundTripMs = Number(values.rtt);
-    const deadline = connection.pollTimeout(now);
-    if (deadline && deadline.at <= now) connection.handleTimeout(now);
-    for (let event = connection.pollEvent(); event; event = connection.pollEvent()) {
-      if (event.type === "established" && connection === this.#client) this.#begin();
-      if (event.type === "stream") this.#serve(event.stream);
-      if (event.type === "closed") throw new Error(event.reason);
-    }
-    for (let sent = connection.send(this.#room); sent; sent = connection.send(this.#room)) {
-      wire.send(now, this.#room.slice(0, sent.length), to);
-    }
-    while (connection.pollEvent()) {}
-  }
-
-  #begin(): void {
+  #begin(client: QuicConnection): void {
     for (let i = 0; i < this.bulk; i++) {
-      const stream = this.#client.openStream();
+      const stream = client.openStream();
       stream.write(new Uint8Array([BULK]));
       stream.onReadable = () => {
         for (let got = stream.read(this.#buffer); typeof got === "number"; got = stream.read(this.#buffer)) {
@@ -106,12 +65,12 @@ class Run {
         }
       };
     }
-    setTimeout(() => this.#ask(), this.#askFrom - performance.now());
+    setTimeout(() => this.#ask(client), this.#askFrom - performance.now());
   }
 
-  #ask(): void {
+  #ask(client: QuicConnection): void {
     const askedAt = performance.now();
-    const stream = this.#client.openStream();
+    const stream = client.openStream();
     let got = 0;
     stream.onReadable = () => {
       for (;;) {
@@ -122,7 +81,7 @@ class Run {
       }
       if (got !== ANSWER.length) throw new Error(`${got} bytes`);
       this.latencies.push(performance.now() - askedAt);
-      this.#ask();
+      this.#ask(client);
     };
     stream.write(new Uint8Array(100));
     stream.finish();

@@ -91,3 +91,22 @@ test("a wrong password is refused with SHA-256 as well; errors about a known cli
   t.equal(outcome(mismatch), 437);
   t.ok(verifyIntegritySha256(mismatch, longTermKeySha256(ALICE.username, REALM, ALICE.password)));
 });
+
+test("a request in the name of another realm is challenged, whatever its key was made of", (t) => {
+  const kit = new RelayKit();
+  const sha256Key = longTermKeySha256(ALICE.username, REALM, ALICE.password);
+  const signed = (realm: string): string | number =>
+    outcome(
+      send(
+        kit,
+        udp(new StunBuilder("request", ALLOCATE, kit.transactionId()))
+          .string(STUN_ATTRIBUTE.USERNAME, ALICE.username)
+          .string(STUN_ATTRIBUTE.REALM, realm)
+          .string(STUN_ATTRIBUTE.NONCE, kit.challenge(CLIENT))
+          .add(STUN_ATTRIBUTE.PASSWORD_ALGORITHMS, Uint8Array.of(0, 2, 0, 0, 0, 1, 0, 0))
+          .add(STUN_ATTRIBUTE.PASSWORD_ALGORITHM, Uint8Array.of(0, 2, 0, 0))
+          .build({ sha256Key }),
+      ),
+    );
+  t.same([signed("elsewhere"), signed(REALM)], [401, "success"]);
+});

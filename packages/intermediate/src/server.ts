@@ -25,6 +25,7 @@ import { chooseRelayAddresses, hostAddresses, type RelayAddress } from "./relay-
 import { RelayComponent } from "./relay-component.ts";
 import { type Prefix, RelayPolicy } from "./relay-policy.ts";
 import { SignalingServer } from "./signaling-server.ts";
+import { sparingLog } from "./sparing-log.ts";
 import { type BoundUdp, openStunListeners, type StunListeners } from "./stun-listeners.ts";
 import { TurnServer } from "./turn-server.ts";
 
@@ -120,7 +121,8 @@ export class Intermediate {
    * @throws UdpBindError when an address cannot be bound; RelayAddressError `bad-relay-address`; StunListenError `bad-stun-listener`.
    */
   static async start(options: IntermediateOptions): Promise<Intermediate> {
-    const { log = nullLogger, clock = monotonicClock } = options;
+    const { clock = monotonicClock } = options;
+    const log = sparingLog(options.log ?? nullLogger, clock);
     const driver = new Driver({ clock, log });
     try {
       return new Intermediate(await bindAndBuild(options, driver, clock, log));

@@ -86,7 +86,7 @@ export class PathPolicy implements PolicyView {
     return this.#journal.migrations;
   }
 
-  /** Least recent round trip of the active pair, ms. */
+  /** Smoothed round trip of the active pair, ms; null when none carries the session. */
   get rttMs(): Millis | null {
     return this.#state.name === "steady" ? this.#state.active.rtt.smoothedMs : null;
   }

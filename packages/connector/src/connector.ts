@@ -2,7 +2,6 @@ import type { SocketAddress } from "@adit/core";
 import {
   type Context,
   Datagrams,
-  ExitError,
   type Exposure,
   type ExposureStatus,
   type IntermediateAddress,
@@ -17,6 +16,7 @@ import {
 import type { Congestion } from "@adit/quic";
 import type { Endpoint, EndpointOptions } from "@adit/transport";
 import { Services } from "./services.ts";
+import { untilStopped } from "./stop.ts";
 import { UdpServices } from "./udp-services.ts";
 
 export interface ConnectorValues {
@@ -82,7 +82,7 @@ export async function connector(
     () => services.reset(),
   ];
   try {
-    const stopped = stopOf(endpoint, signal);
+    const stopped = untilStopped(endpoint, signal, log);
     const readiness = () => ({ ready: endpoint.registered, registered: endpoint.registered });
     const admin = await startAdmin(values.admin, {
       health: readiness,
@@ -107,14 +107,3 @@ const exposureStatus = ({ service, protocol, host, port }: Exposure): ExposureSt
   protocol,
   address: `${host.includes(":") ? `[${host}]` : host}:${port}`,
 });
-
-/** Resolves when the program is told to end; rejects when the intermediate refuses for good. */
-function stopOf(endpoint: Endpoint, signal: AbortSignal): Promise<void> {
-  const stopped = new Promise<void>((resolve, reject) => {
-    endpoint.onStopped = (_code, message) => reject(new ExitError("refused", message));
-    if (signal.aborted) resolve();
-    signal.addEventListener("abort", () => resolve(), { once: true });
-  });
-  stopped.catch(() => {}); // it may be refused before anybody waits for it
-  return stopped;
-}

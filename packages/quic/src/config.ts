@@ -151,9 +151,12 @@ export class QuicConfig {
     native.setActiveConnectionIdLimit(config.connectionIds);
     native.setDisableActiveMigration(false);
     native.setDisableDcidReuse(true); // two paths of one ID are a way into CVE-2025-7054
-    native.setCcAlgorithmName(options.congestion ?? DEFAULT_CONGESTION);
+    const congestion = options.congestion ?? DEFAULT_CONGESTION;
+    native.setCcAlgorithmName(congestion);
     native.enableHystart(true);
-    native.enablePacing(false); // the binding hides the time to send at
+    // The binding hides the time to send at, so that no packet is held back. But quiche measures from it: without a pacer cubic's and reno's
+    // round trips grow without end on a lossy path, and with one bbr takes its own burst for the path's rate (docs/adr/0015).
+    native.enablePacing(congestion !== "bbr");
     if (options.datagrams ?? true) native.enableDgram(true, DATAGRAM_QUEUE_LENGTH, DATAGRAM_QUEUE_LENGTH);
     return config;
   }

@@ -332,6 +332,7 @@ export class QuicConnection {
       return this.#sendNative(room);
     }
     this.#workTold = false;
+    this.#paths.passOver();
     return this.#repeats?.take(room) ?? null;
   }
 

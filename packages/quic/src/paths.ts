@@ -1,6 +1,7 @@
 import { fromNative, parseNativeError, QuicError } from "./errors.ts";
 import type { NativeConnection } from "./native.ts";
 import { PathValidations } from "./path-validations.ts";
+import { SendStamps } from "./send-stamps.ts";
 import { type Path, StrandedPackets, samePath } from "./stranded.ts";
 import type { PathEventKind, QuicEvent, QuicPathStats, SentPacket } from "./types.ts";
 
@@ -10,6 +11,7 @@ export class Paths {
   readonly #role: "client" | "server";
   readonly #stranded: StrandedPackets;
   readonly #validations: PathValidations;
+  readonly #stamps = new SendStamps();
   #events: QuicEvent[] = [];
 
   constructor(native: NativeConnection, role: "client" | "server", first: Path, now: number) {
@@ -102,12 +104,18 @@ export class Paths {
 
   /** How long the next packet may be, bytes. */
   limit(now: number, bytes: number): number {
-    return this.#stranded.limit(now, bytes);
+    return this.#stamps.limit(this.#stranded.limit(now, bytes));
   }
 
   /** A packet of quiche's own, the first `length` bytes of `out`, leaves on the active path, or on one that is probed. */
   sent(now: number, out: Uint8Array, length: number): void {
+    this.#stamps.sent();
     this.#stranded.sent(now, out, length);
+  }
+
+  /** There is nothing more to send just now. */
+  passOver(): void {
+    this.#stamps.passOver();
   }
 
   /** What goes before anything else: challenges of paths that had failed, and what was sent in vain on the path before. */

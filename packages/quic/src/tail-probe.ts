@@ -16,8 +16,7 @@ const MAX_ROUNDS = 4;
 
 /**
  * Says when a PING should follow what was sent last. quiche resends what was lost at the end of a flight after a timeout that it doubles each
- * time, and that starts far too long where few packets are under way: with pacing off it stamps packets up to a whole window too early, so that
- * its round trip grows to several times the true one (docs/adr/0015). A PING that is acknowledged shows it at once what was lost. Needs a
+ * time, and that starts too long where few packets are under way and some are lost: its round trip varies, and with it what it waits (docs/adr/0015). A PING that is acknowledged shows it at once what was lost. Needs a
  * round trip from elsewhere, and is silent without one.
  */
 export class TailProbe {

@@ -1,4 +1,5 @@
 /** Whether the intermediate can do what it is there for, and how late its loop is. */
+import { type Clock, type Millis, monotonicClock } from "@adit/core";
 import { sentenceOf } from "@adit/program";
 import type { NameStore } from "./names/name-store.ts";
 import type { Intermediate } from "./server.ts";
@@ -29,19 +30,21 @@ export class Health {
   readonly #names: NameStore;
   readonly #lags: number[] = [];
   readonly #timer: NodeJS.Timeout;
-  #expectedAt: number;
+  readonly #clock: Clock;
+  #expectedAt: Millis;
 
-  constructor(server: Serving, names: NameStore) {
+  constructor(server: Serving, names: NameStore, clock: Clock = monotonicClock) {
     this.#server = server;
     this.#names = names;
-    this.#expectedAt = performance.now() + LAG_INTERVAL_MS;
+    this.#clock = clock;
+    this.#expectedAt = clock.now() + LAG_INTERVAL_MS;
     this.#timer = setInterval(() => this.#measure(), LAG_INTERVAL_MS);
   }
 
   /** The longest lag of the event loop in the last ten seconds, ms. */
   get eventLoopLagMs(): number {
     // One that lasts still counts.
-    return Math.max(0, performance.now() - this.#expectedAt, ...this.#lags);
+    return Math.max(0, this.#clock.now() - this.#expectedAt, ...this.#lags);
   }
 
   check(): HealthReport {
@@ -57,7 +60,7 @@ export class Health {
   }
 
   #measure(): void {
-    const now = performance.now();
+    const now = this.#clock.now();
     this.#lags.push(Math.max(0, now - this.#expectedAt));
     if (this.#lags.length > LAG_SAMPLES) this.#lags.shift();
     this.#expectedAt = now + LAG_INTERVAL_MS;

@@ -24,6 +24,21 @@ test("ready is listening, not draining, and names that can be looked up", async 
   t.same(seen(), { ready: false, listening: true, draining: false, names: "the file is damaged" });
 });
 
+test("a loop that is two seconds late is not healthy: keepalives and checks expire behind it", (t) => {
+  let now = 0;
+  const health = new Health({ isListening: true, isDraining: false }, new MemoryNameStore(), { now: () => now });
+  t.teardown(() => health.close());
+  // It measures four times a second.
+  const after = (ms: number) => {
+    now = ms;
+    const { ready, eventLoopLagMs } = health.check();
+    return { ready, eventLoopLagMs };
+  };
+  t.same(after(250), { ready: true, eventLoopLagMs: 0 });
+  t.same(after(2_249), { ready: true, eventLoopLagMs: 1_999 });
+  t.same(after(2_250), { ready: false, eventLoopLagMs: 2_000 });
+});
+
 test("an event loop that stands still is seen while it does, and for ten seconds after", async (t) => {
   const health = new Health({ isListening: true, isDraining: false }, new MemoryNameStore());
   t.teardown(() => health.close());

@@ -51,3 +51,15 @@ test("what goes to somebody who has shown himself, and what is no request, is ne
   t.ok(budget.allows(0, session, datagram(Uint8Array.of(0x40, 0), stranger)), "QUIC, which has gates of its own");
   t.ok(budget.allows(0, session, datagram(Uint8Array.of(0xc0, 0), stranger)));
 });
+
+test("1,024 peers are remembered: then the one that was not heard of for longest starts anew", (t) => {
+  const budget = new CheckBudget();
+  const first = sessionWith("first");
+  while (budget.allows(0, first, check(1)));
+  for (let i = 1; i < 1_024; i++) budget.allows(0, sessionWith(`peer ${i}`), check(1));
+  t.notOk(budget.allows(0, first, check(1)), "it is the newest now");
+  for (let i = 1; i <= 1_023; i++) budget.allows(0, sessionWith(`other ${i}`), check(1));
+  t.notOk(budget.allows(0, first, check(1)));
+  for (let i = 1; i <= 1_024; i++) budget.allows(0, sessionWith(`another ${i}`), check(1));
+  t.ok(budget.allows(0, first, check(1)));
+});

@@ -100,6 +100,26 @@ test("a way that begins to swallow what is large falls back to the base within 1
   t.equal(way.size.bytes, 1252, "what it carries now");
 });
 
+test("a way that swallows what is large again and again is asked after 15 s, 30 s, and so on up to ten minutes", (t) => {
+  const way = new Way(1472);
+  way.sending = true;
+  const until = (isLarge: boolean): void => {
+    while (way.size.bytes > BASE_DATAGRAM_BYTES !== isLarge) way.run(1);
+  };
+  const restedS: number[] = [];
+  for (let fall = 0; fall < 8; fall++) {
+    way.carries = 1472;
+    until(true);
+    way.carries = 1200;
+    until(false);
+    const fellAt = way.now;
+    way.carries = 1472;
+    until(true);
+    restedS.push(Math.round((way.now - fellAt) / 1_000));
+  }
+  t.same(restedS, [15, 30, 60, 120, 240, 480, 600, 600]);
+});
+
 test("single losses change nothing", (t) => {
   const way = new Way(1472);
   way.sending = true;

@@ -12,6 +12,8 @@ const SOURCES = [
     readdirSync(join(root, "packages", directory)).map((file) => `${directory}/${file}`),
   ),
   "transport/src/nat/explain.ts",
+  "signaling/src/client.ts",
+  "intermediate/src/rendezvous.ts",
   "agent/src/carrier.ts",
   "agent/src/destination.ts",
   "agent/src/failures.ts",

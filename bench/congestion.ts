@@ -43,6 +43,7 @@ class Run {
       link,
       seed: seed + 1,
       congestion: algorithm,
+      roundTripMs: network.rttMs,
       onEstablished: (client) => talk(client.openStream()),
       onStream: (stream) => this.#drain(stream),
       onClosed: (reason) => {

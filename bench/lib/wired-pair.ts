@@ -37,6 +37,7 @@ export class WiredPair {
         maxIdleTimeoutMs: 60_000,
         handshakeTimeoutMs: 60_000,
         congestion: options.congestion,
+        maxDatagramSizeBytes: 1400,
       });
     this.#serverEndpoint = new QuicEndpoint({ random, server: config("server") });
     const path = { local: LOCAL, remote: REMOTE };

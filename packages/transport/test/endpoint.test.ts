@@ -1,5 +1,5 @@
 import { type T, test } from "@adit/harness";
-import { Identity } from "@adit/quic";
+import { Identity, QuicConnection } from "@adit/quic";
 import {
   canSendUnfragmented,
   type EndpointOptions,
@@ -174,4 +174,35 @@ test("fifty sessions share one socket on each side", async (t) => {
   );
   t.equal(agent.localAddresses.length, 1);
   t.equal(connector.localAddresses.length, 1);
+});
+
+test("both sides' connections are told the round trip of the path that carries them", async (t) => {
+  const { prototype } = QuicConnection;
+  const own = Object.getOwnPropertyDescriptor(prototype, "roundTripMs");
+  const told = new Map<string, number | null>();
+  Object.defineProperty(prototype, "roundTripMs", {
+    configurable: true,
+    set(this: QuicConnection, rttMs: number | null) {
+      told.set(this.role, rttMs);
+      own?.set?.call(this, rttMs);
+    },
+  });
+  try {
+    const { agent, connector } = await network(t);
+    const session = await agent.connect({ target: "office", service: "echo", waitMs: 5_000 });
+    t.equal(await exchange(await session.openService("echo"), "hello"), "hello");
+    const sides = [
+      ["client", () => session.status()],
+      ["server", () => connector.status().sessions[0]],
+    ] as const;
+    for (const [role, status] of sides) {
+      while (typeof told.get(role) !== "number") await new Promise((resolve) => setTimeout(resolve, 5));
+      // The status rounds it.
+      const agrees = () => Math.abs((told.get(role) ?? Number.NaN) - (status()?.rttMs ?? Number.NaN)) < 0.1;
+      while (!agrees()) await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    t.same([...told.keys()].sort(), ["client", "server"]);
+  } finally {
+    if (own) Object.defineProperty(prototype, "roundTripMs", own);
+  }
 });

@@ -1,10 +1,14 @@
 import { test } from "@adit/harness";
-import { LOOK_EVERY_MS, type NetworkNews, NetworkWatch } from "../src/peer/network-watch.ts";
+import { HURRIED_LOOK_MS, LOOK_EVERY_MS, type NetworkNews, NetworkWatch } from "../src/peer/network-watch.ts";
 
 /** A machine whose addresses and clocks the test sets. */
 function machine() {
-  const state = { addresses: "eth0 192.0.2.1", wallMs: 1_700_000_000_000 };
-  const watch = new NetworkWatch(0, { addresses: () => state.addresses, wallNow: () => state.wallMs });
+  const state = { addresses: "eth0 192.0.2.1", wallMs: 1_700_000_000_000, looks: 0 };
+  const addresses = () => {
+    state.looks++;
+    return state.addresses;
+  };
+  const watch = new NetworkWatch(0, { addresses, wallNow: () => state.wallMs });
   let now = 0;
   /** Both clocks go on; what the watch said on the way. */
   const run = (ms: number, { wallMs = ms, inOneStep = false } = {}): NetworkNews[] => {
@@ -33,6 +37,23 @@ test("other addresses are news once, within a second", (t) => {
   state.addresses = "wlan0 198.51.100.7";
   t.same(run(LOOK_EVERY_MS), [{ type: "addresses" }]);
   t.same(run(60_000), []);
+});
+
+test("where something is amiss the next network is noticed in a moment", (t) => {
+  const { run, state, watch } = machine();
+  run(5_000);
+  state.addresses = "";
+  t.same(run(LOOK_EVERY_MS), [{ type: "addresses" }], "Wi-Fi is gone");
+  run(1_300);
+  state.addresses = "wwan0 203.0.113.7";
+  t.same(run(HURRIED_LOOK_MS), [{ type: "addresses" }], "cell is there");
+  run(60_000);
+  watch.hurry(67_400);
+  state.addresses = "wlan0 198.51.100.7";
+  t.same(run(HURRIED_LOOK_MS), [{ type: "addresses" }], "a path was silent");
+  const before = state.looks;
+  t.same(run(60_000), []);
+  t.ok(state.looks - before < 100, `seldom again: ${state.looks - before} looks in a minute`);
 });
 
 test("a program that was stopped learns that it slept", (t) => {

@@ -2,6 +2,10 @@ import type { Deadline, Millis } from "@adit/core";
 
 /** How often the machine's addresses and clocks are looked at, ms. */
 export const LOOK_EVERY_MS = 1_000;
+/** While something is amiss, so often, */
+export const HURRIED_LOOK_MS = 100;
+/** for so long: one network goes a moment before the next one is there. */
+export const HURRY_FOR_MS = 3_000;
 /** A look that comes so much too late, or a wall clock that is so much ahead of ours, says that the machine or the program slept, ms. */
 export const SLEPT_MS = 2_000;
 
@@ -24,6 +28,7 @@ export class NetworkWatch {
   #addresses: string;
   #lookedAt: Millis;
   #wallAt: number;
+  #hurryUntil: Millis = Number.NEGATIVE_INFINITY;
 
   constructor(now: Millis, options: NetworkWatchOptions) {
     this.#options = options;
@@ -32,20 +37,31 @@ export class NetworkWatch {
     this.#wallAt = options.wallNow();
   }
 
+  /** A path is silent, or the addresses have just changed: what is to come may come soon. */
+  hurry(now: Millis): void {
+    this.#hurryUntil = now + HURRY_FOR_MS;
+  }
+
   handleTimeout(now: Millis): NetworkNews | null {
-    if (now < this.#lookedAt + LOOK_EVERY_MS) return null;
+    const lookAt = this.#lookAt;
+    if (now < lookAt) return null;
     const wallNow = this.#options.wallNow();
     const addresses = this.#options.addresses();
-    const sleptMs = Math.max(now - this.#lookedAt, wallNow - this.#wallAt) - LOOK_EVERY_MS;
+    const sleptMs = Math.max(now - this.#lookedAt, wallNow - this.#wallAt) - (lookAt - this.#lookedAt);
     const moved = addresses !== this.#addresses;
     this.#addresses = addresses;
     this.#lookedAt = now;
     this.#wallAt = wallNow;
+    if (moved) this.hurry(now);
     if (sleptMs >= SLEPT_MS) return { type: "slept", sleptMs };
     return moved ? { type: "addresses" } : null;
   }
 
   pollTimeout(): Deadline {
-    return { at: this.#lookedAt + LOOK_EVERY_MS, reason: "network watch" };
+    return { at: this.#lookAt, reason: "network watch" };
+  }
+
+  get #lookAt(): Millis {
+    return this.#lookedAt + (this.#lookedAt < this.#hurryUntil ? HURRIED_LOOK_MS : LOOK_EVERY_MS);
   }
 }

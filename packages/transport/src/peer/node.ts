@@ -306,6 +306,7 @@ class EndpointNode implements Endpoint, SessionHost, DriverComponent {
 
   probeInfrastructure(now: Millis): void {
     this.#presences.probe(now);
+    this.#watch.hurry(now);
   }
 
   learnRoute(pair: PairId, session: Session): void {

@@ -103,7 +103,7 @@ export class Presence {
 
   /** Does the intermediate still answer, do the allocations still stand? */
   probe(now: Millis): void {
-    this.#link.client.probe(now);
+    this.#link.probe(now);
     for (const relay of this.relays.all()) relay.probe(now);
     this.#options.wake();
   }

@@ -141,6 +141,13 @@ export class SignalingLink {
     if (carrier instanceof QuicCarrier) carrier.handleDatagram(now, data);
   }
 
+  /** Is the intermediate still there? A packet leaves in any case: a question that is out already may have left into a network that is gone. */
+  probe(now: Millis): void {
+    this.client.probe(now);
+    const carrier = this.#line?.carrier;
+    if (carrier instanceof QuicCarrier) carrier.connection.sendAckEliciting();
+  }
+
   handleTimeout(now: Millis): void {
     this.client.handleTimeout(now);
     this.#race?.handleTimeout(now);

@@ -1,6 +1,6 @@
 /**
  * CPU per relayed packet of the intermediate, beside coturn and the floor of the runtime, in one run and under the same load:
- * `bun bench/intermediate/relay.ts [--seconds 4] [--rate 8000] [--bytes 100,1000] [--allocations 1,100,1000] [--only floor,coturn,adit]`.
+ * `bun bench/intermediate/relay.ts [--seconds 4] [--warm-up 10] [--rate 8000] [--bytes 100,1000] [--allocations 1,100,1000] [--only floor,coturn,adit]`.
  * Each round trip through the relay is two packets. What is counted is the CPU time of the relay's process, so that other work on the machine
  * disturbs it little. The floor uses the same sockets as the intermediate. Loopback only; ends by itself.
  */
@@ -11,6 +11,7 @@ import { cpuMsOf, listOption, numberOption, RunningIntermediate, sleep } from ".
 import { RelayLoad } from "./relay-load.ts";
 
 const seconds = numberOption("seconds", 4);
+const warmUpSeconds = numberOption("warm-up", 10);
 const rate = numberOption("rate", 8000);
 const cases = listOption("bytes", "100,1000").flatMap((bytes) =>
   listOption("allocations", "1,100,1000").map((allocations) => ({
@@ -77,7 +78,7 @@ async function measure(start: Starter, bytes: number, allocations: number): Prom
   try {
     const { server, plain } = relay;
     load = await RelayLoad.start({ server, allocations, payloadBytes: bytes, rate, plain }, peer);
-    await load.run(2000); // code is compiled, caches are warm
+    await load.run(warmUpSeconds * 1000); // the runtime's compilers take seconds of work before they are done
     const [cpuBefore, before] = [relay.cpuMs(), load.packets + atPeer];
     await load.run(seconds * 1000);
     return ((relay.cpuMs() - cpuBefore) * 1000) / (load.packets + atPeer - before);

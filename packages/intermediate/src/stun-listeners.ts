@@ -3,6 +3,7 @@
  * sockets that NAT behaviour discovery needs. Signaling and TURN over TLS share their ports.
  */
 import { AditError, type Clock, classifyIp, type Millis, SocketAddress, type SocketId } from "@adit/core";
+import { isLegacyChannelData } from "@adit/ice";
 import { type Driver, type Incoming, type Receive, UdpBindError } from "@adit/transport";
 import { type SignalingDoor, type StreamLimits, StreamListener } from "./stream-listener.ts";
 import type { DiscoverySocket } from "./stun-server.ts";
@@ -81,8 +82,17 @@ export async function openStunListeners(
     const server = sink();
     if (server) for (const { from, data } of batch) server.handleDatagram(now, from, data, socket);
   };
-  const udp = async (address: SocketAddress, handle = receive): Promise<BoundUdp> => {
-    const socket = await driver.bind({ address, receive: handle });
+  const receiveLent = (now: Millis, socket: SocketId, batch: readonly Incoming[]): void => {
+    const server = sink();
+    if (!server) return;
+    // ChannelData is sent on within this turn; of anything else, parts may be kept.
+    for (const { from, data } of batch) {
+      server.handleDatagram(now, from, isLegacyChannelData(data) ? data : data.slice(), socket);
+    }
+  };
+  const udp = async (address: SocketAddress, handle?: Receive): Promise<BoundUdp> => {
+    const how = handle ? { receive: handle } : { receive: receiveLent, gathers: true };
+    const socket = await driver.bind({ address, ...how });
     const bound = driver.socket(socket);
     if (!bound) throw new Error("the driver was closed while listeners were bound");
     return { socket, address: bound.address };

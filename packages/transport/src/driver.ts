@@ -73,6 +73,9 @@ export const SEND_BATCH = 64;
 /** Datagrams sent in one turn; what is left goes out in the next, after receiving. */
 export const MAX_TRANSMITS_PER_TURN = 512;
 
+/** Turns in a row until what was lent is sent: more than the longest queue of a component (a relay's, 8192) takes. */
+const MAX_TURNS_PER_ROUND = 32;
+
 /** Rounds of timeout and drain in one turn: enough for work to travel through all layers and back. */
 const MAX_ROUNDS_PER_TURN = 16;
 
@@ -109,6 +112,8 @@ export class Driver {
   #state: "idle" | "turning" | "closing" | "closed" = "idle";
   /** Something asked for a turn while one was going on. */
   #again = false;
+  /** The last turn did not get to the end of what the components want sent. */
+  #unsent = false;
   #cancelSoon: (() => void) | null = null;
   #timer: { readonly at: Millis; readonly cancel: () => void } | null = null;
   /** A datagram came or went since the last {@link #arm}. */
@@ -145,7 +150,8 @@ export class Driver {
     dontFragment?: boolean;
     /**
      * No turn for each batch of this socket, but one for all that is ready now: for one of many sockets that bring a datagram or two at a
-     * time. `receive` is called at once.
+     * time. `receive` is called at once, with datagrams that may be lent until the end of that turn: a component may send their bytes on
+     * and has to copy what it keeps.
      */
     gathers?: boolean;
     /** `receive` keeps nothing of a datagram's bytes: under load they are lent to it, and used again when it returns. */
@@ -153,7 +159,8 @@ export class Driver {
     runtime?: UdpRuntime;
   }): Promise<SocketId> {
     const id = this.#nextSocket++;
-    const socket = await bindUdp({ ...options, handlers: this.#handlers(id, options) });
+    const lends = options.gathers ? { lends: true } : {};
+    const socket = await bindUdp({ ...options, ...lends, handlers: this.#handlers(id, options) });
     this.#take(id, socket);
     return id;
   }
@@ -238,8 +245,9 @@ export class Driver {
         if (!gathers) return this.#turn(() => receive(this.#clock.now(), id, batch));
         if (this.#state === "closed") return;
         receive(this.#clock.now(), id, batch);
-        this.wake();
+        if (!this.#sockets.get(id)?.socket.lends) this.wake();
       },
+      onRoundEnd: this.#onRoundEnd,
       onDrain: () => {
         const entry = this.#sockets.get(id);
         if (!entry) return;
@@ -249,6 +257,14 @@ export class Driver {
       },
     };
   }
+
+  /** What was lent is sent, copied or dropped when this returns. */
+  readonly #onRoundEnd = (): void => {
+    for (let turn = 0; turn < MAX_TURNS_PER_ROUND; turn++) {
+      this.#turn();
+      if (!this.#unsent) return;
+    }
+  };
 
   readonly #onSoon = (): void => {
     this.#cancelSoon = null;
@@ -280,6 +296,7 @@ export class Driver {
 
   /** Rounds of timeouts, drains and transmits until a round brings nothing, or the turn has done its share. */
   #work(): void {
+    this.#unsent = false;
     let budget = MAX_TRANSMITS_PER_TURN;
     for (let round = 0; round < MAX_ROUNDS_PER_TURN; round++) {
       this.#again = false;
@@ -300,6 +317,7 @@ export class Driver {
           if (--budget % SEND_BATCH === 0) this.#send();
           if (budget === 0) {
             this.#again = true;
+            this.#unsent = true;
             return;
           }
         }

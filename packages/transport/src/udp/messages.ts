@@ -161,6 +161,13 @@ export class MessageSender {
     }
   }
 
+  /** Sends one datagram by itself; false when it was not taken. It may be too long for a call. */
+  sendOne(batch: readonly Outgoing[], at: number): boolean {
+    const { memory } = this.#system;
+    memory.clear();
+    return memory.add(batch, at, 1) && this.#system.submit(this.#descriptor, 1) > 0;
+  }
+
   /** How many datagrams the message has that begins with `batch[from]`. The last of a run may be shorter. */
   countAt(batch: readonly Outgoing[], from: number, end: number): number {
     if (this.#refused >= MAX_REFUSED) return end - from;

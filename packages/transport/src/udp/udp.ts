@@ -28,6 +28,11 @@ export interface UdpHandlers {
   onPart?(part: readonly Incoming[]): void;
   /** After `send` took less than everything: it is worth calling it again. */
   onDrain(): void;
+  /**
+   * Where datagrams are lent ({@link UdpBindOptions.lends}): after those of all sockets that were ready at one time were handed up. Their
+   * bytes are taken back when it returns.
+   */
+  onRoundEnd?(): void;
   /** An error came back for some datagram sent before (ICMP), where the runtime tells: `ECONNREFUSED`, ... It is counted anyway. */
   onIcmpError?(code: string): void;
 }
@@ -46,6 +51,8 @@ export interface UdpStats {
 export interface UdpSocket {
   /** The bound address, with the port that the system chose. */
   readonly address: SocketAddress;
+  /** Whether datagrams are lent ({@link UdpBindOptions.lends}), so that `onRoundEnd` is called. */
+  readonly lends?: boolean;
   /**
    * Hands `batch[from..]` to the system, in order (one that is offered again after an ICMP error may come late). Returns how many were dealt with (sent, or refused for good and counted):
    * fewer than offered means the system takes no more now, `onDrain` follows, and the rest is the caller's to offer again or
@@ -60,7 +67,8 @@ export interface UdpSocket {
 /** A batch handed up has at most this many datagrams, so that timers and sends get their turn under a flood. */
 export const MAX_RECEIVE_BATCH = 512;
 
-export type UdpRuntime = "bun" | "node";
+/** `linux`: sockets of our own, by system calls; they need Bun on Linux. */
+export type UdpRuntime = "bun" | "node" | "linux";
 
 export interface UdpBindOptions {
   /** Where to bind; port 0 lets the system choose. `0.0.0.0` and `::` are wildcards; `::` takes IPv6 only. */
@@ -68,6 +76,11 @@ export interface UdpBindOptions {
   readonly handlers: UdpHandlers;
   /** Datagrams leave with DF, as QUIC wants it, where the runtime can be brought to it (Bun on Linux and macOS); false by default. */
   readonly dontFragment?: boolean;
+  /**
+   * Datagrams are lent: their objects and bytes are valid until `onRoundEnd` has returned, and whoever keeps them longer copies them. Then
+   * the socket is one that is read together with others (`linux`), where the system has such: for one of thousands.
+   */
+  readonly lends?: boolean;
   /** Which implementation; the runtime's own unless given. `bun` needs Bun. */
   readonly runtime?: UdpRuntime;
 }

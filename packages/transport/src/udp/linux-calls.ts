@@ -1,0 +1,214 @@
+/** System calls for sockets of our own on Linux, by `bun:ffi`: what {@link PolledUdpSocket} and {@link Readiness} are made of. */
+import { constants } from "node:os";
+import type { SocketAddress } from "@adit/core";
+
+/** <sys/socket.h>, <netinet/in.h>, <sys/epoll.h>, <linux/aio_abi.h> */
+const AF = { 4: 2, 6: 10 } as const;
+const SOCK_DGRAM = 2;
+const SOCK_NONBLOCK = 0x800;
+const SOCK_CLOEXEC = 0x80000;
+const NAME_LENGTH = { 4: 16, 6: 28 } as const;
+const MSG_DONTWAIT = 0x40;
+const MSG_ERRQUEUE = 0x2000;
+const EPOLL_CTL = { add: 1, remove: 2, change: 3 } as const;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = 26;
+/** IP_RECVERR and IPV6_RECVERR: an ICMP message about something that was sent is queued, and told. */
+const RECEIVE_ERRORS = { 4: { level: 0, option: 11 }, 6: { level: IPPROTO_IPV6, option: 25 } } as const;
+/** For `syscall`: asynchronous I/O of the kernel has no functions in the C library. */
+const AIO_CALLS = {
+  x64: { setup: 206, destroy: 207, getevents: 208, submit: 209 },
+  arm64: { setup: 0, destroy: 1, getevents: 4, submit: 2 },
+} as const;
+const IOCB_CMD_POLL = 5;
+const IOCB_FLAG_RESFD = 1;
+
+export const EPOLLIN = 1;
+export const EPOLLOUT = 4;
+export const EPOLLERR = 8;
+
+/** Ready sockets that one call tells of; the next call tells of the others. */
+export const MAX_READY = 256;
+
+/** What {@link LinuxCalls.open} throws. */
+export class SystemCallError extends Error {
+  /** As `EADDRINUSE`. */
+  readonly code: string;
+
+  constructor(call: string, code: string) {
+    super(`${call}: ${code}`);
+    this.code = code;
+  }
+}
+
+/** A descriptor with a name: what the other calls of ours on a socket ask for. */
+export interface OpenSocket {
+  readonly fd: number;
+  readonly port: number;
+}
+
+export type LinuxCalls = ReturnType<typeof wrap>;
+
+let loaded: Promise<LinuxCalls | null> | null = null;
+
+/** Null where they are not to be had: another system or runtime, another C library. */
+export function linuxCalls(): Promise<LinuxCalls | null> {
+  loaded ??= load();
+  return loaded;
+}
+
+const LIBRARIES = ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"];
+
+async function load(): Promise<LinuxCalls | null> {
+  const { platform, arch, versions } = process;
+  if (platform !== "linux" || versions.bun === undefined || (arch !== "x64" && arch !== "arm64")) return null;
+  for (const name of LIBRARIES) {
+    try {
+      return wrap(await open(name), AIO_CALLS[arch], arch === "x64");
+    } catch {} // not this C library
+  }
+  return null;
+}
+
+async function open(library: string) {
+  const ffi = await import("bun:ffi");
+  const { i32, u32, ptr, i64_fast } = ffi.FFIType;
+  const { symbols } = ffi.dlopen(library, {
+    socket: { args: [i32, i32, i32], returns: i32 },
+    bind: { args: [i32, ptr, u32], returns: i32 },
+    getsockname: { args: [i32, ptr, ptr], returns: i32 },
+    setsockopt: { args: [i32, i32, i32, ptr, u32], returns: i32 },
+    close: { args: [i32], returns: i32 },
+    recvmmsg: { args: [i32, ptr, u32, i32, ptr], returns: i32 },
+    recvmsg: { args: [i32, ptr, i32], returns: i64_fast },
+    epoll_create1: { args: [i32], returns: i32 },
+    epoll_ctl: { args: [i32, i32, i32, ptr], returns: i32 },
+    epoll_wait: { args: [i32, ptr, i32, i32], returns: i32 },
+    eventfd: { args: [u32, i32], returns: i32 },
+    syscall: { args: [i64_fast, i64_fast, i64_fast, ptr, ptr, ptr], returns: i64_fast },
+    __errno_location: { args: [], returns: ptr },
+  });
+  const { read } = ffi;
+  const errnoAt = symbols.__errno_location() ?? (0 as never);
+  return { symbols, addressOf: (memory: Uint8Array) => ffi.ptr(memory), errno: () => read.i32(errnoAt, 0) };
+}
+
+/** The name of an error number; of two names for one, as EAGAIN and EWOULDBLOCK, the first. */
+const ERROR_NAMES = new Map(
+  Object.entries(constants.errno)
+    .toReversed()
+    .map(([name, number]) => [number, name]),
+);
+
+/** Memory that the kernel reads or writes; whoever holds it keeps it alive. */
+class Memory {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+
+  constructor(sizeBytes: number) {
+    this.view = new DataView(new ArrayBuffer(sizeBytes)); // an ArrayBuffer of its own: it does not move
+    this.bytes = new Uint8Array(this.view.buffer);
+  }
+}
+
+function wrap(
+  { symbols: c, addressOf, errno }: Awaited<ReturnType<typeof open>>,
+  aio: { readonly setup: number; readonly destroy: number; readonly getevents: number; readonly submit: number },
+  isPacked: boolean,
+) {
+  /** struct epoll_event is packed on x86 alone. */
+  const event = isPacked ? { bytes: 12, dataAt: 4 } : { bytes: 16, dataAt: 8 };
+  const [name, four, one] = [new Memory(NAME_LENGTH[6]), new Memory(4), new Memory(event.bytes)];
+  const events = new Memory(event.bytes * MAX_READY);
+  const [nameAt, fourAt, oneAt, eventsAt] = [name, four, one, events].map(({ bytes }) => addressOf(bytes)) as [
+    never,
+    never,
+    never,
+    never,
+  ];
+  /** Why the last call failed; to be asked right after it. */
+  const failure = (): string => ERROR_NAMES.get(errno()) ?? "unknown";
+  const set = (fd: number, { level, option }: { level: number; option: number }, value: number): boolean => {
+    four.view.setInt32(0, value, true);
+    return c.setsockopt(fd, level, option, fourAt, 4) === 0;
+  };
+  const control = (epoll: number, operation: number, fd: number, wanted: number): boolean => {
+    one.view.setUint32(0, wanted, true);
+    one.view.setUint32(event.dataAt, fd, true);
+    return c.epoll_ctl(epoll, operation, fd, oneAt) === 0;
+  };
+
+  return {
+    failure,
+    addressOf: (memory: Uint8Array): number => Number(addressOf(memory)),
+    /** A bound UDP socket. @throws SystemCallError */
+    open({ bytes, port, family }: SocketAddress): OpenSocket {
+      const fd = c.socket(AF[family], SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+      if (fd < 0) throw new SystemCallError("socket", failure());
+      if (family === 6) set(fd, { level: IPPROTO_IPV6, option: IPV6_V6ONLY }, 1);
+      set(fd, RECEIVE_ERRORS[family], 1);
+      name.bytes.fill(0);
+      name.view.setUint16(0, AF[family], true);
+      name.view.setUint16(2, port, false);
+      name.bytes.set(bytes, family === 4 ? 4 : 8);
+      if (c.bind(fd, nameAt, NAME_LENGTH[family]) < 0) {
+        const code = failure();
+        c.close(fd);
+        throw new SystemCallError("bind", code);
+      }
+      four.view.setUint32(0, NAME_LENGTH[family], true);
+      c.getsockname(fd, nameAt, fourAt);
+      return { fd, port: name.view.getUint16(2, false) };
+    },
+    close: (fd: number): void => void c.close(fd),
+    /** recvmmsg(2) into `count` struct mmsghdr at that address; how many came, negative when none. */
+    receive: (fd: number, headersAt: number, count: number): number =>
+      c.recvmmsg(fd, headersAt as never, count, MSG_DONTWAIT, null),
+    /** Takes one from the socket's error queue into the struct msghdr at that address; false when it is empty. */
+    receiveError: (fd: number, headerAt: number): boolean =>
+      Number(c.recvmsg(fd, headerAt as never, MSG_ERRQUEUE | MSG_DONTWAIT)) >= 0,
+    /** The name of an error number. */
+    errorName: (number: number): string => ERROR_NAMES.get(number) ?? "unknown",
+
+    epoll: (): number => c.epoll_create1(SOCK_CLOEXEC),
+    watch: (epoll: number, fd: number): boolean => control(epoll, EPOLL_CTL.add, fd, EPOLLIN),
+    watchFor: (epoll: number, fd: number, wanted: number): boolean => control(epoll, EPOLL_CTL.change, fd, wanted),
+    unwatch: (epoll: number, fd: number): boolean => control(epoll, EPOLL_CTL.remove, fd, 0),
+    /** What is ready now, at most {@link MAX_READY}; how many. */
+    ready: (epoll: number): number => c.epoll_wait(epoll, eventsAt, MAX_READY, 0),
+    readyDescriptor: (index: number): number => events.view.getUint32(index * event.bytes + event.dataAt, true),
+    readyEvents: (index: number): number => events.view.getUint32(index * event.bytes, true),
+
+    eventfd: (): number => c.eventfd(0, SOCK_NONBLOCK | SOCK_CLOEXEC),
+    /** One request of asynchronous I/O, which raises `eventfd` when `epoll` has something ready; null where the system has none. */
+    bell(epoll: number, eventfd: number): { arm(): boolean; rang(): void; close(): void } | null {
+      const [context, request, list, answers, timeout] = [8, 64, 8, 32, 16].map((size) => new Memory(size)) as [
+        Memory,
+        Memory,
+        Memory,
+        Memory,
+        Memory,
+      ];
+      if (Number(c.syscall(aio.setup, 1, addressOf(context.bytes) as never, null, null, null)) < 0) return null;
+      const id = Number(context.view.getBigUint64(0, true));
+      request.view.setUint16(16, IOCB_CMD_POLL, true);
+      request.view.setUint32(20, epoll, true);
+      request.view.setBigUint64(24, BigInt(EPOLLIN), true);
+      request.view.setUint32(56, IOCB_FLAG_RESFD, true);
+      request.view.setUint32(60, eventfd, true);
+      list.view.setBigUint64(0, BigInt(Number(addressOf(request.bytes))), true);
+      const [listAt, answersAt, timeoutAt] = [list, answers, timeout].map(({ bytes }) => addressOf(bytes)) as [
+        never,
+        never,
+        never,
+      ];
+      // What the kernel was given the address of lives as long as these functions.
+      const kept = { request, list, answers, timeout };
+      return {
+        arm: () => kept.request !== null && Number(c.syscall(aio.submit, id, 1, listAt, null, null)) === 1,
+        rang: () => void c.syscall(aio.getevents, id, 0, 1 as never, answersAt, timeoutAt),
+        close: () => void c.syscall(aio.destroy, id, 0, null, null, null),
+      };
+    },
+  };
+}

@@ -1,0 +1,192 @@
+import { SocketAddress } from "@adit/core";
+import { BaseUdpSocket } from "./base.ts";
+import { UdpCounts } from "./counts.ts";
+import { bindError } from "./errors.ts";
+import { EPOLLERR, EPOLLIN, EPOLLOUT, type OpenSocket } from "./linux-calls.ts";
+import type { MessageSender } from "./messages.ts";
+import { type Polled, Readiness } from "./readiness.ts";
+import { type SocketCalls, socketCalls } from "./socket-calls.ts";
+import type { Incoming, Outgoing, UdpBindOptions, UdpHandlers, UdpSocket } from "./udp.ts";
+
+/** Datagrams read by one call at most. */
+const MAX_READ = 64;
+/** Entries of the error queue read at one time; the others are read when the kernel tells of them again. */
+const MAX_ERRORS_READ = 16;
+
+/** ICMP errors come with whichever send is next, which is then not carried out although nothing is wrong with it. */
+const ICMP_ERRORS: ReadonlySet<string> = new Set([
+  "ECONNREFUSED",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "EPROTO",
+  "EOPNOTSUPP",
+  "ENOTSUP",
+  "EMSGSIZE",
+]);
+
+/**
+ * A UDP socket of our own: read by recvmmsg(2) together with all others of its kind, without objects of the runtime. Null where the
+ * system does not have what it takes; then there are the runtime's sockets.
+ * @throws UdpBindError
+ */
+export async function bindPolled(options: UdpBindOptions): Promise<UdpSocket | null> {
+  const readiness = await Readiness.shared();
+  if (!readiness) return null;
+  const calls = await socketCalls();
+  const { address } = options;
+  let native: OpenSocket;
+  try {
+    native = readiness.calls.open(address);
+  } catch (cause) {
+    throw bindError(address, cause);
+  }
+  const messages = calls.messageSender(native, address.family);
+  const bound = SocketAddress.of(address.ip, native.port);
+  const socket = messages && new PolledUdpSocket({ bound, native, options, readiness, messages, calls });
+  if (socket && readiness.add(native.fd, socket)) return socket;
+  readiness.calls.close(native.fd);
+  return null;
+}
+
+interface Parts {
+  readonly bound: SocketAddress;
+  readonly native: OpenSocket;
+  readonly options: UdpBindOptions;
+  readonly readiness: Readiness;
+  readonly messages: MessageSender;
+  readonly calls: SocketCalls;
+}
+
+class PolledUdpSocket extends BaseUdpSocket<OpenSocket & { close(): void }> implements Polled {
+  readonly #readiness: Readiness;
+  readonly #handlers: UdpHandlers;
+  readonly lends: boolean;
+  readonly #messages: MessageSender;
+  readonly #calls: SocketCalls;
+  /** Whether single datagrams may ask not to be fragmented; otherwise all do. */
+  readonly #asksForWhole: boolean;
+  /** How many to ask for: as many as came last, twice as many when that was all that was asked for. A call for one never looks in vain. */
+  #expected = 1;
+
+  constructor({ bound, native, options, readiness, messages, calls }: Parts) {
+    const { fd } = native;
+    const close = (): void => {
+      readiness.remove(fd);
+      readiness.calls.close(fd);
+    };
+    const counts = new UdpCounts();
+    const { handlers, lends = false, dontFragment = false } = options;
+    super({ address: bound, native: { ...native, close }, handlers, counts, gatherer: { close: () => {} } });
+    this.#readiness = readiness;
+    this.#handlers = handlers;
+    this.lends = lends;
+    this.#messages = messages;
+    this.#calls = calls;
+    this.#asksForWhole = !dontFragment;
+    calls.raiseReceiveBuffer(native);
+    if (dontFragment) calls.forbidFragments(native, bound.family);
+  }
+
+  onReady(events: number): void {
+    try {
+      if (events & EPOLLERR) this.#readErrors();
+      if (events & EPOLLOUT && !this.isClosed) {
+        this.#readiness.wantDrain(this.native.fd, false);
+        this.drained();
+      }
+      if (events & EPOLLIN && !this.isClosed) this.#read();
+    } catch (error) {
+      // A bug above, which must not stop the reading of all other sockets.
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  }
+
+  #read(): void {
+    const { calls, memory } = this.#readiness;
+    const wanted = Math.min(this.#expected, this.#readiness.makeRoom());
+    if (this.isClosed) return; // at the end of a round
+    const count = calls.receive(this.native.fd, memory.nextHeader, wanted);
+    if (count <= 0) return;
+    this.#expected = count < wanted ? count : Math.min(MAX_READ, this.#expected * 2);
+    const lent = memory.take(count, this.address.family, (why) => this.counts.receiveErrors.add(why));
+    if (lent.length === 0) return;
+    this.counts.received += lent.length;
+    const { onRoundEnd } = this.#handlers;
+    if (this.lends && onRoundEnd) this.#readiness.tellEnd(onRoundEnd);
+    this.#handlers.onBatch(this.lends ? lent : lent.map(copy));
+  }
+
+  #readErrors(): void {
+    const { calls, errors } = this.#readiness;
+    for (let i = 0; i < MAX_ERRORS_READ && !this.isClosed; i++) {
+      errors.clear();
+      if (!calls.receiveError(this.native.fd, errors.header)) return;
+      const { errno } = errors;
+      if (errno === null) continue;
+      const code = calls.errorName(errno);
+      this.counts.receiveErrors.add(code);
+      this.#handlers.onIcmpError?.(code);
+    }
+  }
+
+  protected override offer(batch: readonly Outgoing[], from: number): number {
+    let at = from;
+    if (this.#asksForWhole) while (at < batch.length && !batch[at]?.dontFragment) at++;
+    if (!this.#asksForWhole || at === batch.length) return this.#offer(batch, from, batch.length);
+    // One that must not be fragmented goes alone: they are rare.
+    const before = this.#offer(batch, from, at);
+    if (before < at - from || !this.#offerWhole(batch, at)) return before;
+    return before + 1 + this.offer(batch, at + 1);
+  }
+
+  #offerWhole(batch: readonly Outgoing[], at: number): boolean {
+    const { family } = this.address;
+    const isSet = this.#calls.forbidFragments(this.native, family);
+    try {
+      return this.#offer(batch, at, at + 1) === 1;
+    } finally {
+      if (isSet) this.#calls.allowFragments(this.native, family);
+    }
+  }
+
+  #offer(batch: readonly Outgoing[], from: number, end: number): number {
+    for (let at = from; ; ) {
+      const taken = this.#messages.send(batch, at, end);
+      this.counts.sent += taken;
+      at += taken;
+      if (at === end) return at - from;
+      // The kernel is full, an ICMP error about an earlier datagram was in the way, or this cannot be sent, or not as a run: one by one.
+      const count = this.#messages.countAt(batch, at, end);
+      const sentBefore = this.counts.sent;
+      for (const until = at + count; at < until; at++) {
+        if (!this.#offerOne(batch, at)) {
+          this.#readiness.wantDrain(this.native.fd, true);
+          return at - from;
+        }
+      }
+      if (count > 1 && this.counts.sent - sentBefore === count) this.#messages.refused(count);
+      if (at === end) return at - from;
+    }
+  }
+
+  /** False when the kernel takes no more now; otherwise it was sent, or refused and counted. */
+  #offerOne(batch: readonly Outgoing[], at: number): boolean {
+    const { to } = batch[at] as Outgoing;
+    let code = this.refusal(to);
+    for (let tries = 0; code === null && tries < 2; tries++) {
+      if (this.#messages.sendOne(batch, at)) {
+        this.counts.sent++;
+        return true;
+      }
+      const why = this.#readiness.calls.failure();
+      if (why === "EAGAIN") return false;
+      if (tries === 1 || !ICMP_ERRORS.has(why)) code = why;
+    }
+    this.counts.sendErrors.add(code ?? "unknown");
+    return true;
+  }
+}
+
+const copy = ({ data, from }: Incoming): Incoming => ({ data: data.slice(), from });

@@ -1,0 +1,134 @@
+import { EPOLLIN, EPOLLOUT, type LinuxCalls, linuxCalls } from "./linux-calls.ts";
+import { ErrorMemory, ReceiveMemory } from "./receive-memory.ts";
+
+/** A socket that is read when there is something, by {@link Readiness}. */
+export interface Polled {
+  /** Something came, can be written, or went wrong (EPOLLIN, EPOLLOUT, EPOLLERR). Never throws. */
+  onReady(events: number): void;
+}
+
+type Bell = NonNullable<ReturnType<LinuxCalls["bell"]>>;
+
+/**
+ * All sockets of our own in this process, and who reads them: an epoll set, and a bell that the runtime's loop hears.
+ *
+ * The runtime watches no descriptor for us without reading it itself; but it reads an eventfd as any file. The kernel raises that when the
+ * epoll set has something ready (one request of asynchronous I/O, IOCB_CMD_POLL, Linux 4.18), once for each time that it is asked: under
+ * load all that is ready is read before it is asked again. There is no thread, no polling, and nothing to be done while nothing comes.
+ */
+export class Readiness {
+  readonly calls: LinuxCalls;
+  readonly memory: ReceiveMemory;
+  readonly errors: ErrorMemory;
+  readonly #epoll: number;
+  readonly #eventfd: number;
+  readonly #bell: Bell;
+  readonly #sockets = new Map<number, Polled>();
+  /** Whose memory is to be taken back at the end of this round. */
+  readonly #ends = new Set<() => void>();
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  #closed = false;
+
+  private constructor(calls: LinuxCalls, parts: { epoll: number; eventfd: number; bell: Bell }) {
+    this.calls = calls;
+    this.memory = new ReceiveMemory(calls.addressOf);
+    this.errors = new ErrorMemory(calls.addressOf);
+    this.#epoll = parts.epoll;
+    this.#eventfd = parts.eventfd;
+    this.#bell = parts.bell;
+    this.#reader = Bun.file(this.#eventfd).stream().getReader();
+    this.#bell.arm();
+    void this.#listen();
+  }
+
+  /** The one of this process, while a socket holds it; null where the system does not have what it takes. */
+  static async shared(): Promise<Readiness | null> {
+    const calls = await linuxCalls();
+    if (!calls) return null;
+    shared ??= Readiness.#open(calls);
+    return shared;
+  }
+
+  static #open(calls: LinuxCalls): Readiness | null {
+    const [epoll, eventfd] = [calls.epoll(), calls.eventfd()];
+    const bell = epoll < 0 || eventfd < 0 ? null : calls.bell(epoll, eventfd);
+    if (bell) return new Readiness(calls, { epoll, eventfd, bell });
+    for (const fd of [epoll, eventfd]) if (fd >= 0) calls.close(fd);
+    return null;
+  }
+
+  add(fd: number, socket: Polled): boolean {
+    if (!this.calls.watch(this.#epoll, fd)) return false;
+    this.#sockets.set(fd, socket);
+    return true;
+  }
+
+  /** Whether the socket is to be told when it can be written to. */
+  wantDrain(fd: number, wanted: boolean): void {
+    this.calls.watchFor(this.#epoll, fd, wanted ? EPOLLIN | EPOLLOUT : EPOLLIN);
+  }
+
+  /** The last one closes all. */
+  remove(fd: number): void {
+    if (!this.#sockets.delete(fd)) return;
+    this.calls.unwatch(this.#epoll, fd);
+    if (this.#sockets.size === 0) this.#close();
+  }
+
+  /** Called by a socket that lends datagrams: at the end of the round this is called, once where several sockets gave the same. */
+  tellEnd(onRoundEnd: () => void): void {
+    this.#ends.add(onRoundEnd);
+  }
+
+  /** Room for at least one datagram; for that a round may end here. */
+  makeRoom(): number {
+    if (this.memory.room === 0) this.#endRound();
+    return this.memory.room;
+  }
+
+  async #listen(): Promise<void> {
+    while (!this.#closed) {
+      const { done } = await this.#reader.read();
+      if (done || this.#closed) return;
+      this.#bell.rang();
+      setImmediate(this.#poll);
+    }
+  }
+
+  /**
+   * A round in each turn of the runtime's loop, as long as there is something; when there is nothing more, the bell. The first one comes
+   * a turn after the bell as well: what comes together is read together then, and a lone datagram waits a microsecond.
+   */
+  readonly #poll = (): void => {
+    if (this.#closed) return;
+    if (this.#round() > 0) setImmediate(this.#poll);
+    else if (!this.#bell.arm()) throw new Error(`the system takes no more requests: ${this.calls.failure()}`);
+  };
+
+  /** Reads what is ready now; how many sockets that were. */
+  #round(): number {
+    const { calls } = this;
+    const count = calls.ready(this.#epoll);
+    // All are read out first: what is handed up may open and close sockets.
+    for (let i = 0; i < count; i++) this.#sockets.get(calls.readyDescriptor(i))?.onReady(calls.readyEvents(i));
+    this.#endRound();
+    return count;
+  }
+
+  #endRound(): void {
+    for (const end of this.#ends) end();
+    this.#ends.clear();
+    this.memory.clear();
+  }
+
+  #close(): void {
+    this.#closed = true;
+    if (shared === this) shared = null;
+    this.#bell.close();
+    void this.#reader.cancel();
+    this.calls.close(this.#eventfd);
+    this.calls.close(this.#epoll);
+  }
+}
+
+let shared: Readiness | null = null;

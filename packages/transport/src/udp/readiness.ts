@@ -1,5 +1,6 @@
 import { EPOLLIN, EPOLLOUT, type LinuxCalls, linuxCalls } from "./linux-calls.ts";
-import { ErrorMemory, ReceiveMemory } from "./receive-memory.ts";
+import { ErrorMemory, MAX_RECEIVED, ReceiveMemory } from "./receive-memory.ts";
+import { ReceivedMemory } from "./received-messages.ts";
 
 /** A socket that is read when there is something, by {@link Readiness}. */
 export interface Polled {
@@ -31,7 +32,7 @@ export class Readiness {
 
   private constructor(calls: LinuxCalls, parts: { epoll: number; eventfd: number; bell: Bell }) {
     this.calls = calls;
-    this.memory = new ReceiveMemory(calls.addressOf);
+    this.memory = new ReceiveMemory(new ReceivedMemory(calls.addressOf, MAX_RECEIVED));
     this.errors = new ErrorMemory(calls.addressOf);
     this.#epoll = parts.epoll;
     this.#eventfd = parts.eventfd;

@@ -15,12 +15,9 @@ const NAME_BYTES = 32; // struct sockaddr_in or sockaddr_in6
 const VECTOR_BYTES = 16; // struct iovec
 /** Of a name, by family: port and address, and what IPv6 has besides. */
 const NAME_WORDS = { 4: 2, 6: 7 } as const;
-const NAMES_AT = MAX_MESSAGES * HEADER_BYTES;
-const VECTORS_AT = NAMES_AT + MAX_MESSAGES * NAME_BYTES;
-const PAYLOAD_AT = VECTORS_AT + MAX_MESSAGES * VECTOR_BYTES;
 
 /** One datagram's place: the object that is handed up is the same each time, its bytes are what came last. */
-interface Place {
+export interface Place {
   data: Uint8Array;
   from: SocketAddress;
 }
@@ -30,21 +27,28 @@ interface Place {
  * systems only.
  */
 export class ReceivedMemory {
-  readonly bytes = new Uint8Array(PAYLOAD_AT + MAX_MESSAGES * ROOM_STRIDE);
+  readonly bytes: Uint8Array;
   /** The address of the first struct mmsghdr. */
   readonly headers: number;
-  readonly view = new DataView(this.bytes.buffer);
+  readonly view: DataView;
   readonly places: readonly Place[];
+  readonly #namesAt: number;
+  readonly #payloadAt: number;
 
   /** @param addressOf where the memory stands. */
-  constructor(addressOf: (memory: Uint8Array) => number) {
+  constructor(addressOf: (memory: Uint8Array) => number, messages = MAX_MESSAGES) {
+    this.#namesAt = messages * HEADER_BYTES;
+    const vectorsAt = this.#namesAt + messages * NAME_BYTES;
+    this.#payloadAt = vectorsAt + messages * VECTOR_BYTES;
+    this.bytes = new Uint8Array(this.#payloadAt + messages * ROOM_STRIDE);
+    this.view = new DataView(this.bytes.buffer);
     this.headers = addressOf(this.bytes);
     const none = SocketAddress.of("0.0.0.0", 0);
-    this.places = Array.from({ length: MAX_MESSAGES }, (_, i) => {
+    this.places = Array.from({ length: messages }, (_, i) => {
       const header = i * HEADER_BYTES;
-      const vector = VECTORS_AT + i * VECTOR_BYTES;
-      const room = PAYLOAD_AT + i * ROOM_STRIDE;
-      this.#pointer(header, NAMES_AT + i * NAME_BYTES);
+      const vector = vectorsAt + i * VECTOR_BYTES;
+      const room = this.#payloadAt + i * ROOM_STRIDE;
+      this.#pointer(header, this.nameAt(i));
       this.view.setUint32(header + 8, NAME_BYTES, true);
       this.#pointer(header + 16, vector);
       this.view.setUint32(header + 24, 1, true);
@@ -59,7 +63,7 @@ export class ReceivedMemory {
     const place = this.places[message] as Place;
     const length = this.view.getUint32(message * HEADER_BYTES + 56, true);
     if (place.data.length !== length) {
-      const room = PAYLOAD_AT + message * ROOM_STRIDE;
+      const room = this.#payloadAt + message * ROOM_STRIDE;
       place.data = this.bytes.subarray(room, room + length);
     }
     // The kernel has put the length of the name there.
@@ -69,7 +73,12 @@ export class ReceivedMemory {
 
   /** Where the source of the datagram of that number stands in {@link view}. */
   nameAt(message: number): number {
-    return NAMES_AT + message * NAME_BYTES;
+    return this.#namesAt + message * NAME_BYTES;
+  }
+
+  /** The address of the struct mmsghdr of that number. */
+  headerAt(message: number): number {
+    return this.headers + message * HEADER_BYTES;
   }
 
   #pointer(at: number, to: number): void {

@@ -1,6 +1,6 @@
 /** A client's signaling over QUIC: its connection, and the one stream on it. */
 import { type Deadline, type Millis, SocketAddress } from "@adit/core";
-import type { QuicConnection, QuicEvent, QuicStream } from "@adit/quic";
+import { type QuicConnection, type QuicEvent, type QuicStream, useHandshakeRoundTrip } from "@adit/quic";
 import type { Carrier, CarrierEvent } from "@adit/transport/internal";
 
 /** QUIC application close code: nothing is wrong, or the signaling message before it says what. */
@@ -75,6 +75,7 @@ export class QuicCarrier implements Carrier {
   #tell(event: QuicEvent): CarrierEvent | null {
     switch (event.type) {
       case "established":
+        useHandshakeRoundTrip(this.quic);
         return event;
       case "stream":
         this.#takeStream(event.stream);

@@ -1,3 +1,5 @@
+import type { QuicConnection } from "./connection.ts";
+
 /** A packet is taken for overdue after so many round trips without an acknowledgement, and this much more, ms. */
 const OVERDUE_ROUND_TRIPS = 1.5;
 const OVERDUE_EXTRA_MS = 10;
@@ -53,4 +55,16 @@ export class TailProbe {
     this.#probes++;
     return true;
   }
+}
+
+/** Less than that is not worth packets of its own, ms. */
+const LEAST_ROUND_TRIP_MS = 100;
+
+/**
+ * For connections that stay on one path, and whose round trip nobody else measures: from `established` on what is lost is missed after that of the
+ * handshake. A packet of it that was lost makes it longer, and the PINGs later.
+ */
+export function useHandshakeRoundTrip(connection: QuicConnection): void {
+  const rttMs = connection.pathStats()[0]?.rttMs ?? 0;
+  connection.roundTripMs = Math.max(rttMs, LEAST_ROUND_TRIP_MS);
 }

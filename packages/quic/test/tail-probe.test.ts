@@ -1,5 +1,5 @@
 import { test } from "@adit/harness";
-import { TailProbe } from "../src/tail-probe.ts";
+import { TailProbe, useHandshakeRoundTrip } from "../src/tail-probe.ts";
 import { now, Pair, pour, Sink } from "./pair.ts";
 
 /** When it would send PINGs until `endMs`, with nothing heard. */
@@ -80,3 +80,24 @@ for (const knows of [true, false]) {
     t.equal(waitedMs < nativeRttMs, knows, `${waitedMs} ms at ${nativeRttMs} ms`);
   });
 }
+
+test("what is lost is missed after the round trip of the handshake, where nobody knows another", async (t) => {
+  const pair = new Pair().handshake();
+  useHandshakeRoundTrip(pair.client);
+  let sink: Sink | null = null;
+  pair.onServerStream = (stream) => {
+    sink = new Sink(stream);
+  };
+  await driveUp(pair);
+  let probes = 0;
+  let lost = 0;
+  pair.network = (packet) => {
+    if (!packet.up) return [packet];
+    if (packet.data.length < 64) probes++;
+    else if (lost++ === 0) return [];
+    return [packet];
+  };
+  pair.client.openStream().write(new Uint8Array(100));
+  await pair.until(() => sink?.length === 100, "what was said", 30_000);
+  t.ok(probes > 0, "without a PING");
+});

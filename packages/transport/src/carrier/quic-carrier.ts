@@ -1,5 +1,11 @@
 import type { Deadline, Millis, SocketAddress, SocketId, Transmit } from "@adit/core";
-import type { QuicConfig, QuicConnection, QuicEndpoint, QuicStream } from "@adit/quic";
+import {
+  type QuicConfig,
+  type QuicConnection,
+  type QuicEndpoint,
+  type QuicStream,
+  useHandshakeRoundTrip,
+} from "@adit/quic";
 import { PacketBuffers } from "../peer/packet-buffers.ts";
 import type { Carrier, CarrierEvent } from "./carrier.ts";
 
@@ -63,6 +69,7 @@ export class QuicCarrier implements Carrier {
   pollEvent(): CarrierEvent | null {
     for (let event = this.connection.pollEvent(); event; event = this.connection.pollEvent()) {
       if (event.type === "established") {
+        useHandshakeRoundTrip(this.connection);
         this.#stream = this.connection.openStream();
         this.#stream.onReadable = this.#wake;
         this.#stream.onWritable = this.#wake;

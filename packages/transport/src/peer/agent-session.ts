@@ -16,6 +16,7 @@ import { PathPolicy } from "../path/policy.ts";
 import { HandshakeRace } from "../path/race.ts";
 import type { PolicyView } from "../path/view.ts";
 import { CLOSE_CODE } from "./close-code.ts";
+import { Destination } from "./destination.ts";
 import type { DatagramFlow } from "./flows.ts";
 import { Handshakes } from "./handshakes.ts";
 import { checkLostPairs } from "./lost-pairs.ts";
@@ -57,7 +58,7 @@ export class AgentSession extends Session {
   readonly #handshakes: Handshakes;
   readonly #mover: PathMover;
   readonly #deadline: Millis;
-  #connected: Connected | null = null;
+  readonly #destination: Destination;
   #answered = false;
   readonly #restarts = new Restarts(this.ice);
   readonly #relayed = new RelayedTargets();
@@ -68,6 +69,7 @@ export class AgentSession extends Session {
   constructor(now: Millis, host: SessionHost, id: bigint, options: AgentSessionOptions) {
     super(host, id, "controlling");
     this.#options = options;
+    this.#destination = new Destination(options.target, options.expectedPeer);
     this.#deadline = now + options.timeoutMs;
     this.#race = new HandshakeRace(options.relayRttMs);
     this.#policy = new PathPolicy(now, {
@@ -108,11 +110,7 @@ export class AgentSession extends Session {
   }
 
   get peer(): SessionPeer {
-    const { target, expectedPeer } = this.#options;
-    return {
-      id: this.#connected?.peerId ?? expectedPeer ?? "",
-      name: this.#connected?.name ?? (target.length === 52 ? null : target),
-    };
+    return this.#destination.peer;
   }
 
   protected get policyView(): PolicyView {
@@ -127,10 +125,10 @@ export class AgentSession extends Session {
 
   /** Sends Connect and the offer, one behind the other: nothing waits for an answer in between. */
   start(now: Millis): boolean {
-    const { target, expectedPeer, service, prove } = this.#options;
+    const { service, prove } = this.#options;
     const candidates = this.announce(now);
     const sent =
-      this.host.signal({ type: "connect", sessionId: this.sessionId, target, expectedPeer }) &&
+      this.host.signal(this.#destination.request(this.sessionId)) &&
       this.host.signal({
         type: "candidate-offer",
         sessionId: this.sessionId,
@@ -146,9 +144,7 @@ export class AgentSession extends Session {
 
   /** What introduces the session to an intermediate: the connector is known by its key from when it was found. */
   get introduction(): Connect {
-    const { target, expectedPeer } = this.#options;
-    const id = this.#connected?.peerId ?? expectedPeer;
-    return { type: "connect", sessionId: this.sessionId, target: id ?? target, expectedPeer: id };
+    return this.#destination.introduction(this.sessionId);
   }
 
   override handleSignaling(now: Millis, message: IntermediateMessage): void {
@@ -167,12 +163,8 @@ export class AgentSession extends Session {
   #handleConnected(now: Millis, message: Connected): void {
     // What the intermediate says of a session that stands changes nothing any more.
     if (this.isUp) return;
-    const { expectedPeer } = this.#options;
-    if (expectedPeer !== null && message.peerId !== expectedPeer) {
-      const sentence = `the name leads to ${message.peerId}, and ${expectedPeer} was expected`;
-      return this.end(now, "peer-changed", sentence, CLOSE_CODE.refused);
-    }
-    this.#connected ??= message;
+    const refusal = this.#destination.handleFound(message);
+    if (refusal !== null) this.end(now, "peer-changed", refusal, CLOSE_CODE.refused);
   }
 
   #handleAnswerMessage(now: Millis, message: CandidateAnswer): void {
@@ -273,9 +265,10 @@ export class AgentSession extends Session {
   }
 
   #startHandshake(now: Millis, pair: PairId): void {
-    if (this.#connected === null) return;
+    const { peerId } = this.#destination;
+    if (peerId === null) return;
     try {
-      this.#handshakes.start(now, pair, this.ice.pair(pair)?.rttMs ?? null, this.#connected.peerId);
+      this.#handshakes.start(now, pair, this.ice.pair(pair)?.rttMs ?? null, peerId);
       // Its first packet leaves in this turn.
       this.#race.handleSign(now, pair);
     } catch (error) {
@@ -426,7 +419,7 @@ export class AgentSession extends Session {
   }
 
   #explainTimeout(): string {
-    if (!this.#connected) return "the intermediate did not answer";
+    if (this.#destination.peerId === null) return "the intermediate did not answer";
     if (!this.#answered) return "the connector did not answer the offer";
     return `neither the relay nor a direct path carried a handshake: ${this.network.explainNoDirect(this.ice)}`;
   }

@@ -32,6 +32,9 @@ export type DataPathDrop = "gate-closed" | "unproven-pair" | "no-slot" | "send-l
 /** Of routes; the one used longest ago goes first, but none that has a slot. */
 const MAX_ROUTES = 200;
 
+/** While packets come there in a stream, which is what a peer's move looks like from here, it is asked this often whether the path is validated, ms. */
+const ASK_VALIDATED_EVERY_MS = 10;
+
 /** What comes on a validated path that is not the active one may be a challenge, which is answered by the next packet that leaves there, ms. */
 const RESPONSE_MS = 100;
 
@@ -49,6 +52,7 @@ export class DataPath {
   #learned: { readonly socket: SocketId; readonly remote: SocketAddress; readonly known: Learned } | null = null;
   /** Until then packets are no longer than any path carries. */
   #baseUntil = Number.NEGATIVE_INFINITY;
+  #challenged: { readonly slot: SlotIndex; readonly at: Millis } = { slot: -1, at: Number.NEGATIVE_INFINITY };
   readonly #buffers = new PacketBuffers(MAX_DATAGRAM_BYTES);
   readonly #rttOf: (pair: PairId) => Millis | null;
   readonly #ramp = new Ramp();
@@ -135,6 +139,8 @@ export class DataPath {
 
   /** The peer uses another path. As long as it is not validated here our own challenge goes with the response, and is repeated when it is lost. */
   #expectChallenge(now: Millis, connection: QuicConnection, slot: SlotIndex): void {
+    if (slot === this.#challenged.slot && now < this.#challenged.at + ASK_VALIDATED_EVERY_MS) return;
+    this.#challenged = { slot, at: now };
     const isValidated = connection.isPathValidated(this.slots.local(slot), this.slots.remote(slot));
     this.#baseUntil = Math.max(this.#baseUntil, now + (isValidated ? RESPONSE_MS : VALIDATION_TIMEOUT_MS));
   }

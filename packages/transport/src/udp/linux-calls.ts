@@ -20,6 +20,7 @@ const AIO_CALLS = {
   x64: { setup: 206, destroy: 207, getevents: 208, submit: 209 },
   arm64: { setup: 0, destroy: 1, getevents: 4, submit: 2 },
 } as const;
+type AioNumbers = (typeof AIO_CALLS)[keyof typeof AIO_CALLS];
 const IOCB_CMD_POLL = 5;
 const IOCB_FLAG_RESFD = 1;
 
@@ -100,47 +101,48 @@ const ERROR_NAMES = new Map(
     .map(([name, number]) => [number, name]),
 );
 
-/** Memory that the kernel reads or writes; whoever holds it keeps it alive. */
-class Memory {
+/** Memory that the kernel reads or writes; whoever gives its address to the kernel keeps it. */
+interface Memory {
   readonly bytes: Uint8Array;
   readonly view: DataView;
-
-  constructor(sizeBytes: number) {
-    this.view = new DataView(new ArrayBuffer(sizeBytes)); // an ArrayBuffer of its own: it does not move
-    this.bytes = new Uint8Array(this.view.buffer);
-  }
+  /** Its address, as the calls take it. */
+  readonly at: never;
 }
 
-function wrap(
-  { symbols: c, addressOf, errno }: Awaited<ReturnType<typeof open>>,
-  aio: { readonly setup: number; readonly destroy: number; readonly getevents: number; readonly submit: number },
-  isPacked: boolean,
-) {
-  /** struct epoll_event is packed on x86 alone. */
-  const event = isPacked ? { bytes: 12, dataAt: 4 } : { bytes: 16, dataAt: 8 };
-  const [name, four, one] = [new Memory(NAME_LENGTH[6]), new Memory(4), new Memory(event.bytes)];
-  const events = new Memory(event.bytes * MAX_READY);
-  const [nameAt, fourAt, oneAt, eventsAt] = [name, four, one, events].map(({ bytes }) => addressOf(bytes)) as [
-    never,
-    never,
-    never,
-    never,
-  ];
+/** The functions of the C library, and what goes with each of their groups below. */
+interface Library {
+  readonly c: Awaited<ReturnType<typeof open>>["symbols"];
+  readonly memory: (sizeBytes: number) => Memory;
   /** Why the last call failed; to be asked right after it. */
-  const failure = (): string => ERROR_NAMES.get(errno()) ?? "unknown";
-  const set = (fd: number, { level, option }: { level: number; option: number }, value: number): boolean => {
-    four.view.setInt32(0, value, true);
-    return c.setsockopt(fd, level, option, fourAt, 4) === 0;
-  };
-  const control = (epoll: number, operation: number, fd: number, wanted: number): boolean => {
-    one.view.setUint32(0, wanted, true);
-    one.view.setUint32(event.dataAt, fd, true);
-    return c.epoll_ctl(epoll, operation, fd, oneAt) === 0;
-  };
+  readonly failure: () => string;
+}
 
+function wrap({ symbols: c, addressOf, errno }: Awaited<ReturnType<typeof open>>, aio: AioNumbers, isPacked: boolean) {
+  const memory = (sizeBytes: number): Memory => {
+    const view = new DataView(new ArrayBuffer(sizeBytes)); // an ArrayBuffer of its own: it does not move
+    const bytes = new Uint8Array(view.buffer);
+    return { bytes, view, at: addressOf(bytes) as never };
+  };
+  const failure = (): string => ERROR_NAMES.get(errno()) ?? "unknown";
+  const library: Library = { c, memory, failure };
   return {
     failure,
-    addressOf: (memory: Uint8Array): number => Number(addressOf(memory)),
+    addressOf: (bytes: Uint8Array): number => Number(addressOf(bytes)),
+    /** The name of an error number. */
+    errorName: (number: number): string => ERROR_NAMES.get(number) ?? "unknown",
+    ...socketsOf(library),
+    ...epollOf(library, isPacked),
+    bell: (epoll: number, eventfd: number) => bellOf(library, aio, epoll, eventfd),
+  };
+}
+
+function socketsOf({ c, memory, failure }: Library) {
+  const [name, four] = [memory(NAME_LENGTH[6]), memory(4)];
+  const set = (fd: number, { level, option }: { level: number; option: number }, value: number): boolean => {
+    four.view.setInt32(0, value, true);
+    return c.setsockopt(fd, level, option, four.at, 4) === 0;
+  };
+  return {
     /** A bound UDP socket. @throws SystemCallError */
     open({ bytes, port, family }: SocketAddress): OpenSocket {
       const fd = c.socket(AF[family], SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -151,13 +153,13 @@ function wrap(
       name.view.setUint16(0, AF[family], true);
       name.view.setUint16(2, port, false);
       name.bytes.set(bytes, family === 4 ? 4 : 8);
-      if (c.bind(fd, nameAt, NAME_LENGTH[family]) < 0) {
+      if (c.bind(fd, name.at, NAME_LENGTH[family]) < 0) {
         const code = failure();
         c.close(fd);
         throw new SystemCallError("bind", code);
       }
       four.view.setUint32(0, NAME_LENGTH[family], true);
-      c.getsockname(fd, nameAt, fourAt);
+      c.getsockname(fd, name.at, four.at);
       return { fd, port: name.view.getUint16(2, false) };
     },
     close: (fd: number): void => void c.close(fd),
@@ -167,48 +169,56 @@ function wrap(
     /** Takes one from the socket's error queue into the struct msghdr at that address; false when it is empty. */
     receiveError: (fd: number, headerAt: number): boolean =>
       Number(c.recvmsg(fd, headerAt as never, MSG_ERRQUEUE | MSG_DONTWAIT)) >= 0,
-    /** The name of an error number. */
-    errorName: (number: number): string => ERROR_NAMES.get(number) ?? "unknown",
+  };
+}
 
+function epollOf({ c, memory }: Library, isPacked: boolean) {
+  /** struct epoll_event is packed on x86 alone. */
+  const event = isPacked ? { bytes: 12, dataAt: 4 } : { bytes: 16, dataAt: 8 };
+  const [one, events] = [memory(event.bytes), memory(event.bytes * MAX_READY)];
+  const control = (epoll: number, operation: number, fd: number, wanted: number): boolean => {
+    one.view.setUint32(0, wanted, true);
+    one.view.setUint32(event.dataAt, fd, true);
+    return c.epoll_ctl(epoll, operation, fd, one.at) === 0;
+  };
+  return {
     epoll: (): number => c.epoll_create1(SOCK_CLOEXEC),
     watch: (epoll: number, fd: number): boolean => control(epoll, EPOLL_CTL.add, fd, EPOLLIN),
     watchFor: (epoll: number, fd: number, wanted: number): boolean => control(epoll, EPOLL_CTL.change, fd, wanted),
     unwatch: (epoll: number, fd: number): boolean => control(epoll, EPOLL_CTL.remove, fd, 0),
     /** What is ready now, at most {@link MAX_READY}; how many. */
-    ready: (epoll: number): number => c.epoll_wait(epoll, eventsAt, MAX_READY, 0),
+    ready: (epoll: number): number => c.epoll_wait(epoll, events.at, MAX_READY, 0),
     readyDescriptor: (index: number): number => events.view.getUint32(index * event.bytes + event.dataAt, true),
     readyEvents: (index: number): number => events.view.getUint32(index * event.bytes, true),
-
     eventfd: (): number => c.eventfd(0, SOCK_NONBLOCK | SOCK_CLOEXEC),
-    /** One request of asynchronous I/O, which raises `eventfd` when `epoll` has something ready; null where the system has none. */
-    bell(epoll: number, eventfd: number): { arm(): boolean; rang(): void; close(): void } | null {
-      const [context, request, list, answers, timeout] = [8, 64, 8, 32, 16].map((size) => new Memory(size)) as [
-        Memory,
-        Memory,
-        Memory,
-        Memory,
-        Memory,
-      ];
-      if (Number(c.syscall(aio.setup, 1, addressOf(context.bytes) as never, null, null, null)) < 0) return null;
-      const id = Number(context.view.getBigUint64(0, true));
-      request.view.setUint16(16, IOCB_CMD_POLL, true);
-      request.view.setUint32(20, epoll, true);
-      request.view.setBigUint64(24, BigInt(EPOLLIN), true);
-      request.view.setUint32(56, IOCB_FLAG_RESFD, true);
-      request.view.setUint32(60, eventfd, true);
-      list.view.setBigUint64(0, BigInt(Number(addressOf(request.bytes))), true);
-      const [listAt, answersAt, timeoutAt] = [list, answers, timeout].map(({ bytes }) => addressOf(bytes)) as [
-        never,
-        never,
-        never,
-      ];
-      // What the kernel was given the address of lives as long as these functions.
-      const kept = { request, list, answers, timeout };
-      return {
-        arm: () => kept.request !== null && Number(c.syscall(aio.submit, id, 1, listAt, null, null)) === 1,
-        rang: () => void c.syscall(aio.getevents, id, 0, 1 as never, answersAt, timeoutAt),
-        close: () => void c.syscall(aio.destroy, id, 0, null, null, null),
-      };
-    },
+  };
+}
+
+/** A request of asynchronous I/O that is made again and again. */
+export interface Bell {
+  /** Asks to be rung when something is ready; at once when that is so already. False when the system does not take it. */
+  arm(): boolean;
+  /** Takes the answer, so that there is room for the next. */
+  rang(): void;
+  close(): void;
+}
+
+/** Raises `eventfd` when `epoll` has something ready; null where the system has no such requests. */
+function bellOf({ c, memory }: Library, aio: AioNumbers, epoll: number, eventfd: number): Bell | null {
+  const context = memory(8);
+  if (Number(c.syscall(aio.setup, 1, context.at, null, null, null)) < 0) return null;
+  const id = Number(context.view.getBigUint64(0, true));
+  const [request, list, answers, timeout] = [memory(64), memory(8), memory(32), memory(16)]; // struct iocb, io_event, timespec
+  request.view.setUint16(16, IOCB_CMD_POLL, true);
+  request.view.setUint32(20, epoll, true);
+  request.view.setBigUint64(24, BigInt(EPOLLIN), true);
+  request.view.setUint32(56, IOCB_FLAG_RESFD, true);
+  request.view.setUint32(60, eventfd, true);
+  list.view.setBigUint64(0, BigInt(Number(request.at)), true);
+  return {
+    // The look at the request keeps its memory, which the kernel reads each time.
+    arm: () => request.bytes.length > 0 && Number(c.syscall(aio.submit, id, 1, list.at, null, null)) === 1,
+    rang: () => void c.syscall(aio.getevents, id, 0, 1 as never, answers.at, timeout.at),
+    close: () => void c.syscall(aio.destroy, id, 0, null, null, null),
   };
 }

@@ -1,4 +1,4 @@
-import { EPOLLIN, EPOLLOUT, type LinuxCalls, linuxCalls } from "./linux-calls.ts";
+import { type Bell, EPOLLIN, EPOLLOUT, type LinuxCalls, linuxCalls } from "./linux-calls.ts";
 import { ErrorMemory, MAX_RECEIVED, ReceiveMemory } from "./receive-memory.ts";
 import { ReceivedMemory } from "./received-messages.ts";
 
@@ -7,8 +7,6 @@ export interface Polled {
   /** Something came, can be written, or went wrong (EPOLLIN, EPOLLOUT, EPOLLERR). Never throws. */
   onReady(events: number): void;
 }
-
-type Bell = NonNullable<ReturnType<LinuxCalls["bell"]>>;
 
 /**
  * All sockets of our own in this process, and who reads them: an epoll set, and a bell that the runtime's loop hears.

@@ -5,7 +5,7 @@ set -uo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 skip() { echo "SKIP $(basename "$0"): $1"; echo "0 passed, 0 failed, 1 skipped"; exit 0; }
 if [ -z "${ADIT_INTEROP_INSIDE:-}" ]; then
-  for tool in turnutils_stunclient turnutils_natdiscovery turnutils_uclient; do
+  for tool in turnutils_stunclient turnutils_natdiscovery turnutils_uclient turnutils_peer; do
     command -v "$tool" >/dev/null || skip "$tool is not installed (Debian package coturn)"
   done
   unshare -rn true 2>/dev/null || skip "no network namespaces here (unshare -rn)"
@@ -79,6 +79,13 @@ uclient "over IPv6, IPv4 relayed addresses" -X -p 3478
 uclient "over IPv6, TCP, IPv6 relayed addresses" -t -x -p 3478
 uclient "over IPv6, TLS, IPv6 relayed addresses" -t -S -z 100 -n 5 -x -p 5349
 check "uclient: UDP, 20 clients" "$none_lost" turnutils_uclient -c -y -u u -w p -n 10 -m 20 -z 20 -p 3478 127.0.0.1
+check "uclient: TLS, 20 clients" "$none_lost" \
+  turnutils_uclient -c -y -u u -w p -t -S -z 100 -n 3 -m 20 -p 5349 127.0.0.1
+turnutils_peer -p 3480 -L 127.0.0.1 >/dev/null 2>&1 &
+peer=$!
+check "uclient: TCP, to a peer that has no relay" "$none_lost" \
+  turnutils_uclient -c -e 127.0.0.1 -r 3480 -u u -w p -t -n 10 -m 2 -z 5 -p 3478 127.0.0.1
+kill "$peer"
 check "uclient: expiring credentials from a shared secret" "$none_lost" \
   turnutils_uclient -c -y -u u -W shared -n 5 -z 5 -p 3478 127.0.0.1
 echo "$passed passed, $failed failed"

@@ -101,10 +101,10 @@ export class FollowerPolicy implements PolicyView {
     return state.name === "complaining" || (state.name === "steady" && state.watch.liveness.isSuspect);
   }
 
-  get sparePair(): PairId | null {
+  sparePair(now: Millis): PairId | null {
     const state = this.#state;
     if (state.name === "complaining") return this.#pairs.standing(state.since, state.active.pair.id)?.pair.id ?? null;
-    return state.name === "steady" ? state.watch.spare(state.active) : null;
+    return state.name === "steady" ? state.watch.spare(now, state.active) : null;
   }
 
   get keepPairs(): readonly (PairId | null)[] {

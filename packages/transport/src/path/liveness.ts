@@ -88,9 +88,14 @@ export class Liveness {
     return this.#state.name === "silent" || this.#state.name === "verifying";
   }
 
-  /** `alternative`: another path has answered what was asked since then. */
-  get suspicion(): { readonly since: Millis; readonly alternative: boolean } | null {
-    return this.#state.name === "silent" || this.#state.name === "verifying" ? this.#state : null;
+  /**
+   * Since when nothing at all has been heard, where another path has answered what was asked since then and this one should have by now; else null. (What
+   * is sent elsewhere ahead of a path that is merely slow overtakes what is under way there, which then counts as lost.)
+   */
+  silentSince(now: Millis): Millis | null {
+    const state = this.#state;
+    const isSilent = state.name === "silent" && state.alternative && now >= state.since + this.#rttMs;
+    return isSilent ? state.since : null;
   }
 
   /** Since when the path is under suspicion: an answer on another pair after that shows that the other one stands. */

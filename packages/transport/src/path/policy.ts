@@ -99,8 +99,8 @@ export class PathPolicy implements PolicyView {
     return this.#state.name === "steady" && this.#state.watch.liveness.isSuspect;
   }
 
-  get sparePair(): PairId | null {
-    return this.#state.name === "steady" ? this.#state.watch.spare(this.#state.active) : null;
+  sparePair(now: Millis): PairId | null {
+    return this.#state.name === "steady" ? this.#state.watch.spare(now, this.#state.active) : null;
   }
 
   /** The pairs whose slots must not be taken away. */

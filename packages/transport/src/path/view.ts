@@ -13,6 +13,6 @@ export interface PolicyView {
   readonly relayRttMs: Millis | null;
   /** Checks on the active pair go unanswered. */
   readonly isSuspect: boolean;
-  /** Another pair, which answered one that was sent since then; null when there is none. */
-  readonly sparePair: PairId | null;
+  /** Another pair that answers while nothing at all is heard on the active one, which should have answered by now; null when there is none. */
+  sparePair(now: Millis): PairId | null;
 }

@@ -34,10 +34,10 @@ export class Watch {
     if (now - activeAt < ACTIVE_FOR_MS) this.liveness.handleActivity(now);
   }
 
-  /** The best other pair that has answered since the active one is suspect; null when there is none. */
-  spare(active: KnownPair): PairId | null {
-    const { suspicion } = this.liveness;
-    return suspicion?.alternative ? (this.#pairs.standing(suspicion.since, active.pair.id)?.pair.id ?? null) : null;
+  /** The best other pair that answers while the active one is silent beyond its round trip; null when there is none. */
+  spare(now: Millis, active: KnownPair): PairId | null {
+    const since = this.liveness.silentSince(now);
+    return since === null ? null : (this.#pairs.standing(since, active.pair.id)?.pair.id ?? null);
   }
 
   handleTimeout(now: Millis, active: KnownPair): WatchVerdict {

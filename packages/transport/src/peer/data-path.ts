@@ -122,9 +122,9 @@ export class DataPath {
   }
 
   /** Tells the connection what the path policy thinks of its active path, and which other one stands and has a slot. */
-  suspectPath(connection: QuicConnection, policy: PolicyView): void {
+  suspectPath(now: Millis, connection: QuicConnection, policy: PolicyView): void {
     const { isSuspect } = policy;
-    const spare = isSuspect ? policy.sparePair : null;
+    const spare = isSuspect ? policy.sparePair(now) : null;
     const slot = spare === null ? null : this.slots.slotOf(spare);
     connection.suspectPath(isSuspect, slot === null ? null : this.addresses(slot));
   }

@@ -230,7 +230,7 @@ export abstract class Session {
       const moved = this.traffic.takeMoved(this.carrier);
       if (moved) this.handleActivity(now, moved.received);
       if (this.pumpPolicy(now)) busy = true;
-      if (this.carrier) this.data.suspectPath(this.carrier, this.policyView);
+      if (this.carrier) this.data.suspectPath(now, this.carrier, this.policyView);
       if (!busy) return;
     }
     this.host.touch(this);

@@ -29,7 +29,9 @@ function row(cell: ScenarioCell): string {
     String(aimMs ?? "–"),
     ms(moved),
     ms(directAgain),
-    transfer ? `${Math.round(Math.min(sizeBytes, maxBytes) / 1e6)} MB in ${(transfer.p50 / 1000).toFixed(1)} s` : "–",
+    transfer
+      ? `${Math.round(Math.min(sizeBytes, maxBytes) / 1e6)} MB in ${(transfer.p50 / 1000).toFixed(1)} / ${(transfer.p95 / 1000).toFixed(1)} s`
+      : "–",
     distinct(runs.map(({ handshakes }) => handshakes)),
     distinct(runs.map(({ path }) => path)),
   ];

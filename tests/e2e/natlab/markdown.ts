@@ -84,12 +84,19 @@ export function changesBlock(cells: readonly ScenarioCell[]): string {
       ...spreads.map((found) => ms(found?.gap ?? null)),
       String(SCENARIOS[name]?.aimMs ?? "–"),
       ...spreads.map((found) => (found ? afterwards(found.cell, found.directAgain) : "–")),
+      ...spreads.map((found) => (found ? inSeconds(found.transfer) : "–")),
       distinct(of.flatMap((cell) => cell?.runs.map(({ handshakes }) => handshakes) ?? [])),
     ];
   });
   const each = (what: string) => rtts.map((rttMs) => `${what}, ${rttMs} ms`);
-  return [...table(["change", ...each("gap"), "aim", ...each("direct again"), "handshakes"], rows), ""].join("\n");
+  return [
+    ...table(["change", ...each("gap"), "aim", ...each("direct again"), ...each("transfer in s"), "handshakes"], rows),
+    "",
+  ].join("\n");
 }
+
+const inSeconds = (value: Spread | null): string =>
+  value ? `${(value.p50 / 1000).toFixed(1)} / ${(value.p95 / 1000).toFixed(1)}` : "–";
 
 function afterwards({ runs }: ScenarioCell, directAgain: Spread | null): string {
   if (directAgain) return ms(directAgain);

@@ -198,8 +198,8 @@ export class Paths {
     if (this.#validations.isFailed(active)) return;
     try {
       this.#native.migrate(active.local, active.remote);
-    } catch (error) {
-      throw fromNative(error, "stay on the path");
+    } catch {
+      this.#validations.handleFailed(active); // and is asked again
     }
   }
 }

@@ -4,6 +4,7 @@ import { agentRoams } from "./agent-roams.ts";
 import { jittery30, lossy20, satellite450, shrinkingMtu, slow5mbit, smallMtu } from "./bad-networks.ts";
 import { directBlocked } from "./direct-blocked.ts";
 import { directLoses } from "./direct-loses.ts";
+import { flapping } from "./flapping.ts";
 import { idle, idleShort } from "./idle.ts";
 import { idleDirectBlocked } from "./idle-blocked.ts";
 import { intermediateRestart } from "./intermediate-restart.ts";
@@ -42,6 +43,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "link-out": linkOut,
   "direct-blocked": directBlocked,
   "direct-loses": directLoses,
+  flapping,
   "intermediate-restart": intermediateRestart,
   "relay-dies": relayDies,
   "lossy-20": lossy20,

@@ -85,11 +85,7 @@ export class QuicConnection {
     this.#paths = new Paths(native, config.role, first, options.now);
     this.#streams = new StreamTable({
       native,
-      role: config.role,
-      maxOpenStreams: config.maxOpenStreams,
-      maxPeerStreams: config.maxPeerStreams,
-      receiveBudgetBytes: config.receiveBudgetBytes,
-      maxStreamWindowBytes: config.maxStreamWindowBytes,
+      config,
       log: options.log,
       onWork: () => this.#work(),
     });
@@ -227,6 +223,7 @@ export class QuicConnection {
   migrate(local: VirtualAddress, remote: VirtualAddress): void {
     this.#life.mustBeEstablished();
     this.#paths.migrate(this.#now, { local, remote });
+    this.#streams.mayWrite();
     this.#work();
   }
 
@@ -343,6 +340,7 @@ export class QuicConnection {
     this.#repeats?.handleTimeout(now);
     if (this.#life.state === "established" && this.#tail.isDue(now)) this.sendAckEliciting();
     this.#paths.handleTimeout(now);
+    this.#streams.mayWrite();
     this.#timer.fired();
     this.#pumpNeeded = true;
   }

@@ -1,5 +1,5 @@
 import type { Logger } from "@adit/core";
-import { STREAM_REFUSED } from "./config.ts";
+import { type QuicConfig, STREAM_REFUSED } from "./config.ts";
 import { type ConnectionClosedError, fromNative, parseNativeError, QuicError } from "./errors.ts";
 import { type NativeConnection, quiche } from "./native.ts";
 import { ReceiveBudget } from "./receive-budget.ts";
@@ -8,11 +8,7 @@ import { Writers } from "./writers.ts";
 
 export interface StreamTableOptions {
   readonly native: NativeConnection;
-  readonly role: "client" | "server";
-  readonly maxOpenStreams: number;
-  readonly maxPeerStreams: number;
-  readonly receiveBudgetBytes: number;
-  readonly maxStreamWindowBytes: number;
+  readonly config: QuicConfig;
   readonly log: Logger;
   /** The application did something: packets may have to leave. */
   readonly onWork: () => void;
@@ -60,6 +56,8 @@ export class StreamTable implements StreamHost {
   readonly #streams = new Map<number, QuicStream>();
   #openedHere = 0;
   readonly #writers = new Writers();
+  /** Something has happened since writers were last asked after which there may be room for them; see {@link mayWrite}. */
+  #mayWrite = true;
   /** A handler was set since the last pump. */
   readonly #kicked = new Set<QuicStream>();
   #ended: QuicStream[] = [];
@@ -82,8 +80,8 @@ export class StreamTable implements StreamHost {
     this.#options = options;
     this.native = options.native;
     this.receiveBudget = new ReceiveBudget({
-      budgetBytes: options.receiveBudgetBytes,
-      maxWindowBytes: options.maxStreamWindowBytes,
+      budgetBytes: options.config.receiveBudgetBytes,
+      maxWindowBytes: options.config.maxStreamWindowBytes,
       rttMs: () => this.#rttMs(),
     });
   }
@@ -112,7 +110,7 @@ export class StreamTable implements StreamHost {
 
   /** @throws QuicError `stream-limit`. */
   open(): QuicStream {
-    const { maxOpenStreams } = this.#options;
+    const { maxOpenStreams } = this.#options.config;
     if (this.#openedHere >= maxOpenStreams) {
       throw new QuicError(
         "stream-limit",
@@ -133,6 +131,14 @@ export class StreamTable implements StreamHost {
     const stream = new QuicStream(id, this);
     this.#streams.set(id, stream);
     return stream;
+  }
+
+  /**
+   * There may be room for what is to be written. quiche reckons it anew when a packet was received or a timer fired, and not when one is sent: nobody
+   * who waits needs to be asked in between.
+   */
+  mayWrite(): void {
+    this.#mayWrite = true;
   }
 
   work(): void {
@@ -234,7 +240,10 @@ export class StreamTable implements StreamHost {
   }
 
   #pumpWriters(now: number, received: boolean): void {
-    this.#writers.pump();
+    if (received || this.#mayWrite) {
+      this.#mayWrite = false;
+      this.#writers.pump();
+    }
     if (received) this.#scanAt ??= this.#streams.size <= SCAN_AT_ONCE ? now : this.#scannedAt + SCAN_INTERVAL_MS;
     if (this.#scanAt === null || this.#scanAt > now) return;
     this.#scanAt = null;
@@ -251,7 +260,7 @@ export class StreamTable implements StreamHost {
     for (; this.#nextPeer < index; this.#nextPeer++) this.#skippedPeer.add(this.#nextPeer);
     this.#nextPeer = Math.max(this.#nextPeer, index + 1);
     const stream = new QuicStream(id, this);
-    const refused = this.#streams.size - this.#openedHere >= this.#options.maxPeerStreams;
+    const refused = this.#streams.size - this.#openedHere >= this.#options.config.maxPeerStreams;
     this.#streams.set(id, stream);
     if (refused) {
       stream.reset(STREAM_REFUSED);
@@ -271,7 +280,7 @@ export class StreamTable implements StreamHost {
   }
 
   get #localBits(): 0 | 1 {
-    return this.#options.role === "client" ? 0 : 1;
+    return this.#options.config.role === "client" ? 0 : 1;
   }
 
   #pumpLingering(received: boolean): void {

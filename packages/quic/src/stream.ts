@@ -21,6 +21,8 @@ export interface StreamHost {
   readonly closedError: ConnectionClosedError | null;
   /** The application did something: packets may have to leave. */
   work(): void;
+  /** There may be room again for streams that wait to write. */
+  mayWrite(): void;
   /** A handler was set: look at this stream again, something may have come before. */
   kick(stream: QuicStream): void;
   /** FIN was written. */
@@ -386,6 +388,7 @@ export class QuicStream {
     } catch (error) {
       throw fromNative(error, `end stream ${this.id}`);
     }
+    this.#host.mayWrite(); // what it had not sent is not sent any more
     this.#host.work();
   }
 

@@ -25,6 +25,15 @@ test("the first key is pinned, the same one passes, another is refused with the 
   t.equal(statSync(pins.path).mode & 0o777, 0o600);
 });
 
+test("a file holds 10,000 pins of a kind; then a new name is an error that says so, and the known ones go on", (t) => {
+  const { pins } = makePins(t);
+  const peers = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`name-${i}`, first]));
+  writeFileSync(pins.path, JSON.stringify({ intermediates: {}, peers }));
+  t.throws(() => pins.check("peers", "one-more", first), { code: "usage", message: /holds 10000 pins/ });
+  t.equal(pins.check("peers", "name-0", first), null);
+  t.equal(pins.check("intermediates", "relay:4433", first), null);
+});
+
 test("forgetting a pin lets the next key in, and reaches a program that runs", (t) => {
   const { pins: running, dir } = makePins(t);
   t.equal(running.check("peers", "office", first), null);

@@ -1,0 +1,48 @@
+import { SocketAddress } from "@adit/core";
+import { test } from "@adit/harness";
+import { DEFAULT_LIMITS } from "../src/limits.ts";
+import { MAX_SESSIONS, type NewParty, type Session, SessionTable } from "../src/session-table.ts";
+
+const party = (peerId: string, connection: number, ip: string): NewParty => ({
+  peerId,
+  connection,
+  observed: SocketAddress.of(ip, 4000),
+});
+
+/** A session of an agent and a connector that no other has, from addresses that no other has. */
+function create(table: SessionTable, n: number, now = n): Session | "full" | "ip-full" {
+  const ip = (first: number): string => `${first}.${n >> 16}.${(n >> 8) & 255}.${n & 255}`;
+  const [agent, connector] = [party(`agent ${n}`, 2 * n, ip(8)), party(`connector ${n}`, 2 * n + 1, ip(9))];
+  return table.create(now, BigInt(n), agent, connector, DEFAULT_LIMITS);
+}
+
+test("a full table makes room with the oldest session that no connector has answered, and holds no more than its bound", (t) => {
+  const table = new SessionTable(() => {});
+  for (let n = 0; n < MAX_SESSIONS; n++) create(table, n);
+  const [first, third] = [t.must(table.get(0n)), t.must(table.get(2n))];
+  table.answer(first);
+  t.equal(typeof create(table, MAX_SESSIONS), "object");
+  t.equal(table.counts().active, MAX_SESSIONS);
+  t.same([table.get(0n), table.get(1n), table.get(2n)], [first, undefined, third]);
+});
+
+test("a table full of sessions that were answered takes no more", (t) => {
+  const table = new SessionTable(() => {});
+  for (let n = 0; n < MAX_SESSIONS; n++) table.answer(create(table, n) as Session);
+  t.equal(create(table, MAX_SESSIONS), "full");
+  t.equal(table.counts().active, MAX_SESSIONS);
+});
+
+test("of sessions that ended in peace 1,024 have their last packets passed; past them the oldest is cut off at once", (t) => {
+  const table = new SessionTable(() => {});
+  for (let n = 0; n < 1_025; n++) {
+    const session = create(table, n, 0) as Session;
+    table.answer(session);
+    table.endInPeace(0, session);
+  }
+  const reaches = (n: number): boolean => table.isSessionPeer(`agent ${n}`, `9.0.${n >> 8}.${n & 255}`);
+  t.same([reaches(0), reaches(1), reaches(1_024)], [false, true, true]);
+  table.sweep(2_000);
+  t.same([reaches(1), reaches(1_024)], [false, false]);
+  t.equal(table.sweepAt, null);
+});

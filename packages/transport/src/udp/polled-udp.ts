@@ -65,8 +65,10 @@ class PolledUdpSocket extends BaseUdpSocket<OpenSocket & { close(): void }> impl
   readonly #calls: SocketCalls;
   /** Whether single datagrams may ask not to be fragmented; otherwise all do. */
   readonly #asksForWhole: boolean;
-  /** How many to ask for: as many as came last, twice as many when that was all that was asked for. A call for one never looks in vain. */
+  /** How many to ask for: as many as came last. A call for one never looks in vain. */
   #expected = 1;
+  /** The last round in which as many came as were asked for. */
+  #fullRound = Number.NEGATIVE_INFINITY;
 
   constructor({ bound, native, options, readiness, messages, calls }: Parts) {
     const { fd } = native;
@@ -103,19 +105,42 @@ class PolledUdpSocket extends BaseUdpSocket<OpenSocket & { close(): void }> impl
     }
   }
 
+  /**
+   * Of thousands of sockets most have one datagram at a time, and are asked for one. A socket that had all that was asked for two rounds in a row
+   * is in the middle of a burst, and is read until it has no more: the larger the batch, the cheaper is what it costs to send it on.
+   */
   #read(): void {
+    const { round } = this.#readiness;
+    let wanted = this.#expected;
+    for (let total = 0; total < MAX_READ && !this.isClosed; ) {
+      const count = this.#receive(wanted);
+      total += count;
+      if (count < wanted) {
+        this.#expected = Math.max(1, total);
+        return;
+      }
+      const isBurst = round - this.#fullRound <= 1;
+      this.#fullRound = round;
+      if (!isBurst) return;
+      wanted = MAX_READ;
+    }
+    this.#expected = MAX_READ;
+  }
+
+  /** Reads and hands up; how many came. Fewer than wanted may be for lack of room. */
+  #receive(wanted: number): number {
     const { calls, memory } = this.#readiness;
-    const wanted = Math.min(this.#expected, this.#readiness.makeRoom());
-    if (this.isClosed) return; // at the end of a round
-    const count = calls.receive(this.native.fd, memory.nextHeader, wanted);
-    if (count <= 0) return;
-    this.#expected = count < wanted ? count : Math.min(MAX_READ, this.#expected * 2);
+    const room = this.#readiness.makeRoom();
+    if (this.isClosed) return 0; // at the end of a round
+    const count = calls.receive(this.native.fd, memory.nextHeader, Math.min(wanted, room));
+    if (count <= 0) return 0;
     const lent = memory.take(count, this.address.family, (why) => this.counts.receiveErrors.add(why));
-    if (lent.length === 0) return;
+    if (lent.length === 0) return count;
     this.counts.received += lent.length;
     const { onRoundEnd } = this.#handlers;
     if (this.lends && onRoundEnd) this.#readiness.tellEnd(onRoundEnd);
     this.#handlers.onBatch(this.lends ? lent : lent.map(copy));
+    return count;
   }
 
   #readErrors(): void {

@@ -19,6 +19,8 @@ export class Readiness {
   readonly calls: LinuxCalls;
   readonly memory: ReceiveMemory;
   readonly errors: ErrorMemory;
+  /** Looks at what is ready so far. */
+  round = 0;
   readonly #epoll: number;
   readonly #eventfd: number;
   readonly #bell: Bell;
@@ -107,8 +109,8 @@ export class Readiness {
   /** Reads what is ready now; how many sockets that were. */
   #round(): number {
     const { calls } = this;
+    this.round++;
     const count = calls.ready(this.#epoll);
-    // All are read out first: what is handed up may open and close sockets.
     for (let i = 0; i < count; i++) this.#sockets.get(calls.readyDescriptor(i))?.onReady(calls.readyEvents(i));
     this.#endRound();
     return count;

@@ -216,7 +216,7 @@ export class SignalingServer implements DriverComponent {
       for (const client of dirty) this.#guard(client, () => this.#pump(now, client));
       this.#deliver(now);
       for (const client of dirty) this.#guard(client, () => this.#settle(now, client));
-      for (const client of this.#clients.takeExcess()) this.#cut(client);
+      for (const client of this.#clients.takeExcess()) this.#cut(now, client);
     }
   }
 
@@ -393,11 +393,13 @@ export class SignalingServer implements DriverComponent {
   }
 
   /** Others need the room. It is not told so: it does not read. */
-  #cut(client: SignalingClientConnection): void {
+  #cut(now: Millis, client: SignalingClientConnection): void {
     this.drops.add("slow-client");
     this.#log.info("client-cut", { peerId: client.signaling?.peerId ?? null, address: client.origin.key });
     client.carrier.abort(TOO_SLOW, "too slow");
-    this.#clients.touch(client);
+    // Not when the carrier says that it is closed: until then it would hold what it held.
+    this.#lose(now, client, "too slow");
+    this.#touch(client);
   }
 
   /** A bulkhead: should one client find a bug of ours, the others do not pay for it. */

@@ -58,6 +58,7 @@ test("agents that ask and do not read are cut when all hold too much: the greedi
   const before = stage.server.heldBytes;
   t.ok(before > 100_000, `${before} bytes wait for it`);
   const greedy = Array.from({ length: 12 }, () => join("9.9.9.9"));
+  for (const client of greedy) client.closesAtOnce = false;
   for (const client of greedy) {
     askAndNotRead(stage, client, 1_500);
     t.ok(stage.server.heldBytes <= MAX_HELD_BYTES, `${stage.server.heldBytes} bytes`);
@@ -72,9 +73,13 @@ test("agents that ask and do not read are cut when all hold too much: the greedi
   modest.emit("drain");
   stage.turn();
   t.equal(modest.heard.filter(({ type }) => type === "error").length, 500);
-  for (const client of greedy) client.destroy();
+  for (const client of greedy) {
+    client.destroy();
+    client.emit("close");
+  }
   stage.turn();
   t.equal(stage.server.heldBytes, 0);
+  t.equal(stage.server.clientCount, 1);
 });
 
 test("messages that are begun and not finished count as well, and end after 30 s", (t) => {

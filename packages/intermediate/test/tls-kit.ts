@@ -13,6 +13,8 @@ export class FakeTls extends EventEmitter {
   readonly writable = true;
   /** False: what the server writes stays with the server. */
   reads = true;
+  /** A real socket says later that it is closed. */
+  closesAtOnce = true;
   isOpen = true;
   /** What the server said. */
   readonly heard: SignalingMessage[] = [];
@@ -44,7 +46,7 @@ export class FakeTls extends EventEmitter {
   destroy(): void {
     if (!this.isOpen) return;
     this.isOpen = false;
-    this.emit("close");
+    if (this.closesAtOnce) this.emit("close");
   }
 
   says(...messages: readonly SignalingMessage[]): this {

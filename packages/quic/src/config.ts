@@ -153,10 +153,11 @@ export class QuicConfig {
     native.setDisableDcidReuse(true); // two paths of one ID are a way into CVE-2025-7054
     const congestion = options.congestion ?? DEFAULT_CONGESTION;
     native.setCcAlgorithmName(congestion);
-    native.enableHystart(true);
     // The binding hides the time to send at, so that no packet is held back. But quiche measures from it: without a pacer cubic's and reno's
     // round trips grow without end on a lossy path, and with one bbr takes its own burst for the path's rate (docs/adr/0015).
     native.enablePacing(congestion !== "bbr");
+    // It ends slow start when round trips grow. Those that are measured from such stamps do as soon as packets leave one by one.
+    native.enableHystart(false);
     if (options.datagrams ?? true) native.enableDgram(true, DATAGRAM_QUEUE_LENGTH, DATAGRAM_QUEUE_LENGTH);
     return config;
   }

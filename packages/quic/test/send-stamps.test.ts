@@ -44,17 +44,21 @@ for (const [congestion, isPaced] of [
   ["bbr", false],
   [undefined, true],
 ] as const satisfies readonly (readonly [Congestion | undefined, boolean])[]) {
-  test(`quiche's pacer stamps packets of ${congestion ?? "the default"}: ${isPaced}`, (t) => {
-    const { prototype } = quiche.Config as unknown as { prototype: { enablePacing: (is: boolean) => void } };
-    const { enablePacing } = prototype;
-    const asked: boolean[] = [];
-    prototype.enablePacing = (is) => void asked.push(is);
+  test(`quiche's pacer stamps packets of ${congestion ?? "the default"}: ${isPaced}; HyStart, which would misread the stamps, is off`, (t) => {
+    const { prototype } = quiche.Config as unknown as { prototype: Record<string, (is: boolean) => void> };
+    const { enablePacing, enableHystart } = prototype as Record<string, (is: boolean) => void>;
+    const asked: Record<string, boolean> = {};
+    for (const name of ["enablePacing", "enableHystart"]) {
+      prototype[name] = (is) => {
+        asked[name] = is;
+      };
+    }
     try {
       const options = { role: "client", identity: alice, alpn: "test/1", maxIdleTimeoutMs: 1000 } as const;
       QuicConfig.create(congestion === undefined ? options : { ...options, congestion });
     } finally {
-      prototype.enablePacing = enablePacing;
+      Object.assign(prototype, { enablePacing, enableHystart });
     }
-    t.same(asked, [isPaced]);
+    t.same(asked, { enablePacing: isPaced, enableHystart: false });
   });
 }

@@ -77,7 +77,7 @@ for (const knows of [true, false]) {
     await pair.until(() => answer.ended, "the answer", 30_000);
     const waitedMs = now() - askedAt;
     // RFC 9002 §6.2.1: "PTO = smoothed_rtt + max(4*rttvar, kGranularity) + max_ack_delay"
-    t.equal(waitedMs < nativeRttMs, knows, `${waitedMs} ms at ${nativeRttMs} ms`);
+    t.equal(waitedMs < 1.5 * nativeRttMs, knows, `${waitedMs} ms at ${nativeRttMs} ms`);
   });
 }
 

@@ -73,6 +73,18 @@ export class RelayLoad {
     await new Promise((resolve) => setTimeout(resolve, 300)); // what is under way
   }
 
+  /** Sends one packet of the first client, and waits until it has come back; how long that took, ms. */
+  async roundTrip(): Promise<number> {
+    const [client] = this.#clients;
+    const before = this.packets;
+    const startedAt = performance.now();
+    client?.socket.send([{ data: client.datagram, to: this.#options.server }]);
+    while (this.packets === before && performance.now() - startedAt < 1000) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return performance.now() - startedAt;
+  }
+
   close(): void {
     for (const { socket } of this.#clients) socket.close();
     this.#peer.close();

@@ -1,7 +1,7 @@
 import { SocketAddress } from "@adit/core";
 import { type T, test } from "@adit/harness";
 import { UdpCounts } from "../src/udp/counts.ts";
-import { Gatherer } from "../src/udp/gather.ts";
+import { Gatherer, MAX_PART } from "../src/udp/gather.ts";
 import { type Incoming, MAX_RECEIVE_BATCH } from "../src/udp/udp.ts";
 import { numbered, numberOf, range } from "./support/udp.ts";
 
@@ -73,8 +73,8 @@ test("sources that cannot be answered are counted and dropped; addresses are tol
   t.equal(counts.received, 4);
 });
 
-/** A gatherer with a socket behind it that still holds these; and what is handed up, in order. */
-function burst(t: T, held: readonly number[], most = 4) {
+/** A gatherer with a socket behind it that still holds these; and what is handed up, in order. `most`: how many are taken at once. */
+function burst(t: T, held: readonly number[], most = MAX_PART) {
   const left = [...held];
   const events: string[] = [];
   const lent: Incoming[] = [];
@@ -84,28 +84,25 @@ function burst(t: T, held: readonly number[], most = 4) {
   const push = (...numbers: number[]) => {
     for (const number of numbers) gatherer.push(numbered(number), "192.0.2.1", 7);
   };
-  gatherer.takeBursts({
-    most,
-    receive: () => {
-      const numbers = left.splice(0, most);
-      lent.length = 0;
-      lent.push(...numbers.map((number) => ({ data: numbered(number), from: SocketAddress.of("192.0.2.1", 7) })));
-      return { taken: numbers.length, batch: lent };
-    },
-    onPart: (part) => say("part", part),
-  });
-  return { gatherer, events, push, left };
+  const receive = () => {
+    lent.length = 0;
+    for (const number of left.splice(0, most))
+      lent.push({ data: numbered(number), from: SocketAddress.of("192.0.2.1", 7) });
+    return lent;
+  };
+  gatherer.takeBursts({ receive, onPart: (part) => say("part", part) });
+  return { gatherer, events, push, left, receive };
 }
 
-test("what follows eight datagrams of one poll is taken at once, in parts, and a batch ends the burst", async (t) => {
-  const { events, push } = burst(t, [8, 9, 10, 11, 12, 13]);
+test("what follows eight datagrams of one poll is taken at once, and a batch ends the burst", async (t) => {
+  const { events, push } = burst(t, [8, 9, 10, 11]);
   push(...range(7));
   t.same(events, [], "seven may be all there are");
   push(7);
-  t.same(events, ["part 0 1 2 3 4 5 6 7", "part 8 9 10 11", "part 12 13"]);
-  push(14);
+  t.same(events, ["part 0 1 2 3 4 5 6 7", "part 8 9 10 11"]);
+  push(12);
   await immediate();
-  t.same(events.slice(3), ["batch 14"]);
+  t.same(events.slice(2), ["batch 12"]);
 });
 
 test("a burst of which nothing is left for the batch ends with an empty one; the next poll is no burst", async (t) => {
@@ -118,27 +115,36 @@ test("a burst of which nothing is left for the batch ends with an empty one; the
   t.same(events.slice(3), ["batch 9"]);
 });
 
-test("under a flood a burst ends when as much came as a batch has, and not before what the runtime had read came too", async (t) => {
-  const { events, push, left } = burst(t, range(2 * MAX_RECEIVE_BATCH), 64);
+test("what the runtime had read before a part was taken comes before the next one is, and so never 128 datagrams late", (t) => {
+  const { events, push } = burst(
+    t,
+    range(300).map((i) => 100 + i),
+  );
   push(...range(8));
-  t.equal(2 * MAX_RECEIVE_BATCH - left.length, MAX_RECEIVE_BATCH);
-  t.ok(events.every((event) => event.startsWith("part")));
-  push(...range(7));
-  t.ok(events.every((event) => event.startsWith("part")));
-  push(7);
-  t.equal(events.at(-1), "batch 0 1 2 3 4 5 6 7");
+  t.same(events.length, 2);
+  push(8, 9, 10, 11, 12, 13, 14);
+  t.equal(events.length, 2, "seven of them");
+  push(15);
+  t.equal(events[2], "part 8 9 10 11 12 13 14 15");
+  const [, first = "", , second = ""] = events.map((event) => event.split(" ").slice(1));
+  t.same([first.length, second.length], [MAX_PART, MAX_PART]);
+  t.ok(MAX_PART + 7 < 128);
+});
+
+test("under a flood a burst ends when as much came as a batch has, and not before what the runtime had read came too", async (t) => {
+  const { events, push } = burst(t, range(10_000));
+  for (let i = 0; i < 4; i++) push(...range(8));
+  t.ok(events.every((event) => event.startsWith("part")) && events.length === 8, `${events.length} parts`);
+  for (let i = 0; i < 4; i++) push(...range(8));
+  const parts = events.findIndex((event) => event.startsWith("batch"));
+  t.equal(events[parts], "batch 0 1 2 3 4 5 6 7");
+  const before = events.slice(0, parts).reduce((sum, event) => sum + event.split(" ").length - 1, 0);
+  t.ok(before >= MAX_RECEIVE_BATCH && before < MAX_RECEIVE_BATCH + MAX_PART + 8, `${before} before it`);
 });
 
 test("a socket that is closed by who gets a part of a burst is not read again", async (t) => {
-  const { gatherer, push, left } = burst(t, range(20));
-  gatherer.takeBursts({
-    most: 4,
-    receive: () => ({
-      taken: 4,
-      batch: left.splice(0, 4).map((n) => ({ data: numbered(n), from: SocketAddress.of("192.0.2.1", 7) })),
-    }),
-    onPart: () => gatherer.close(),
-  });
+  const { gatherer, push, left, receive } = burst(t, range(20));
+  gatherer.takeBursts({ receive, onPart: () => gatherer.close() });
   push(...range(8));
   await immediate();
   t.equal(left.length, 20);

@@ -4,7 +4,6 @@ import { UdpCounts } from "./counts.ts";
 import { bindError, errorCode } from "./errors.ts";
 import { Gatherer } from "./gather.ts";
 import type { MessageSender } from "./messages.ts";
-import { MAX_MESSAGES } from "./received-messages.ts";
 import { socketCalls } from "./socket-calls.ts";
 import type { Outgoing, UdpBindOptions, UdpSocket } from "./udp.ts";
 
@@ -56,9 +55,7 @@ export async function bindBun(options: UdpBindOptions): Promise<UdpSocket> {
   calls.dropReceiveDetails(native, address.family);
   const { onPart } = options.handlers;
   const receiver = onPart ? calls.messageReceiver(native, address.family, counts) : null;
-  if (onPart && receiver) {
-    gatherer.takeBursts({ receive: () => receiver.receive(), most: MAX_MESSAGES, onPart });
-  }
+  if (onPart && receiver) gatherer.takeBursts({ receive: () => receiver.receive(), onPart });
   if (options.dontFragment) calls.forbidFragments(native, address.family);
   const bound = SocketAddress.of(address.ip, native.port);
   const parts = { address: bound, native, handlers: options.handlers, counts, gatherer };

@@ -2,16 +2,20 @@ import { type IpFamily, SocketAddress } from "@adit/core";
 import type { UdpCounts } from "./counts.ts";
 import { type Incoming, MAX_RECEIVE_BATCH } from "./udp.ts";
 
-/** What takes the rest of a burst out of the socket when the runtime's callbacks have brought its beginning. */
+/** What takes more of a burst out of the socket when the runtime's callbacks have brought its beginning. */
 export interface BurstSource {
-  /** `taken` is less than `most` when nothing is left. */
-  receive(): { readonly taken: number; readonly batch: readonly Incoming[] };
-  readonly most: number;
+  /** What is there now, {@link MAX_PART} at most. */
+  receive(): readonly Incoming[];
   readonly onPart: (part: readonly Incoming[]) => void;
 }
 
 /** Bun reads so many datagrams in one call, and calls again until nothing is left: who has had as many calls back may expect more. */
 const RUNTIME_READS = 8;
+/**
+ * What is taken at once. The runtime may have read up to seven datagrams more when it is, which come behind all of these; and quiche 0.18 takes a
+ * packet for a duplicate whose number is 128 below the newest.
+ */
+export const MAX_PART = 112;
 
 /**
  * Gathers the datagrams that the runtime hands over one by one into the batch in which the kernel had them.
@@ -57,25 +61,23 @@ export class Gatherer {
     if (this.#burst && this.#batch.length === RUNTIME_READS) this.#receiveBurst(this.#burst);
   }
 
-  /** From now on the rest of each burst is taken from there. */
+  /** From now on most of each burst is taken from there. */
   takeBursts(source: BurstSource): void {
     this.#burst = source;
   }
 
   /**
-   * The runtime may have read up to seven more already, which come behind what is taken here. That is no harm as long as they are handed up
-   * before anybody is told what has come: so `onBatch`, which ends a burst, waits for as many calls back as it takes, or for the end of them.
+   * Whatever the runtime had read already comes with the next callbacks, before more is taken. Nobody is to be told before that what has come: so
+   * `onBatch`, which ends a burst, waits for as many callbacks, or for the end of them.
    */
   #receiveBurst(source: BurstSource): void {
     if (this.#inParts >= MAX_RECEIVE_BATCH) return this.#handUp();
     const part = this.#batch;
     this.#batch = [];
     this.#handPart(source, part);
-    while (this.#inParts < MAX_RECEIVE_BATCH && !this.#closed) {
-      const { taken, batch } = source.receive();
-      if (batch.length > 0) this.#handPart(source, batch);
-      if (taken < source.most) return;
-    }
+    if (this.#closed) return;
+    const more = source.receive();
+    if (more.length > 0) this.#handPart(source, more);
   }
 
   #handPart(source: BurstSource, part: readonly Incoming[]): void {

@@ -1,9 +1,10 @@
 import { type IpFamily, SocketAddress } from "@adit/core";
 import type { UdpCounts } from "./counts.ts";
+import { MAX_PART } from "./gather.ts";
 import type { Incoming } from "./udp.ts";
 
 /** Datagrams in one call. */
-export const MAX_MESSAGES = 64;
+export const MAX_MESSAGES = MAX_PART;
 /** No UDP datagram is longer; of what is never used the system keeps no memory. */
 const ROOM_BYTES = 65_536;
 /** Apart by more than that, so that the beginnings of all rooms do not fall on the same lines of the processor's cache. */
@@ -114,7 +115,7 @@ export class MessageReceiver {
   }
 
   /** What is there now, {@link MAX_MESSAGES} at most. All of it is used again for the next call on any socket: array, objects, and bytes. */
-  receive(): { readonly taken: number; readonly batch: readonly Incoming[] } {
+  receive(): readonly Incoming[] {
     const { memory } = this.#system;
     const taken = Math.max(0, this.#system.take(this.#descriptor));
     this.#batch.length = 0;
@@ -126,7 +127,7 @@ export class MessageReceiver {
       this.#batch.push(place);
     }
     this.#counts.received += this.#batch.length;
-    return { taken, batch: this.#batch };
+    return this.#batch;
   }
 
   /** Null, and counted, for what cannot be answered: a link-local source, which has a zone, or the other family. */

@@ -1,7 +1,15 @@
 import { SocketAddress } from "@adit/core";
 import { test } from "@adit/harness";
+import type { SignaledCandidate } from "@adit/signaling";
 import { DEFAULT_LIMITS } from "../src/limits.ts";
-import { MAX_SESSIONS, type NewParty, type Session, SessionTable } from "../src/session-table.ts";
+import {
+  addCandidate,
+  MAX_SESSIONS,
+  type NewParty,
+  type Session,
+  SessionTable,
+  startGeneration,
+} from "../src/session-table.ts";
 
 const party = (peerId: string, connection: number, ip: string): NewParty => ({
   peerId,
@@ -45,4 +53,23 @@ test("of sessions that ended in peace 1,024 have their last packets passed; past
   table.sweep(2_000);
   t.same([reaches(1), reaches(1_024)], [false, false]);
   t.equal(table.sweepAt, null);
+});
+
+test("of a party 64 candidates of its newest generation are kept for the other one", (t) => {
+  const { agent } = create(new SessionTable(() => {}), 1) as Session;
+  const candidate = (port: number): SignaledCandidate => ({
+    foundation: "1",
+    component: 1,
+    transport: "udp",
+    priority: 1,
+    address: SocketAddress.of("8.8.8.8", port),
+    type: "host",
+    related: null,
+  });
+  startGeneration(agent, "old", [candidate(1)]);
+  startGeneration(agent, "new", [candidate(2)]);
+  addCandidate(agent, "old", candidate(3));
+  for (let port = 100; port < 200; port++) addCandidate(agent, "new", candidate(port));
+  t.equal(agent.candidates.length, 64);
+  t.same([agent.candidates[0]?.address.port, agent.candidates[1]?.address.port], [2, 100]);
 });

@@ -1,6 +1,7 @@
 import { nullLogger, SocketAddress } from "@adit/core";
 import { test } from "@adit/harness";
 import type { CandidateOffer } from "@adit/signaling";
+import { ConnectorSession } from "../src/peer/connector-session.ts";
 import type { Presence } from "../src/peer/presence.ts";
 import { Reception } from "../src/peer/reception.ts";
 import type { SessionHost } from "../src/peer/session-host.ts";
@@ -71,4 +72,37 @@ test("strangers who are announced and offer nothing are forgotten, the oldest fi
   for (let id = 1n; id <= 1_000n; id++) offer(1, id);
   t.same(refused.length, 64);
   t.equal(refused[0], 937n);
+});
+
+test("a session that stands is led to nobody but its own peer, whatever an intermediate announces under its number", (t) => {
+  const peer = "a".repeat(52);
+  const standing: ConnectorSession = Object.create(ConnectorSession.prototype, {
+    peer: { value: { id: peer, name: null } },
+    isOver: { value: false },
+  });
+  const led: string[] = [];
+  const reception = new Reception({
+    host: { peerId: "c".repeat(52) } as SessionHost,
+    sessions: { get: () => standing } as unknown as SessionSet,
+    log: nullLogger,
+    admit: () => true,
+    offers: () => true,
+    onService: undefined,
+    isPermissionPending: () => false,
+    refuse: () => {},
+    wallClock: () => 0,
+    onSession: () => led.push("a new session"),
+    onIncoming: (_now, _at, _session, { ip }) => led.push(ip),
+  });
+  const announce = (peerId: string, ip: string): void =>
+    reception.handleIncoming(0, AT, {
+      type: "incoming",
+      sessionId: 1n,
+      peerId,
+      peerObserved: SocketAddress.of(ip, 1),
+    });
+  announce("b".repeat(52), "6.6.6.6");
+  t.same(led, []);
+  announce(peer, "8.8.4.4");
+  t.same(led, ["8.8.4.4"]);
 });

@@ -2,7 +2,7 @@ import { SocketAddress } from "@adit/core";
 import { BaseUdpSocket } from "./base.ts";
 import { UdpCounts } from "./counts.ts";
 import { bindError } from "./errors.ts";
-import { EPOLLERR, EPOLLIN, EPOLLOUT, type OpenSocket } from "./linux-calls.ts";
+import { EPOLLERR, EPOLLIN, EPOLLOUT, linuxCalls, type OpenSocket } from "./linux-calls.ts";
 import type { MessageSender } from "./messages.ts";
 import { type Polled, Readiness } from "./readiness.ts";
 import { type SocketCalls, socketCalls } from "./socket-calls.ts";
@@ -30,21 +30,25 @@ const ICMP_ERRORS: ReadonlySet<string> = new Set([
  * @throws UdpBindError
  */
 export async function bindPolled(options: UdpBindOptions): Promise<UdpSocket | null> {
-  const readiness = await Readiness.shared();
-  if (!readiness) return null;
+  const linux = await linuxCalls();
+  if (!linux) return null;
   const calls = await socketCalls();
   const { address } = options;
   let native: OpenSocket;
   try {
-    native = readiness.calls.open(address);
+    native = linux.open(address);
   } catch (cause) {
     throw bindError(address, cause);
   }
+  // From here on nothing is waited for: the shared one closes with its last socket.
   const messages = calls.messageSender(native, address.family);
-  const bound = SocketAddress.of(address.ip, native.port);
-  const socket = messages && new PolledUdpSocket({ bound, native, options, readiness, messages, calls });
-  if (socket && readiness.add(native.fd, socket)) return socket;
-  readiness.calls.close(native.fd);
+  const readiness = messages && Readiness.shared(linux);
+  if (readiness) {
+    const bound = SocketAddress.of(address.ip, native.port);
+    const socket = new PolledUdpSocket({ bound, native, options, readiness, messages, calls });
+    if (readiness.add(native.fd, socket)) return socket;
+  }
+  linux.close(native.fd);
   return null;
 }
 

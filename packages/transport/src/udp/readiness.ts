@@ -1,4 +1,4 @@
-import { type Bell, EPOLLIN, EPOLLOUT, type LinuxCalls, linuxCalls } from "./linux-calls.ts";
+import { type Bell, EPOLLIN, EPOLLOUT, type LinuxCalls } from "./linux-calls.ts";
 import { ErrorMemory, MAX_RECEIVED, ReceiveMemory } from "./receive-memory.ts";
 import { ReceivedMemory } from "./received-messages.ts";
 
@@ -43,9 +43,7 @@ export class Readiness {
   }
 
   /** The one of this process, while a socket holds it; null where the system does not have what it takes. */
-  static async shared(): Promise<Readiness | null> {
-    const calls = await linuxCalls();
-    if (!calls) return null;
+  static shared(calls: LinuxCalls): Readiness | null {
     shared ??= Readiness.#open(calls);
     return shared;
   }
@@ -58,10 +56,12 @@ export class Readiness {
     return null;
   }
 
+  /** False when the system does not take it. */
   add(fd: number, socket: Polled): boolean {
-    if (!this.calls.watch(this.#epoll, fd)) return false;
-    this.#sockets.set(fd, socket);
-    return true;
+    const isTaken = this.calls.watch(this.#epoll, fd);
+    if (isTaken) this.#sockets.set(fd, socket);
+    else if (this.#sockets.size === 0) this.#close();
+    return isTaken;
   }
 
   /** Whether the socket is to be told when it can be written to. */
@@ -117,7 +117,16 @@ export class Readiness {
   }
 
   #endRound(): void {
-    for (const end of this.#ends) end();
+    for (const end of this.#ends) {
+      try {
+        end();
+      } catch (error) {
+        // A bug above, which must not stop the reading of all sockets.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
     this.#ends.clear();
     this.memory.clear();
   }

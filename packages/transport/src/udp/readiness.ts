@@ -91,19 +91,19 @@ export class Readiness {
     while (!this.#closed) {
       const { done } = await this.#reader.read();
       if (done || this.#closed) return;
-      this.#bell.rang();
-      setImmediate(this.#poll);
+      this.#poll(); // before all else: a lone datagram waits for nothing
     }
   }
 
-  /**
-   * A round in each turn of the runtime's loop, as long as there is something; when there is nothing more, the bell. The first one comes
-   * a turn after the bell as well: what comes together is read together then, and a lone datagram waits a microsecond.
-   */
+  /** A round in each turn of the runtime's loop, as long as there is something; when there is nothing more, the bell. */
   readonly #poll = (): void => {
     if (this.#closed) return;
-    if (this.#round() > 0) setImmediate(this.#poll);
-    else if (!this.#bell.arm()) throw new Error(`the system takes no more requests: ${this.calls.failure()}`);
+    if (this.#round() > 0) {
+      setImmediate(this.#poll);
+      return;
+    }
+    this.#bell.rang();
+    if (!this.#bell.arm()) throw new Error(`the system takes no more requests: ${this.calls.failure()}`);
   };
 
   /** Reads what is ready now; how many sockets that were. */

@@ -45,8 +45,7 @@ export class Results {
 
   /** One job's results, as they came from the lab; what is wrong with them goes to `problems`, and at once to the reader. */
   add(job: Job, results: readonly unknown[], failure: string | null): void {
-    const [words, found] = this.#judge(job, results, failure !== null);
-    if (failure) found.push(failure);
+    const [words, found] = this.#judge(job, results, failure);
     console.log(`${found.length === 0 ? "ok    " : "not ok"} ${words}`);
     for (const problem of found) console.log(`       ${problem.replaceAll("\n", "\n       ")}`);
     this.problems.push(...found);
@@ -55,24 +54,28 @@ export class Results {
     writeFileSync(this.#file, JSON.stringify({ cells: this.#cells, scenarios: this.#scenarios, problems }, null, 1));
   }
 
-  #judge(job: Job, results: readonly unknown[], failed: boolean): [words: string, problems: string[]] {
+  /** `failure`: why the job was not done to its end. */
+  #judge(job: Job, results: readonly unknown[], failure: string | null): [words: string, problems: readonly string[]] {
+    const failures = failure === null ? [] : [failure];
     switch (job.kind) {
       case "verify":
-        return [`NAT ${job.nat}`, failed ? [] : judgeNat(job.nat, results[0] as NatFindings)];
+        return [`NAT ${job.nat}`, failure ? failures : judgeNat(job.nat, results[0] as NatFindings)];
       case "netcheck": {
         const words = `netcheck behind ${job.side}`;
-        return [words, failed ? [] : judgeNetcheck(job.side, results[0] as NetcheckSaid, this.#patience)];
+        return [words, failure ? failures : judgeNetcheck(job.side, results[0] as NetcheckSaid, this.#patience)];
       }
       case "pair": {
         const runs = results as (PairRun | { error: string })[];
-        const cell = { ...job, ...judgePair(job, runs, this.#patience) };
+        const judged = judgePair(job, runs, this.#patience);
+        const cell = { ...job, ...judged, problems: [...judged.problems, ...failures] };
         this.#cells = [...this.#cells.filter((other) => !isPair(job, other)), cell];
-        return [`${job.pair} at ${job.rttMs} ms: ${cell.paths}, ${cell.types}`, [...cell.problems]];
+        return [`${job.pair} at ${job.rttMs} ms: ${cell.paths}, ${cell.types}`, cell.problems];
       }
       case "scenario": {
-        const cell = judgeScenario(job, results as (ScenarioRun | { error: string })[], this.#patience);
+        const judged = judgeScenario(job, results as (ScenarioRun | { error: string })[], this.#patience);
+        const cell = { ...judged, problems: [...judged.problems, ...failures] };
         this.#scenarios = [...this.#scenarios.filter((other) => !isScenario(job, other)), cell];
-        return [`${job.name} at ${job.rttMs} ms: ${cell.runs.length} of ${job.runs}`, [...cell.problems]];
+        return [`${job.name} at ${job.rttMs} ms: ${cell.runs.length} of ${job.runs}`, cell.problems];
       }
     }
   }

@@ -28,8 +28,8 @@ changed() {
   epoch_of "$(tool wait --log "$dir/agent.log" --since "$2" --where event=path-changed --where "to=$1" --timeout 10000 --print time)"
 }
 
-# pause LOG FROM TO: the longest silence there.
-pause() { tool gap --log "$dir/$1" --from "$2" --to "$3" | sed 's/.*"ms":\([0-9.]*\).*/\1/'; }
+# longest_pause LOG FROM TO: the longest silence there.
+longest_pause() { tool gap --log "$dir/$1" --from "$2" --to "$3" | sed 's/.*"ms":\([0-9.]*\).*/\1/'; }
 
 under_way 0
 begun=$(now_ms)
@@ -59,6 +59,6 @@ equal "download: its SHA-256 is that of the file" "$(tool wait --log "$dir/downl
 equal "upload: its SHA-256 is that of the file" "$(tool wait --log "$dir/upload.out" --where event=done --print answer.sha256)" "$hash"
 equal "one session, one handshake" "$(wait_agent 2000 sessions.length,sessions.0.handshakes)" "1	1"
 for log in download.out service.out; do
-  ok "$log: longest pause at the planned switch $(pause "$log" $((at_direct - 100)) $((at_direct + 100))) ms, cut up" \
-    "$(pause "$log" "${cut_at[up]}" $((cut_at[up] + 800))) ms, cut down $(pause "$log" "${cut_at[down]}" $((cut_at[down] + 800))) ms"
+  ok "$log: longest pause at the planned switch $(longest_pause "$log" $((at_direct - 100)) $((at_direct + 100))) ms, cut up" \
+    "$(longest_pause "$log" "${cut_at[up]}" $((cut_at[up] + 800))) ms, cut down $(longest_pause "$log" "${cut_at[down]}" $((cut_at[down] + 800))) ms"
 done

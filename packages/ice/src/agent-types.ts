@@ -84,8 +84,8 @@ export type IceEvent =
   | { readonly type: "pair-degraded"; readonly pair: PairInfo }
   /** Consent ended (RFC 7675), or its socket went: sending must stop. */
   | { readonly type: "pair-expired"; readonly pair: PairInfo }
-  /** Each success response, those to probes and consent checks too. */
-  | { readonly type: "check-answered"; readonly pair: PairInfo; readonly rttMs: Millis }
+  /** Each success response, those to probes and consent checks too. `repeated`: which request was answered is not known, `rttMs` is an upper bound. */
+  | { readonly type: "check-answered"; readonly pair: PairInfo; readonly rttMs: Millis; readonly repeated: boolean }
   /** A success response to a check that was padded: datagrams of so many bytes get there. */
   | { readonly type: "size-answered"; readonly pair: PairInfo; readonly bytes: number }
   | { readonly type: "nominated"; readonly pair: PairInfo }

@@ -161,7 +161,8 @@ export class Receiver {
     const { generations, candidates, outbox, random, role } = this.#state;
     const { pair, generation, nominate, kind, data } = transaction;
     const rttMs = now - transaction.firstSentAt;
-    pair.noteResponse(wasRepeated(transaction) && pair.rttMs !== null ? pair.rttMs : rttMs);
+    const repeated = wasRepeated(transaction);
+    pair.noteResponse(repeated && pair.rttMs !== null ? pair.rttMs : rttMs);
     const local = candidates.mapped(pair.local, mapped);
     if (local) pair.setMapped(local);
     const isCurrent = generation === generations.current;
@@ -170,7 +171,7 @@ export class Receiver {
       pair.setConsent(freshConsent(now, generation, random, wasValid ? pair.consent : null));
     }
     if (kind === "padded-probe") outbox.event({ type: "size-answered", pair: pair.info, bytes: data.length });
-    else outbox.event({ type: "check-answered", pair: pair.info, rttMs });
+    else outbox.event({ type: "check-answered", pair: pair.info, rttMs, repeated });
     if (isCurrent && !wasValid) this.#becomeValid(now, pair);
     if (isCurrent && nominate && role === "controlling") this.#nominator.succeeded(pair, nominate);
     return { kind: "response", pair: pair.id, rttMs };

@@ -128,9 +128,10 @@ export class FollowerPolicy implements PolicyView {
     this.#actions.push({ type: "changed", from, to: pair.kind, pair: pair.id, reason: this.#reason });
   }
 
-  handleAnswer(now: Millis, pair: PathPair, rttMs: Millis): void {
+  /** As that of the agent's policy. */
+  handleAnswer(now: Millis, pair: PathPair, rttMs: Millis, repeated = false): void {
     const known = this.#know(now, pair);
-    known.handleAnswer(now, rttMs);
+    known.handleAnswer(now, rttMs, repeated);
     this.#goneSince = null;
     const state = this.#state;
     if (state.name === "steady" && state.active === known) {

@@ -74,9 +74,9 @@ export class KnownPair {
     this.#checks.handleSent(now);
   }
 
-  handleAnswer(now: Millis, rttMs: Millis): void {
+  handleAnswer(now: Millis, rttMs: Millis, repeated = false): void {
     this.#answeredAt = now;
-    this.rtt.add(now, rttMs);
+    this.rtt.add(now, rttMs, repeated);
     this.#checks.handleAnswer(now, rttMs);
   }
 

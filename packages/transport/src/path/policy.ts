@@ -121,10 +121,10 @@ export class PathPolicy implements PolicyView {
     this.#evaluate(now);
   }
 
-  /** A check on the pair succeeded; `rttMs` is its round trip. */
-  handleAnswer(now: Millis, pair: PathPair, rttMs: Millis): void {
+  /** A check on the pair succeeded; `rttMs` is its round trip, an upper bound when it was `repeated`. */
+  handleAnswer(now: Millis, pair: PathPair, rttMs: Millis, repeated = false): void {
     const known = this.#know(now, pair);
-    known.handleAnswer(now, rttMs);
+    known.handleAnswer(now, rttMs, repeated);
     this.#goneSince = null;
     const state = this.#state;
     if (state.name === "steady" && state.active === known) {

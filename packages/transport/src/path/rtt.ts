@@ -11,10 +11,22 @@ const MAX_SAMPLES = 256;
  */
 export class RoundTrip {
   #smoothedMs: Millis | null = null;
-  readonly #recent: { readonly at: Millis; readonly rttMs: Millis }[] = [];
+  /** All that is known is an upper bound. */
+  #isBound = false;
+  #recent: { readonly at: Millis; readonly rttMs: Millis }[] = [];
 
-  /** RFC 6298 §2 with alpha = 1/8. */
-  add(now: Millis, rttMs: Millis): void {
+  /**
+   * RFC 6298 §2 with alpha = 1/8. `repeated`: an answer to a request that was sent more than once, as the first ones through a NAT are; then `rttMs` is an
+   * upper bound, which stands until there is something better (RFC 6298 §3: "RTT samples MUST NOT be made using segments that were retransmitted").
+   */
+  add(now: Millis, rttMs: Millis, repeated = false): void {
+    if (repeated && this.#smoothedMs !== null && !this.#isBound) return;
+    if (repeated || this.#isBound) {
+      this.#smoothedMs = repeated ? Math.min(rttMs, this.#smoothedMs ?? rttMs) : rttMs;
+      this.#isBound = repeated;
+      this.#recent = [{ at: now, rttMs: this.#smoothedMs }];
+      return;
+    }
     this.#smoothedMs = this.#smoothedMs === null ? rttMs : this.#smoothedMs + (rttMs - this.#smoothedMs) / 8;
     while (this.#recent[0] && (this.#recent[0].at < now - WINDOW_MS || this.#recent.length >= MAX_SAMPLES))
       this.#recent.shift();

@@ -284,9 +284,9 @@ export class AgentSession extends Session {
     this.#resolveUp();
   }
 
-  protected handleAnswer(now: Millis, pair: PathPair, rttMs: Millis): void {
+  protected handleAnswer(now: Millis, pair: PathPair, rttMs: Millis, repeated: boolean): void {
     if (!this.carrier) this.#race.handleValidPair(now, pair.id, pair.kind);
-    this.#policy.handleAnswer(now, pair, rttMs);
+    this.#policy.handleAnswer(now, pair, rttMs, repeated);
   }
 
   protected handlePairLost(now: Millis, pair: PairId, reason: string): void {

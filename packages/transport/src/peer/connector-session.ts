@@ -263,8 +263,8 @@ export class ConnectorSession extends Session {
     this.setUp();
   }
 
-  protected handleAnswer(now: Millis, pair: PathPair, rttMs: Millis): void {
-    this.#policy.handleAnswer(now, pair, rttMs);
+  protected handleAnswer(now: Millis, pair: PathPair, rttMs: Millis, repeated: boolean): void {
+    this.#policy.handleAnswer(now, pair, rttMs, repeated);
   }
 
   protected handlePairLost(now: Millis, pair: PairId): void {

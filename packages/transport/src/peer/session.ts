@@ -102,7 +102,7 @@ export abstract class Session {
   /** Every QUIC connection of the session: more than one only while they race. */
   abstract get connections(): readonly QuicConnection[];
 
-  protected abstract handleAnswer(now: Millis, pair: PathPair, rttMs: Millis): void;
+  protected abstract handleAnswer(now: Millis, pair: PathPair, rttMs: Millis, repeated: boolean): void;
   protected abstract handlePairLost(now: Millis, pair: PairId, reason: string): void;
   protected abstract handleHeard(now: Millis, pair: PairId, connection: QuicConnection): void;
   /** Application bytes moved; `received`: some came in. */
@@ -422,7 +422,7 @@ export abstract class Session {
       case "size-answered":
         return this.#sizes.handleAnswer(now, event.pair.id, event.bytes);
       case "check-answered":
-        return this.handleAnswer(now, pathPair(event.pair), event.rttMs);
+        return this.handleAnswer(now, pathPair(event.pair), event.rttMs, event.repeated);
       case "pair-failed":
         this.host.log.debug("pair-failed", { ...describePair(event.pair), reason: event.reason });
         if (!event.pair.valid)

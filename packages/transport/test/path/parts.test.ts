@@ -10,6 +10,7 @@ import {
 import { Liveness } from "../../src/path/liveness.ts";
 import { shouldUseDirect } from "../../src/path/preference.ts";
 import { HandshakeRace } from "../../src/path/race.ts";
+import { RoundTrip } from "../../src/path/rtt.ts";
 import { SLOT_COUNT, SlotTable } from "../../src/path/slots.ts";
 
 const KEY = gateKey(0, SocketAddress.of("192.0.2.7", 7));
@@ -200,6 +201,21 @@ test("what went unanswered before the peer complained counts", (t) => {
   run(liveness, 0, 200);
   liveness.demandProof(200);
   t.equal(run(liveness, 201, 2_000).deadAt, 400);
+});
+
+test("the round trip of an answer to a repeated request is an upper bound, and gone with the first one that is known", (t) => {
+  const rtt = new RoundTrip();
+  rtt.add(0, 450, true);
+  t.equal(rtt.smoothedMs, 450, "better than nothing");
+  rtt.add(100, 500, true);
+  t.equal(rtt.smoothedMs, 450);
+  rtt.add(200, 8);
+  t.equal(rtt.smoothedMs, 8);
+  t.equal(rtt.minMs, 8);
+  rtt.add(300, 300, true);
+  t.equal(rtt.smoothedMs, 8, "what is known is not spoilt");
+  rtt.add(400, 16);
+  t.equal(rtt.smoothedMs, 9);
 });
 
 test("packets without answers mean death too, after more patience", (t) => {

@@ -262,6 +262,23 @@ test("the controlled side takes a nomination that comes before its own check was
   );
 });
 
+test("an answer to a check that was repeated says so, for its round trip is an upper bound; one to a check that was not does not", (t) => {
+  const answered = (agent: IceAgent) => drainEvents(agent).filter((event) => event.type === "check-answered");
+  const once = makeAgent();
+  once.agent.handleDatagram(10, 0, PEER, encodeSuccess(once.request, OURS, PEER_KEY));
+  t.same(
+    answered(once.agent).map(({ rttMs, repeated }) => [rttMs, repeated]),
+    [[10, false]],
+  );
+  const { agent } = makeAgent();
+  for (let now = 0; now <= 3_000; now += 10) agent.handleTimeout(now);
+  const again = t.must(drainRequests(agent).at(-1));
+  agent.handleDatagram(3_010, 0, PEER, encodeSuccess(again, OURS, PEER_KEY));
+  const [late] = answered(agent);
+  t.equal(late?.repeated, true);
+  t.ok((late?.rttMs ?? 0) > 1_000, `${late?.rttMs} ms since it was sent first`);
+});
+
 test("probes are bounded: the oldest are forgotten, and an address that never answered gets 42 requests in all", (t) => {
   const { agent, id } = makeAgent();
   let sent = 1;

@@ -1,5 +1,5 @@
-import { networkInterfaces } from "node:os";
 import { classifyIp, type IpFamily, ipInPrefix, parseIp, SocketAddress } from "@adit/core";
+import { type Interfaces, SystemInterfaces } from "./system-interfaces.ts";
 
 export interface LocalAddress {
   /** Canonical text. */
@@ -9,20 +9,16 @@ export interface LocalAddress {
   readonly interface: string;
 }
 
-/** What `node:os` tells about one address. */
-export interface InterfaceAddress {
-  readonly address: string;
-  readonly internal: boolean;
-}
-
 export interface LocalAddressOptions {
   /** Both families unless given. */
   readonly family?: IpFamily;
   /** Only for those who ask: "Addresses from a loopback interface MUST NOT be included in the candidate addresses" (RFC 8445 §5.1.1.1). */
   readonly includeLoopback?: boolean;
   /** Where the addresses come from; the system unless given. */
-  readonly interfaces?: Readonly<Record<string, readonly InterfaceAddress[] | undefined>>;
+  readonly interfaces?: Interfaces;
 }
+
+const system = new SystemInterfaces();
 
 /** More addresses than this make more pairs than a checklist holds (RFC 8445 §6.1.2.5: 100), and help nobody. */
 export const MAX_LOCAL_ADDRESSES = 16;
@@ -43,7 +39,7 @@ const VIRTUAL_INTERFACE =
  */
 export function localAddresses(options: LocalAddressOptions = {}): LocalAddress[] {
   const found = new Map<string, LocalAddress>();
-  for (const [name, addresses] of Object.entries(options.interfaces ?? networkInterfaces())) {
+  for (const [name, addresses] of Object.entries(options.interfaces ?? system.current())) {
     for (const { address, internal } of addresses ?? []) {
       if (isCandidate(name, address, internal, options.includeLoopback ?? false)) {
         const { ip, family } = SocketAddress.of(address, 0);

@@ -79,9 +79,15 @@ export class Registrar {
     }
   }
 
-  /** @throws NameStoreError */
-  owns(peerId: string, name: string): boolean {
-    return this.#names.ownerOf(name) === peerId;
+  /** While names cannot be read, everybody keeps his. */
+  stillOwns(peerId: string, name: string): boolean {
+    try {
+      return this.#names.ownerOf(name) === peerId;
+    } catch (error) {
+      if (!(error instanceof NameStoreError)) throw error;
+      this.#log.error("names-unavailable", { code: error.code, message: error.message });
+      return true;
+    }
   }
 
   #take(now: Millis, applicant: Applicant, name: string): Refusal | null {

@@ -21,7 +21,7 @@ import type {
   TrickledCandidate,
   WireErrorCode,
 } from "@adit/signaling";
-import { NameStoreError } from "./names/name-store.ts";
+import { Directory, type Registration } from "./directory.ts";
 import { Registrar, type RegistrarOptions, type RegistrationRefusal } from "./registrar.ts";
 import {
   addCandidate,
@@ -47,14 +47,6 @@ export type RendezvousOutput =
   | { readonly type: "send"; readonly connection: ConnectionId; readonly message: IntermediateMessage }
   /** The same key registered anew over another connection: this one is to get Goodbye{replaced}. */
   | { readonly type: "replaced"; readonly connection: ConnectionId };
-
-export interface Registration {
-  readonly name: string;
-  readonly peerId: string;
-  readonly address: SocketAddress;
-  /** When, on the monotonic clock. */
-  readonly since: Millis;
-}
 
 export type RendezvousRefusal =
   | RegistrationRefusal
@@ -85,7 +77,6 @@ export interface Client {
 interface Connection extends Client {
   observed: SocketAddress;
   rttMs: Millis;
-  registration: { readonly name: string; readonly since: Millis } | null;
 }
 
 /** Messages that only count within a session, and are passed on to its other party. */
@@ -103,9 +94,7 @@ export class Rendezvous {
   readonly counters = new Counters<RendezvousRefusal>();
   readonly #log: Logger;
   readonly #connections = new Map<ConnectionId, Connection>();
-  readonly #byName = new Map<string, Connection>();
-  /** Registered connectors by key. */
-  readonly #byPeer = new Map<string, Connection>();
+  readonly #directory: Directory<Connection>;
   readonly #sessions: SessionTable;
   readonly #output: RendezvousOutput[] = [];
   readonly #registrar: Registrar;
@@ -114,13 +103,14 @@ export class Rendezvous {
   constructor(options: RendezvousOptions) {
     this.#log = options.log ?? nullLogger;
     this.#registrar = new Registrar(options, this.counters, this.#log);
+    this.#directory = new Directory(this.#log);
     this.#sessions = new SessionTable(() => options.onSessionsChanged());
   }
 
   /** A client said Hello. */
   handleHello(client: Client): void {
     const { connection, peerId, role, observed } = client;
-    this.#connections.set(connection, { connection, peerId, role, observed, rttMs: 0, registration: null });
+    this.#connections.set(connection, { connection, peerId, role, observed, rttMs: 0 });
     this.#hintRestart(this.#sessions.adopt(role, peerId, connection, observed));
   }
 
@@ -170,7 +160,7 @@ export class Rendezvous {
     const connection = this.#connections.get(id);
     if (!connection) return;
     this.#connections.delete(id);
-    this.#unregister(connection);
+    this.#directory.remove(connection);
     if (why === "goodbye") this.#endSessions(now, connection);
     this.#sessions.detach(now, connection.peerId, id);
   }
@@ -181,13 +171,12 @@ export class Rendezvous {
 
   /** An operator released or transferred names: who holds one that is not his any more, loses it. */
   handleNamesChanged(): void {
-    for (const connection of [...this.#byName.values()]) {
-      const name = connection.registration?.name;
-      if (name === undefined || this.#stillOwns(connection.peerId, name)) continue;
-      this.#log.info("name-lost", { name, peerId: connection.peerId });
-      this.#unregister(connection);
+    for (const { name, client } of this.#directory.entries()) {
+      if (this.#registrar.stillOwns(client.peerId, name)) continue;
+      this.#log.info("name-lost", { name, peerId: client.peerId });
+      this.#directory.remove(client);
       // An Error about the connection ends it. The connector comes back, and asks for the name like anybody else.
-      this.#refuse(connection, "name-taken", `the name "${name}" was released, or given to another key`, {});
+      this.#refuse(client, "name-taken", `the name "${name}" was released, or given to another key`, {});
     }
   }
 
@@ -211,9 +200,7 @@ export class Rendezvous {
   }
 
   registrations(): readonly Registration[] {
-    return [...this.#byName.values()].flatMap(({ peerId, observed, registration }) =>
-      registration ? [{ name: registration.name, peerId, address: observed, since: registration.since }] : [],
-    );
+    return this.#directory.registrations();
   }
 
   /** How punching went. */
@@ -230,32 +217,16 @@ export class Rendezvous {
   }
 
   #register(now: Millis, connection: Connection, { requestId, name }: Register): void {
-    const { peerId, observed } = connection;
     if (this.#draining) {
       this.counters.add("draining");
       return this.#refuse(connection, "internal", ABOUT_TO_STOP, { requestId });
     }
     const refusal = this.#registrar.deny(now, connection, name);
     if (refusal) return this.#refuse(connection, refusal.code, refusal.message, { requestId });
-    const older = this.#byPeer.get(peerId);
+    const older = this.#directory.of(connection.peerId);
     if (older && older !== connection) this.#replace(now, older, connection);
-    this.#unregister(connection);
-    connection.registration = { name, since: now };
-    this.#byName.set(name, connection);
-    this.#byPeer.set(peerId, connection);
-    this.#log.info("peer-registered", { name, peerId, address: observed.key });
+    this.#directory.enter(now, connection, name);
     this.#send(connection.connection, { type: "registered", requestId, name });
-  }
-
-  /** While names cannot be read, everybody keeps his. */
-  #stillOwns(peerId: string, name: string): boolean {
-    try {
-      return this.#registrar.owns(peerId, name);
-    } catch (error) {
-      if (!(error instanceof NameStoreError)) throw error;
-      this.#log.error("names-unavailable", { code: error.code, message: error.message });
-      return true;
-    }
   }
 
   /** The same key registers anew: the newest wins, and the older one must not come back to win in turn. */
@@ -268,21 +239,13 @@ export class Rendezvous {
     this.handleClosed(now, older.connection, "broken");
   }
 
-  #unregister(connection: Connection): void {
-    if (!connection.registration) return;
-    this.#log.info("peer-unregistered", { name: connection.registration.name, peerId: connection.peerId });
-    this.#byName.delete(connection.registration.name);
-    this.#byPeer.delete(connection.peerId);
-    connection.registration = null;
-  }
-
   #connect(now: Millis, agent: Connection, { sessionId, target, expectedPeer }: Connect): void {
     const refuse = (code: WireErrorCode, text: string) => this.#refuse(agent, code, text, { sessionId });
     if (this.#draining && !this.#sessions.get(sessionId)) {
       this.counters.add("draining");
       return refuse("internal", ABOUT_TO_STOP);
     }
-    const connector = this.#byName.get(target) ?? this.#byPeer.get(target);
+    const connector = this.#directory.find(target);
     if (!connector) {
       this.counters.add("not-found");
       return refuse("not-found", `nobody is registered as "${target}"`);
@@ -315,15 +278,15 @@ export class Rendezvous {
   /** Where a connector is, only those learn whom it has answered. */
   #tellConnected({ id: sessionId, agent, connector, answered }: Session): void {
     const { peerId, observed } = connector;
-    const name = this.#byPeer.get(peerId)?.registration?.name ?? null;
+    const name = this.#directory.nameOf(peerId);
     const peerObserved = answered ? observed : UNSPECIFIED[observed.family];
     this.#sendTo(agent, { type: "connected", sessionId, peerId, name, peerObserved });
   }
 
   /** Of both: a connector whose key may not register any more is not dropped, but nobody is led to it. */
-  #mayConnect(agent: Connection, { peerId, registration }: Connection): boolean {
+  #mayConnect(agent: Connection, { peerId }: Connection): boolean {
     const policy = this.#registrar.policy();
-    const name = registration?.name ?? null;
+    const name = this.#directory.nameOf(peerId);
     return policy.mayConnect(agent.peerId, { name, peerId }) && (name === null || policy.mayRegister(peerId, name));
   }
 

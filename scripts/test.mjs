@@ -1,10 +1,11 @@
-// npm test [-- FILTER]: every package's tests, under tap on Node and under bun:test on Bun. The last line counts them all.
+// npm test [-- FILTER ...]: every package's tests, under tap on Node and under bun:test on Bun. The last line counts them all.
+// FILTER: a part of PACKAGE/FILE or of the file's path, as in ice/agent or packages/ice/test/agent.test.ts.
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-const filter = process.argv[2] ?? "";
+const filters = process.argv.slice(2);
 const files = readdirSync("packages")
   .filter((name) => existsSync(`packages/${name}/test`))
   .flatMap((name) =>
@@ -12,9 +13,12 @@ const files = readdirSync("packages")
       .filter((file) => file.endsWith(".test.ts"))
       .map((file) => ({ name, file })),
   )
-  .filter(({ name, file }) => `${name}/${file}`.includes(filter));
+  .filter(({ name, file }) => {
+    const names = [`${name}/${file}`, `packages/${name}/test/${file}`];
+    return filters.length === 0 || filters.some((filter) => names.some((text) => text.includes(filter)));
+  });
 if (files.length === 0) {
-  console.error(`no test file matches "${filter}"`);
+  console.error(`no test file matches "${filters.join('" or "')}"`);
   process.exit(1);
 }
 

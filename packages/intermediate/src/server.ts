@@ -206,13 +206,13 @@ async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock:
     stunTls,
     alternateIp,
     certificate: options.tlsCertificate ?? own,
-    takeTlsHandshake: (from: SocketAddress) => signaling?.takeTlsHandshake(clock.now(), from) ?? false,
+    takeTlsHandshake: (from: SocketAddress) => signaling?.entrance.takeTlsHandshake(clock.now(), from) ?? false,
     clock,
     signaling: {
       listen,
       tls: options.signalingTls ?? ("beside" as const),
       receive: (now: Millis, socket: SocketId, batch: readonly Incoming[]) => {
-        for (const { from, data } of batch) signaling?.handleDatagram(now, from, data, socket);
+        for (const { from, data } of batch) signaling?.entrance.handleDatagram(now, from, data, socket);
       },
       door: {
         identity: own,

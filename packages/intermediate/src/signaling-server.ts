@@ -1,6 +1,6 @@
 /**
- * The signaling service: clients over QUIC and over TLS, the signaling spoken on each, and the rendezvous between them. A driver
- * component without a socket of its own.
+ * The signaling service: the signaling spoken with each client that came in, and the rendezvous between them. A driver component
+ * without a socket of its own.
  */
 
 import type { TLSSocket } from "node:tls";
@@ -14,26 +14,21 @@ import {
   nullLogger,
   type Random,
   type SocketAddress,
-  type SocketId,
   type Transmit,
 } from "@adit/core";
-import { type Identity, peerIdFromCertificate, type QuicConnection, type QuicEndpoint } from "@adit/quic";
+import type { Identity } from "@adit/quic";
 import { SignalingServerConnection, type SignalingServerEvent } from "@adit/signaling";
 import type { DriverComponent } from "@adit/transport";
-import { TlsCarrier } from "@adit/transport/internal";
 import type { AccessPolicy } from "./access-policy.ts";
 import { Accounts } from "./accounts.ts";
 import { ClientTable } from "./client-table.ts";
 import type { Credentials } from "./credentials.ts";
+import { Entrance, type EntranceDrop } from "./entrance.ts";
 import type { FormerClient } from "./former-clients.ts";
-import { type HandshakeDrop, HandshakeGate } from "./handshake-gate.ts";
 import { IpLimits } from "./ip-limits.ts";
 import type { NameStore } from "./names/name-store.ts";
-import { QuicCarrier } from "./quic-carrier.ts";
-import { QuicFront } from "./quic-front.ts";
 import { Rendezvous } from "./rendezvous.ts";
-import type { ConnectionId } from "./session-table.ts";
-import { SignalingClientConnection } from "./signaling-client.ts";
+import type { SignalingClientConnection } from "./signaling-client.ts";
 import type { BoundUdp } from "./stun-listeners.ts";
 
 /** Application close codes: for a client that we failed to serve, and for one that held too much. */
@@ -65,19 +60,17 @@ export interface SignalingServerOptions {
 }
 
 /** Clients that were turned away before they could say anything; and those that had to make room. */
-export type SignalingDrop = HandshakeDrop | "bad-certificate" | "slow-client";
+export type SignalingDrop = EntranceDrop | "slow-client";
 
 export class SignalingServer implements DriverComponent {
   readonly rendezvous: Rendezvous;
+  readonly entrance: Entrance;
   readonly drops = new Counters<SignalingDrop>();
   readonly #options: SignalingServerOptions;
   readonly #log: Logger;
-  readonly #front: QuicFront;
   readonly #clients: ClientTable;
   readonly #accounts: Accounts;
-  readonly #gate: HandshakeGate;
   #draining = false;
-  #lastId: ConnectionId = 0;
   /** The latest time that the driver told. */
   #now: Millis = 0;
 
@@ -86,26 +79,24 @@ export class SignalingServer implements DriverComponent {
     this.#options = options;
     this.#accounts = options.accounts ?? new Accounts();
     const ipLimits = new IpLimits(() => this.#accounts.limits);
-    this.#gate = new HandshakeGate(
-      () => this.#accounts.limits,
-      ipLimits,
-      (now) => this.#giveUpOldest(now),
-    );
     this.#clients = new ClientTable(options.maxHeldBytes);
     this.#log = log;
-    this.#front = new QuicFront({
+    this.entrance = new Entrance({
       identity,
       sockets: options.sockets,
-      gate: this.#gate,
+      limits: () => this.#accounts.limits,
+      ipLimits,
       resetKey,
       random,
       log,
-      onDrop: (reason) => this.drops.add(reason),
-      onConnection: (now, connection, from, proved) => this.#handleConnection(now, connection, from, proved),
+      drops: this.drops,
+      onClient: (client) => this.#clients.add(client),
       onPacket: (connection) => {
         const client = this.#clients.of(connection);
         if (client) this.#clients.touch(client);
       },
+      onWork: (client) => this.#touch(client),
+      makeRoom: (now) => this.#giveUpOldest(now),
     });
     this.rendezvous = new Rendezvous({
       onSessionsChanged: () => options.onSessionsChanged(),
@@ -117,30 +108,6 @@ export class SignalingServer implements DriverComponent {
     });
   }
 
-  get quic(): QuicEndpoint {
-    return this.#front.quic;
-  }
-
-  /** Retries and resets that found their queue full. */
-  get looseDrops(): Counters<"loose-packets"> {
-    return this.#front.loose.drops;
-  }
-
-  /** Handshakes under way. */
-  get handshakeCount(): number {
-    return this.#gate.handshakes;
-  }
-
-  /** Retry packets sent since start: clients that had to prove their address first. */
-  get retriesSent(): number {
-    return this.#front.loose.retriesSent;
-  }
-
-  /** Stateless resets sent since start: packets of connections that this process knows nothing of. */
-  get resetsSent(): number {
-    return this.#front.loose.resetsSent;
-  }
-
   /** What is kept for clients that read or speak slowly. */
   get heldBytes(): number {
     return this.#clients.heldBytes;
@@ -150,63 +117,21 @@ export class SignalingServer implements DriverComponent {
     return this.#clients.size;
   }
 
-  /** A packet of a client, to `socket` or, without one, to the first. */
-  handleDatagram(now: Millis, from: SocketAddress, data: Uint8Array, socket?: SocketId): void {
-    this.#front.handleDatagram(now, from, data, socket);
-  }
-
-  #handleConnection(now: Millis, quic: QuicConnection, from: SocketAddress, proved: boolean): void {
-    const client: SignalingClientConnection = new SignalingClientConnection(
-      ++this.#lastId,
-      new QuicCarrier(quic, from, () => this.#touch(client)),
-      from,
-      proved,
-    );
-    this.#clients.add(client);
-    this.#gate.accepted(from);
-    if (proved) this.#gate.charge(now, from);
-  }
-
-  /** Whether TLS may be spoken with that address, which then pays for it: asked before it costs anything. */
-  takeTlsHandshake(now: Millis, from: SocketAddress): boolean {
-    return this.#gate.takeTls(now, from);
-  }
-
   /** A client whose TLS handshake is over. What its certificate says is looked at here. */
   handleTls(socket: TLSSocket, from: SocketAddress): void {
-    const { raw } = socket.getPeerCertificate();
-    const peerId = raw ? peerIdFromCertificate(raw) : null;
-    if (peerId === null) {
-      this.drops.add("bad-certificate");
-      socket.destroy();
-      return;
-    }
-    const verdict = this.#gate.decideTls(from);
-    if (verdict !== "accept") {
-      this.drops.add(verdict);
-      socket.destroy();
-      return;
-    }
-    const client: SignalingClientConnection = new SignalingClientConnection(
-      ++this.#lastId,
-      TlsCarrier.accepted(socket, from, peerId, () => this.#touch(client)),
-      from,
-      true,
-    );
-    this.#clients.add(client);
-    this.#gate.accepted(from);
-    this.#touch(client);
+    const client = this.entrance.handleTls(socket, from);
+    if (client) this.#touch(client);
   }
 
   handleTimeout(now: Millis): void {
     this.rendezvous.handleTimeout(now);
-    this.#front.handleTimeout(now);
+    this.entrance.handleTimeout(now);
     for (const client of this.#clients.takeDue(now)) this.#timeout(now, client);
   }
 
   pollTimeout(): Deadline | null {
     const sessions = this.rendezvous.pollTimeout();
-    return earliest(earliest(sessions, this.#front.pollTimeout()), this.#clients.pollTimeout());
+    return earliest(earliest(sessions, this.entrance.pollTimeout()), this.#clients.pollTimeout());
   }
 
   /** Works until no client has anything left to be done but sending. */
@@ -221,24 +146,21 @@ export class SignalingServer implements DriverComponent {
   }
 
   pollTransmit(): Transmit | null {
-    const loose = this.#front.loose.pollTransmit();
-    return loose ?? this.#clients.pollTransmit(this.#now, (quic) => this.#front.transmit(quic));
+    const loose = this.entrance.pollTransmit();
+    return loose ?? this.#clients.pollTransmit(this.#now, (quic) => this.entrance.transmit(quic));
   }
 
   /** Who could be told of a crash. */
   *clients(): Iterable<FormerClient> {
     for (const client of this.#clients.all()) {
-      const { carrier, signaling } = client;
-      // Who speaks TLS hears it from TCP.
-      const former =
-        signaling && carrier instanceof QuicCarrier && this.#front.former(carrier.quic, signaling.observed);
+      const former = client.signaling && this.entrance.former(client, client.signaling.observed);
       if (former) yield former;
     }
   }
 
   /** Clients of a former life of this program, which ended without a word: they are told, some hundreds a second. */
   tellFormer(now: Millis, clients: readonly FormerClient[]): void {
-    this.#front.loose.tellFormer(now, clients);
+    this.entrance.tellFormer(now, clients);
     this.#options.wake();
   }
 
@@ -256,7 +178,7 @@ export class SignalingServer implements DriverComponent {
   beginDrain(now: Millis): void {
     if (this.#draining) return;
     this.#draining = true;
-    this.#gate.close();
+    this.entrance.close();
     this.rendezvous.drain();
     this.shutdown(now);
   }
@@ -307,9 +229,7 @@ export class SignalingServer implements DriverComponent {
 
   #establish(now: Millis, client: SignalingClientConnection, peerId: string): void {
     this.#clients.endHandshake(client);
-    this.#gate.established(client.origin);
-    if (!client.isCharged) this.#gate.charge(now, client.origin);
-    client.isCharged = true;
+    this.entrance.established(now, client);
     const observed = this.#observedOf(client);
     const admitted = this.#options.admit(peerId);
     client.open(
@@ -432,7 +352,7 @@ export class SignalingServer implements DriverComponent {
 
   /** The connection is over: nothing is said any more, but the client stays in the tables until QUIC has drained. */
   #lose(now: Millis, client: SignalingClientConnection, reason: string): void {
-    if (client.isHandshaking) this.#gate.failed(client.origin);
+    if (client.isHandshaking) this.entrance.failed(client);
     this.#clients.endHandshake(client);
     if (client.signaling) this.#log.debug("client-lost", { peerId: client.signaling.peerId, reason });
     client.handleCarrierClosed();
@@ -441,6 +361,6 @@ export class SignalingServer implements DriverComponent {
 
   #forget(client: SignalingClientConnection): void {
     this.#clients.forget(client);
-    this.#gate.gone(client.origin);
+    this.entrance.gone(client);
   }
 }

@@ -103,10 +103,18 @@ function signalingMetrics({ signaling }: Intermediate): Metric[] {
   const { results, punchSeconds } = rendezvous.punches;
   return [
     gauge("adit_signaling_clients", "Clients connected.", signaling.clientCount),
-    gauge("adit_signaling_handshakes", "QUIC handshakes under way.", signaling.handshakeCount),
+    gauge("adit_signaling_handshakes", "QUIC handshakes under way.", signaling.entrance.handshakeCount),
     gauge("adit_signaling_held_bytes", "Kept for clients that read or speak slowly.", signaling.heldBytes),
-    counter("adit_signaling_retries_total", "Clients told to prove their address first.", signaling.retriesSent),
-    counter("adit_signaling_resets_total", "Stateless resets: packets of unknown connections.", signaling.resetsSent),
+    counter(
+      "adit_signaling_retries_total",
+      "Clients told to prove their address first.",
+      signaling.entrance.retriesSent,
+    ),
+    counter(
+      "adit_signaling_resets_total",
+      "Stateless resets: packets of unknown connections.",
+      signaling.entrance.resetsSent,
+    ),
     gauge("adit_registrations", "Connectors registered under a name.", rendezvous.registrations().length),
     gauge("adit_sessions", "Sessions that are known and not over.", sessions.active),
     counter("adit_sessions_total", "Sessions introduced.", sessions.total),
@@ -154,7 +162,7 @@ function relayMetrics({ turn, stun }: Intermediate): Metric[] {
 }
 
 function dropMetrics({ signaling, turn, driver, accounts }: Intermediate): Metric[] {
-  const { rendezvous, quic } = signaling;
+  const { rendezvous, entrance } = signaling;
   return [
     byReason("adit_refusals_total", "Requests refused to somebody, by reason.", [
       { toJSON: () => NO_REFUSALS },
@@ -162,10 +170,10 @@ function dropMetrics({ signaling, turn, driver, accounts }: Intermediate): Metri
       accounts.counters,
       turn.refusals,
       signaling.drops,
-      signaling.looseDrops,
+      entrance.looseDrops,
     ]),
     byReason("adit_turn_dropped_total", "Datagrams that the STUN and TURN server dropped.", [turn.counters]),
-    byReason("adit_quic_dropped_total", "QUIC datagrams dropped before any connection.", [quic.drops]),
+    byReason("adit_quic_dropped_total", "QUIC datagrams dropped before any connection.", [entrance.quic.drops]),
     byReason("adit_udp_dropped_total", "Datagrams not sent because a socket was full or closed.", [driver.drops]),
   ];
 }

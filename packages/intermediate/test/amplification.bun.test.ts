@@ -125,6 +125,6 @@ test("QUIC: a flood of first packets in one address' name is answered with Retry
     if (i % 10 === 0) await pause(1);
   }
   await pause(500);
-  t.ok(signaling.retriesSent > 200, `${signaling.retriesSent} Retries`);
+  t.ok(signaling.entrance.retriesSent > 200, `${signaling.entrance.retriesSent} Retries`);
   t.ok(sum(received()) < sent / 3, `${sum(received())} bytes for ${sent}`);
 });

@@ -55,13 +55,13 @@ test("clients that come, meet and go, every third without a word, leave nothing"
     await kit.until("the silent ones are given up", () => kit.server.clientCount === 0);
     kit.peers.length = 0;
   });
-  const { rendezvous, quic } = kit.server;
+  const { rendezvous, entrance } = kit.server;
   t.same(
     [
       rendezvous.registrations().length,
       rendezvous.sessionCounts().active,
       rendezvous.connectionCount,
-      quic.connectionCount,
+      entrance.quic.connectionCount,
     ],
     [0, 0, 0, 0],
   );

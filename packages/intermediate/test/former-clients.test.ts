@@ -49,5 +49,5 @@ test("after a crash idle clients are told at once, without having sent anything"
   kit.server.tellFormer(kit.now, former);
   await kit.until("all are down", () => idle.every((peer) => peer.event("down") !== undefined), 1_000);
   await kit.until("all are up again", () => idle.every((peer) => peer.client.isUp), 4_000);
-  t.equal(kit.server.resetsSent, 3);
+  t.equal(kit.server.entrance.resetsSent, 3);
 });

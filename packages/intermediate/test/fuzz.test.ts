@@ -109,15 +109,15 @@ test(
     const inputs = fuzzInputs(100_000);
     for (let i = 0; i < inputs; i++) {
       const data = i % 20 === 0 ? random.bytes(1_200) : mutate(random, pick(random, recorded), pick(random, recorded));
-      kit.server.handleDatagram(kit.now, address(`9.${i & 255}.9.9:${1_000 + (i & 1023)}`), data);
+      kit.server.entrance.handleDatagram(kit.now, address(`9.${i & 255}.9.9:${1_000 + (i & 1023)}`), data);
       if (i % 200 !== 0) continue;
       kit.server.handleTimeout(kit.now);
       kit.server.drain(kit.now);
       while (kit.server.pollTransmit());
     }
-    t.ok(kit.server.handshakeCount <= 512, `seed ${seed}: ${kit.server.handshakeCount} handshakes`);
+    t.ok(kit.server.entrance.handshakeCount <= 512, `seed ${seed}: ${kit.server.entrance.handshakeCount} handshakes`);
     kit.skewMs += 30_000; // those that never answer are given up
-    await kit.until("they are gone", () => kit.server.handshakeCount === 0);
+    await kit.until("they are gone", () => kit.server.entrance.handshakeCount === 0);
     const late = kit.join("connector", { name: "late", ip: "8.8.4.4" });
     await kit.until("a new client is served", () => late.client.isRegistered);
   },

@@ -92,7 +92,7 @@ export class SignalingKit {
     let moved = false;
     for (const peer of this.peers) {
       for (const data of peer.turn(now)) {
-        this.server.handleDatagram(now, peer.address, data);
+        this.server.entrance.handleDatagram(now, peer.address, data);
         moved = true;
       }
     }

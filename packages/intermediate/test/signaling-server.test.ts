@@ -82,7 +82,10 @@ test("a clean stop ends the client's sessions and its registration", async (t) =
   t.equal(agent.got("session-end")[0]?.sessionId, 7n);
   t.equal(kit.server.rendezvous.registrations().length, 0);
   t.equal(kit.server.rendezvous.sessionCounts().active, 0);
-  await kit.until("QUIC has let go of it", () => kit.server.clientCount === 1 && kit.server.quic.connectionCount === 1);
+  await kit.until(
+    "QUIC has let go of it",
+    () => kit.server.clientCount === 1 && kit.server.entrance.quic.connectionCount === 1,
+  );
 });
 
 test("shutdown says Goodbye to everybody in one turn", async (t) => {
@@ -139,20 +142,20 @@ test("clients that vanish in the handshake are forgotten; past a bound an addres
     const peer = kit.join("agent", { ip: "6.6.6.6", port: 2000 + i });
     for (const data of peer.turn(kit.now)) {
       sent += data.length;
-      kit.server.handleDatagram(kit.now, peer.address, data);
+      kit.server.entrance.handleDatagram(kit.now, peer.address, data);
     }
     peer.alive = false;
   }
   t.equal(kit.server.clientCount, RETRY_FROM_HANDSHAKES_PER_IP);
-  t.equal(kit.server.quic.connectionCount, RETRY_FROM_HANDSHAKES_PER_IP);
-  t.equal(kit.server.retriesSent, 300 - RETRY_FROM_HANDSHAKES_PER_IP);
+  t.equal(kit.server.entrance.quic.connectionCount, RETRY_FROM_HANDSHAKES_PER_IP);
+  t.equal(kit.server.entrance.retriesSent, 300 - RETRY_FROM_HANDSHAKES_PER_IP);
   let answered = 0;
   kit.server.drain(kit.now);
   for (let out = kit.server.pollTransmit(); out; out = kit.server.pollTransmit()) answered += out.data.length;
   t.ok(answered < 3 * sent, `${answered} bytes for ${sent} (RFC 9000 §8.1)`);
   kit.skewMs += 10_001;
   kit.pump();
-  t.equal(kit.server.handshakeCount, 0);
+  t.equal(kit.server.entrance.handshakeCount, 0);
   kit.peers.length = 0;
   const agent = kit.join("agent", { ip: "6.6.6.6" });
   await kit.until("the address gets in again", () => agent.client.isUp);
@@ -163,10 +166,10 @@ test("under load a client that answers the Retry gets in, beside silent handshak
   const kit = new SignalingKit();
   for (let i = 0; i < 600; i++) {
     const peer = kit.join("agent", { ip: `6.6.${i >> 8}.${i & 255}` });
-    for (const data of peer.turn(kit.now)) kit.server.handleDatagram(kit.now, peer.address, data);
+    for (const data of peer.turn(kit.now)) kit.server.entrance.handleDatagram(kit.now, peer.address, data);
     peer.alive = false;
   }
-  t.equal(kit.server.handshakeCount, RETRY_FROM_HANDSHAKES, "spoofed packets make no more state than that");
+  t.equal(kit.server.entrance.handshakeCount, RETRY_FROM_HANDSHAKES, "spoofed packets make no more state than that");
   kit.peers.length = 0;
   const agent = kit.join("agent", { ip: "8.8.4.4" });
   await kit.until("up", () => agent.client.isUp);
@@ -179,7 +182,7 @@ test("handshakes of one address are bounded, and only proved ones are charged", 
   // Spoofed first packets, for longer than the burst would last.
   for (let i = 0; i < 30; i++) {
     const forged = kit.join("agent", { ip: "8.8.4.4", port: 5000 + i });
-    for (const data of forged.turn(kit.now)) kit.server.handleDatagram(kit.now, forged.address, data);
+    for (const data of forged.turn(kit.now)) kit.server.entrance.handleDatagram(kit.now, forged.address, data);
     forged.alive = false;
   }
   const inTime = Array.from({ length: 10 }, (_, i) => kit.join("agent", { ip: "8.8.4.4", port: 1 + i }));
@@ -193,7 +196,7 @@ test("handshakes of one address are bounded, and only proved ones are charged", 
 /** Clients that answer every Retry and then fall silent. */
 function staller(kit: SignalingKit): (port: number, ip?: string) => void {
   const deliver = (from: SocketAddress, packets: Uint8Array[]): void => {
-    for (const data of packets) kit.server.handleDatagram(kit.now, from, data);
+    for (const data of packets) kit.server.entrance.handleDatagram(kit.now, from, data);
     kit.server.drain(kit.now);
   };
   return (port, ip = "6.6.6.6") => {
@@ -214,7 +217,7 @@ test("who answers every Retry and then falls silent holds a quarter of the hands
   const kit = new SignalingKit();
   const stall = staller(kit);
   for (let i = 0; i < 600; i++) stall(2_000 + i);
-  t.equal(kit.server.handshakeCount, 128);
+  t.equal(kit.server.entrance.handshakeCount, 128);
   t.ok(kit.server.drops.get("ip-handshakes") >= 400);
   const agent = kit.join("agent", { ip: "8.8.4.4" });
   await kit.until("everybody else gets in", () => agent.client.isUp);
@@ -222,7 +225,7 @@ test("who answers every Retry and then falls silent holds a quarter of the hands
   kit.limits = { ...DEFAULT_LIMITS, handshakesPerIpPerSecond: 1 };
   kit.skewMs += 10_001;
   kit.pump();
-  t.equal(kit.server.handshakeCount, 0);
+  t.equal(kit.server.entrance.handshakeCount, 0);
   const before = kit.server.drops.get("ip-handshakes");
   for (let i = 0; i < 60; i++) stall(4_000 + i);
   t.ok(kit.server.drops.get("ip-handshakes") > before, "handshakes that were proved and never ended were charged");
@@ -232,14 +235,14 @@ test("handshakes that nobody goes on with hold a place no longer than others nee
   const kit = new SignalingKit();
   const stall = staller(kit);
   for (let i = 0; i < 600; i++) stall(2_000 + i, `6.6.${i % 6}.6`);
-  t.equal(kit.server.handshakeCount, 512);
+  t.equal(kit.server.entrance.handshakeCount, 512);
   t.equal(kit.server.drops.get("handshakes"), 600 - 512, "the oldest made room");
   const agent = kit.join("agent", { ip: "8.8.4.4" });
   await kit.until("who is in earnest gets in", () => agent.client.isUp);
-  t.ok(kit.server.handshakeCount <= 512);
+  t.ok(kit.server.entrance.handshakeCount <= 512);
   kit.skewMs += 10_001;
   kit.pump();
-  t.equal(kit.server.handshakeCount, 0, "each was counted out once");
+  t.equal(kit.server.entrance.handshakeCount, 0, "each was counted out once");
   t.ok(agent.client.isUp);
 });
 
@@ -257,7 +260,7 @@ test("a client that writes another's address into its packets neither moves ther
     agent.say(kit.now, { type: "ping", id: BigInt(i) });
     for (const data of agent.turn(kit.now)) {
       forged += data.length;
-      kit.server.handleDatagram(kit.now, victim, data);
+      kit.server.entrance.handleDatagram(kit.now, victim, data);
     }
     kit.server.drain(kit.now);
     for (let out = kit.server.pollTransmit(); out; out = kit.server.pollTransmit()) {
@@ -282,7 +285,7 @@ test("a restart of the server is told to a client by the first packet it sends, 
   const before = kit.now;
   connector.say(kit.now, { type: "ping", id: 1n });
   await kit.until("down", () => connector.event("down") !== undefined);
-  t.equal(kit.server.resetsSent, 1);
+  t.equal(kit.server.entrance.resetsSent, 1);
   await kit.until("registered anew", () => connector.event("registered") !== undefined);
   t.ok(kit.now - before < 3_000, `after ${Math.round(kit.now - before)} ms, most of it the client's own backoff`);
 });
@@ -342,7 +345,7 @@ test("10,000 damaged datagrams neither throw nor open anything, and the client t
   await kit.until("up", () => {
     for (const data of agent.turn(kit.now)) {
       captured.push(data.slice());
-      kit.server.handleDatagram(kit.now, agent.address, data);
+      kit.server.entrance.handleDatagram(kit.now, agent.address, data);
     }
     return agent.client.isUp;
   });
@@ -352,7 +355,7 @@ test("10,000 damaged datagrams neither throw nor open anything, and the client t
     // Never the destination ID and version of a first Initial left whole: a damaged copy of one may open a handshake, as any may.
     for (let k = 0; k < 6; k++) data[Math.floor(random.float() * Math.min(20, data.length))] = random.float() * 256;
     try {
-      kit.server.handleDatagram(kit.now, SocketAddress.of("8.8.8.8", 1 + (i % 60_000)), data);
+      kit.server.entrance.handleDatagram(kit.now, SocketAddress.of("8.8.8.8", 1 + (i % 60_000)), data);
       if (i % 100 === 0) kit.pump();
     } catch (error) {
       t.fail(`seed ${seed}, datagram ${i}: ${error}`);

@@ -91,10 +91,13 @@ async function make(): Promise<SocketCalls> {
         sendmmsg: { args: [i32, ptr, u32, i32], returns: i32 },
         recvmmsg: { args: [i32, ptr, u32, i32, ptr], returns: i32 },
       } as const;
+      const option = new Int32Array(new ArrayBuffer(4)); // one for all calls: nobody collects it during one
+      const optionAt = ffi.ptr(option);
       const sending = platform === "linux" ? ffi.dlopen(name, sends).symbols : null;
       const set = (socket: object, at: { level: number; option: number }, value: number): boolean => {
         const fd = descriptorOf(socket);
-        return fd !== null && symbols.setsockopt(fd, at.level, at.option, ffi.ptr(new Int32Array([value])), 4) === 0;
+        option[0] = value;
+        return fd !== null && symbols.setsockopt(fd, at.level, at.option, optionAt, 4) === 0;
       };
       let messages: MessageSystem | null = null;
       let received: ReceivingSystem | null = null;

@@ -1,6 +1,6 @@
 import { parseSocketAddress } from "@adit/core";
 import { test } from "@adit/harness";
-import { bindError } from "../src/udp/errors.ts";
+import { bindError, isIcmpError } from "../src/udp/errors.ts";
 
 test("each reason why a bind fails has its code and a sentence that names the address and the way out", (t) => {
   const table: [system: string, address: string, code: string, message: RegExp][] = [
@@ -24,4 +24,11 @@ test("each reason why a bind fails has its code and a sentence that names the ad
     t.match(error.message, message);
     t.equal(error.cause, cause);
   }
+});
+
+test("what ICMP says is told from what the system refuses", (t) => {
+  for (const code of ["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "EMSGSIZE", "EACCES", "EOPNOTSUPP", "ENOTSUP"])
+    t.ok(isIcmpError(code), code);
+  for (const code of ["EPERM", "EINVAL", "EAGAIN", "ENOBUFS", "EAFNOSUPPORT", "unknown"])
+    t.notOk(isIcmpError(code), code);
 });

@@ -66,6 +66,27 @@ export function errorCode(error: unknown): string {
   return "unknown";
 }
 
+/** What Linux makes of ICMP messages (icmp_err_convert, icmpv6_err_convert); 95 has two names. */
+const ICMP_ERRORS: ReadonlySet<string> = new Set([
+  "EACCES",
+  "ECONNREFUSED",
+  "EHOSTDOWN",
+  "EHOSTUNREACH",
+  "EMSGSIZE",
+  "ENETUNREACH",
+  "ENONET",
+  "ENOPROTOOPT",
+  "ENOTSUP",
+  "EOPNOTSUPP",
+  "EPROTO",
+]);
+
+/**
+ * Whether the error with which a send failed may be what came back for an earlier datagram: it is delivered to whichever send comes next, which
+ * is then not carried out although nothing is wrong with it.
+ */
+export const isIcmpError = (code: string): boolean => ICMP_ERRORS.has(code);
+
 const wildcard = (address: SocketAddress): string => (address.family === 4 ? "0.0.0.0" : "::");
 
 const describe = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));

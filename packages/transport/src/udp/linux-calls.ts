@@ -11,6 +11,8 @@ const NAME_LENGTH = { 4: 16, 6: 28 } as const;
 const MSG_DONTWAIT = 0x40;
 const MSG_ERRQUEUE = 0x2000;
 const EPOLL_CTL = { add: 1, remove: 2, change: 3 } as const;
+const SOL_SOCKET = 1;
+const SO_ERROR = 4;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 /** IP_RECVERR and IPV6_RECVERR: an ICMP message about something that was sent is queued, and told. */
@@ -79,6 +81,7 @@ async function open(library: string) {
     bind: { args: [i32, ptr, u32], returns: i32 },
     getsockname: { args: [i32, ptr, ptr], returns: i32 },
     setsockopt: { args: [i32, i32, i32, ptr, u32], returns: i32 },
+    getsockopt: { args: [i32, i32, i32, ptr, ptr], returns: i32 },
     close: { args: [i32], returns: i32 },
     recvmmsg: { args: [i32, ptr, u32, i32, ptr], returns: i32 },
     recvmsg: { args: [i32, ptr, i32], returns: i64_fast },
@@ -137,7 +140,7 @@ function wrap({ symbols: c, addressOf, errno }: Awaited<ReturnType<typeof open>>
 }
 
 function socketsOf({ c, memory, failure }: Library) {
-  const [name, four] = [memory(NAME_LENGTH[6]), memory(4)];
+  const [name, four, length] = [memory(NAME_LENGTH[6]), memory(4), memory(4)];
   const set = (fd: number, { level, option }: { level: number; option: number }, value: number): boolean => {
     four.view.setInt32(0, value, true);
     return c.setsockopt(fd, level, option, four.at, 4) === 0;
@@ -158,8 +161,8 @@ function socketsOf({ c, memory, failure }: Library) {
         c.close(fd);
         throw new SystemCallError("bind", code);
       }
-      four.view.setUint32(0, NAME_LENGTH[family], true);
-      c.getsockname(fd, name.at, four.at);
+      length.view.setUint32(0, NAME_LENGTH[family], true);
+      c.getsockname(fd, name.at, length.at);
       return { fd, port: name.view.getUint16(2, false) };
     },
     close: (fd: number): void => void c.close(fd),
@@ -169,6 +172,13 @@ function socketsOf({ c, memory, failure }: Library) {
     /** Takes one from the socket's error queue into the struct msghdr at that address; false when it is empty. */
     receiveError: (fd: number, headerAt: number): boolean =>
       Number(c.recvmsg(fd, headerAt as never, MSG_ERRQUEUE | MSG_DONTWAIT)) >= 0,
+    /** Takes the error that the socket's next call would fail with; null when there is none. */
+    pendingError(fd: number): string | null {
+      length.view.setUint32(0, 4, true);
+      if (c.getsockopt(fd, SOL_SOCKET, SO_ERROR, four.at, length.at) < 0) return null;
+      const number = four.view.getInt32(0, true);
+      return number === 0 ? null : (ERROR_NAMES.get(number) ?? "unknown");
+    },
   };
 }
 

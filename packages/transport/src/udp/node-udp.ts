@@ -2,7 +2,7 @@ import { createSocket, type Socket } from "node:dgram";
 import { SocketAddress } from "@adit/core";
 import { BaseUdpSocket } from "./base.ts";
 import { UdpCounts } from "./counts.ts";
-import { bindError, errorCode } from "./errors.ts";
+import { bindError, errorCode, isIcmpError } from "./errors.ts";
 import { Gatherer } from "./gather.ts";
 import { RECEIVE_BUFFER_BYTES } from "./socket-calls.ts";
 import type { Outgoing, UdpBindOptions, UdpSocket } from "./udp.ts";
@@ -17,15 +17,6 @@ export interface NativeSocket {
 
 /** The runtime keeps what the kernel does not take, without bound; so no more than this is given to it then. */
 const MAX_KEPT_BY_RUNTIME = 64;
-
-/** What an ICMP message about an earlier datagram turns into. */
-const ICMP_ERRORS: ReadonlySet<string> = new Set([
-  "ECONNREFUSED",
-  "EHOSTUNREACH",
-  "ENETUNREACH",
-  "EPROTO",
-  "EOPNOTSUPP",
-]);
 
 /** Asking how much it keeps costs a call into the runtime, so it is asked once per this many datagrams. */
 const ASK_EVERY = 16;
@@ -109,11 +100,11 @@ export class NodeUdpSocket extends BaseUdpSocket<NativeSocket> {
   }
 
   /**
-   * An ICMP error about an earlier datagram is delivered to whichever send comes next (Bun sets IP_RECVERR; Node does not),
-   * which is then not carried out although nothing is wrong with it: so it is offered once more, late, before it is given up.
+   * What {@link isIcmpError} says may be about an earlier datagram (Bun sets IP_RECVERR; Node does not): so this one is offered once more,
+   * late, before it is given up.
    */
   #failed(code: string, data: Uint8Array, to: SocketAddress, isRetry: boolean): void {
-    if (isRetry || this.isClosed || !ICMP_ERRORS.has(code)) this.counts.sendErrors.add(code);
+    if (isRetry || this.isClosed || !isIcmpError(code)) this.counts.sendErrors.add(code);
     else this.#hand(data, to, true);
   }
 }

@@ -1,7 +1,7 @@
 import { SocketAddress } from "@adit/core";
 import { BaseUdpSocket } from "./base.ts";
 import { UdpCounts } from "./counts.ts";
-import { bindError } from "./errors.ts";
+import { bindError, isIcmpError } from "./errors.ts";
 import { EPOLLERR, EPOLLIN, EPOLLOUT, linuxCalls, type OpenSocket } from "./linux-calls.ts";
 import type { MessageSender } from "./messages.ts";
 import { type Polled, Readiness } from "./readiness.ts";
@@ -13,16 +13,8 @@ const MAX_READ = 64;
 /** Entries of the error queue read at one time; the others are read when the kernel tells of them again. */
 const MAX_ERRORS_READ = 16;
 
-/** ICMP errors come with whichever send is next, which is then not carried out although nothing is wrong with it. */
-const ICMP_ERRORS: ReadonlySet<string> = new Set([
-  "ECONNREFUSED",
-  "EHOSTUNREACH",
-  "ENETUNREACH",
-  "EPROTO",
-  "EOPNOTSUPP",
-  "ENOTSUP",
-  "EMSGSIZE",
-]);
+/** What a header of UDP can say. Longer ones are not shown to the kernel, which would be asked for the reason after a call that was not made. */
+const MAX_DATAGRAM_BYTES = 65_535;
 
 /**
  * A UDP socket of our own: read by recvmmsg(2) together with all others of its kind, without objects of the runtime. Null where the
@@ -151,13 +143,20 @@ class PolledUdpSocket extends BaseUdpSocket<OpenSocket & { close(): void }> impl
     const { calls, errors } = this.#readiness;
     for (let i = 0; i < MAX_ERRORS_READ && !this.isClosed; i++) {
       errors.clear();
-      if (!calls.receiveError(this.native.fd, errors.header)) return;
+      if (!calls.receiveError(this.native.fd, errors.header)) {
+        // An error without an entry (the socket was aborted, or there was no memory for one) is told of without end until it is taken.
+        if (i === 0) this.#tellError(calls.pendingError(this.native.fd));
+        return;
+      }
       const { errno } = errors;
-      if (errno === null) continue;
-      const code = calls.errorName(errno);
-      this.counts.receiveErrors.add(code);
-      this.#handlers.onIcmpError?.(code);
+      this.#tellError(errno === null ? null : calls.errorName(errno));
     }
+  }
+
+  #tellError(code: string | null): void {
+    if (code === null) return;
+    this.counts.receiveErrors.add(code);
+    this.#handlers.onIcmpError?.(code);
   }
 
   protected override offer(batch: readonly Outgoing[], from: number): number {
@@ -202,8 +201,8 @@ class PolledUdpSocket extends BaseUdpSocket<OpenSocket & { close(): void }> impl
 
   /** False when the kernel takes no more now; otherwise it was sent, or refused and counted. */
   #offerOne(batch: readonly Outgoing[], at: number): boolean {
-    const { to } = batch[at] as Outgoing;
-    let code = this.refusal(to);
+    const { data, to } = batch[at] as Outgoing;
+    let code = data.length > MAX_DATAGRAM_BYTES ? "EMSGSIZE" : this.refusal(to);
     for (let tries = 0; code === null && tries < 2; tries++) {
       if (this.#messages.sendOne(batch, at)) {
         this.counts.sent++;
@@ -211,7 +210,7 @@ class PolledUdpSocket extends BaseUdpSocket<OpenSocket & { close(): void }> impl
       }
       const why = this.#readiness.calls.failure();
       if (why === "EAGAIN") return false;
-      if (tries === 1 || !ICMP_ERRORS.has(why)) code = why;
+      if (tries === 1 || !isIcmpError(why)) code = why;
     }
     this.counts.sendErrors.add(code ?? "unknown");
     return true;

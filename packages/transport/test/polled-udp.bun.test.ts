@@ -1,9 +1,11 @@
 // Sockets of our own that are read together: what is lent, what is closed, and what ICMP tells. The contract of all sockets is udp.test.ts.
+import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { parseSocketAddress, type SocketId, type Transmit } from "@adit/core";
 import { type T, test } from "@adit/harness";
 import { Driver } from "../src/driver.ts";
 import { bindUdp } from "../src/udp/bind.ts";
+import { type Bell, type LinuxCalls, linuxCalls } from "../src/udp/linux-calls.ts";
 import { Readiness } from "../src/udp/readiness.ts";
 import type { Incoming, UdpHandlers } from "../src/udp/udp.ts";
 import { numbered, numberOf, open, range, until } from "./support/udp.ts";
@@ -139,13 +141,73 @@ check("a handler that throws does not stop the reading of others", async (t) => 
   await until(() => good.got.length === 2, "again");
 });
 
-check("where there is no asynchronous I/O there are the runtime's sockets", async (t) => {
+/** What can be missing, as the system says it. */
+const lacks: [what: string, calls: (real: LinuxCalls) => Partial<LinuxCalls>][] = [
+  ["epoll", () => ({ epoll: () => -1 })],
+  ["descriptors for an eventfd", () => ({ eventfd: () => -1 })],
+  ["io_setup, which a sandbox forbids or too many programs have used up", () => ({ bell: () => null })],
+  ["requests that wait", (real) => ({ bell: (...at) => deaf(real.bell(...at)) })],
+  ["room for one more descriptor in the set", () => ({ watch: () => false })],
+];
+
+const deaf = (bell: Bell | null): Bell | null => bell && { ...bell, arm: () => false };
+
+check("where the system lacks something there are the runtime's sockets, and nothing is left behind", async (t) => {
   const { shared } = Readiness;
   t.teardown(() => Object.assign(Readiness, { shared }));
-  Object.assign(Readiness, { shared: () => null });
   const handlers = { onBatch: () => {}, onDrain: () => {} };
-  const socket = await bindUdp({ address, handlers, lends: true });
-  t.notOk(socket.lends);
-  socket.close();
-  await t.rejects(bindUdp({ address, handlers, runtime: "linux" }), { code: "bind-failed" });
+  const before = descriptors();
+  for (const [what, missing] of lacks) {
+    Object.assign(Readiness, { shared: (real: LinuxCalls) => shared({ ...real, ...missing(real) }) });
+    const socket = await bindUdp({ address, handlers, lends: true });
+    t.notOk(socket.lends, what);
+    socket.close();
+    await t.rejects(bindUdp({ address, handlers, runtime: "linux" }), { code: "bind-failed" });
+    await until(() => descriptors() <= before, `${what}: ${descriptors()} descriptors are ${before} again`);
+  }
+});
+
+check("without memory for another request all sockets are looked at again soon", async (t) => {
+  const { shared } = Readiness;
+  t.teardown(() => Object.assign(Readiness, { shared }));
+  let refusals = 0;
+  const forgetful = (bell: Bell | null, armed = 0): Bell | null =>
+    bell && { ...bell, arm: () => (++armed > 1 && refusals < 3 ? ++refusals < 0 : bell.arm()) };
+  const bell: LinuxCalls["bell"] = (epoll, eventfd) => forgetful(real?.bell(epoll, eventfd) ?? null);
+  const real = await linuxCalls();
+  Object.assign(Readiness, { shared: (calls: LinuxCalls) => shared({ ...calls, bell }) });
+  const [one, sender] = [await open(t, "linux"), await open(t, "bun")];
+  for (const round of range(10)) {
+    sender.send([numbered(round), one.address]);
+    await until(() => one.got.length > round, "it arrived");
+  }
+  t.equal(refusals, 3);
+});
+
+/** As an operator does it. */
+function abort(port: number): boolean {
+  const filter = ["src", "127.0.0.1", "sport", "=", `${port}`];
+  const { status, stdout } = spawnSync("ss", ["--kill", "--udp", "--all", ...filter], { encoding: "utf8" });
+  return status === 0 && stdout.includes(`:${port}`);
+}
+
+check("an error that no entry of the queue explains is told once, and does not keep the loop busy", async (t) => {
+  const told: string[] = [];
+  const handlers = { onBatch: () => {}, onDrain: () => {}, onIcmpError: (code: string) => void told.push(code) };
+  const socket = await bindUdp({ address, runtime: "linux", handlers });
+  t.teardown(() => socket.close());
+  if (!abort(socket.address.port)) return; // not root, or a kernel without it
+  await until(() => told.length > 0, "it was told");
+  const { round } = t.must(Readiness.shared(t.must(await linuxCalls())));
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  t.same(told, ["ECONNABORTED"]);
+  t.same(socket.stats().receiveErrors, { ECONNABORTED: 1 });
+  t.ok((Readiness.shared(t.must(await linuxCalls()))?.round ?? 0) - round < 5, "few looks");
+});
+
+check("a datagram longer than any is refused as such, whatever failed before", async (t) => {
+  const [a, b] = [await open(t, "linux"), await open(t, "linux")];
+  t.equal(a.send([numbered(1, 200_000), b.address], [numbered(2), b.address]), 2);
+  await until(() => b.got.length === 1, "the other one arrived");
+  t.same(a.socket.stats().sendErrors, { EMSGSIZE: 1 });
 });

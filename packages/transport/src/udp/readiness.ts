@@ -8,6 +8,9 @@ export interface Polled {
   onReady(events: number): void;
 }
 
+/** How soon all sockets are looked at again after the system took no request to be told, for want of memory. */
+const AGAIN_MS = 10;
+
 /**
  * All sockets of our own in this process, and who reads them: an epoll set, and a bell that the runtime's loop hears.
  *
@@ -38,7 +41,6 @@ export class Readiness {
     this.#eventfd = parts.eventfd;
     this.#bell = parts.bell;
     this.#reader = Bun.file(this.#eventfd).stream().getReader();
-    this.#bell.arm();
     void this.#listen();
   }
 
@@ -51,7 +53,9 @@ export class Readiness {
   static #open(calls: LinuxCalls): Readiness | null {
     const [epoll, eventfd] = [calls.epoll(), calls.eventfd()];
     const bell = epoll < 0 || eventfd < 0 ? null : calls.bell(epoll, eventfd);
-    if (bell) return new Readiness(calls, { epoll, eventfd, bell });
+    // There are systems that know such requests, but none that waits (gVisor): nobody would ever hear anything.
+    if (bell?.arm()) return new Readiness(calls, { epoll, eventfd, bell });
+    bell?.close();
     for (const fd of [epoll, eventfd]) if (fd >= 0) calls.close(fd);
     return null;
   }
@@ -90,7 +94,8 @@ export class Readiness {
   async #listen(): Promise<void> {
     while (!this.#closed) {
       const { done } = await this.#reader.read();
-      if (done || this.#closed) return;
+      if (this.#closed) return;
+      if (done) throw new Error("the runtime no longer reads what tells that datagrams came");
       this.#poll(); // before all else: a lone datagram waits for nothing
     }
   }
@@ -103,7 +108,7 @@ export class Readiness {
       return;
     }
     this.#bell.rang();
-    if (!this.#bell.arm()) throw new Error(`the system takes no more requests: ${this.calls.failure()}`);
+    if (!this.#bell.arm()) setTimeout(this.#poll, AGAIN_MS);
   };
 
   /** Reads what is ready now; how many sockets that were. */

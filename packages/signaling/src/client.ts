@@ -134,18 +134,19 @@ export class SignalingClient {
     return this.#state.at === "up" && this.#state.registration.at === "done";
   }
 
-  /** Smoothed round trip through the signaling connection, ms; null before the first measurement. */
+  /** Smoothed round trip to the intermediate, ms; null before the first measurement. */
   get rttMs(): Millis | null {
     return this.#liveness.rttMs;
   }
 
   /**
-   * A connection is established, and bytes can be written. When there is one already it takes its place, and all begins anew with Hello:
-   * what the former one still brings is not to be handed in.
+   * A connection is established, and bytes can be written; `rttMs`: the round trip of its handshake, where that is known. When there is one already
+   * it takes its place, and all begins anew with Hello: what the former one still brings is not to be handed in.
    */
-  handleConnected(now: Millis): void {
+  handleConnected(now: Millis, rttMs: Millis | null = null): void {
     if (this.#state.at === "waiting" || this.#state.at === "stopped") return;
     this.#liveness.stop();
+    if (rttMs !== null) this.#liveness.measured(rttMs);
     this.#outbox.clear();
     this.#reader = new FrameReader();
     this.#state = { at: "greeting", deadline: now + this.#timeoutMs };
@@ -157,6 +158,11 @@ export class SignalingClient {
   handleDisconnected(now: Millis, reason: string): void {
     if (this.#state.at === "waiting" || this.#state.at === "stopped") return;
     this.#down(now, reason);
+  }
+
+  /** Something authentic came that is no bytes of the stream: where packets get lost those may wait for one another, and the intermediate lives. */
+  handleHeard(now: Millis): void {
+    this.#liveness.received(now);
   }
 
   /** Bytes of the stream, in order, in pieces of any size. */
@@ -220,7 +226,7 @@ export class SignalingClient {
     return this.#state.at === "up" && this.#write(now, message);
   }
 
-  /** Asks whether the intermediate is still there, and gives the connection up if nothing comes within 1 s, or `timeoutMs`. */
+  /** Asks whether the intermediate is still there, and gives the connection up if nothing comes within 1 s, or `timeoutMs`; on slow networks later. */
   probe(now: Millis, timeoutMs: Millis = PROBE_TIMEOUT_MS): void {
     if (this.#state.at === "up") this.#ping(now, timeoutMs);
   }
@@ -343,7 +349,7 @@ export class SignalingClient {
 
   #livenessTimeout(now: Millis): void {
     const due = this.#liveness.handleTimeout(now);
-    if (due === "ping") this.#ping(now);
+    if (typeof due === "bigint") this.#write(now, { type: "ping", id: due });
     else if (due === "dead") this.#disconnect(now, "the intermediate does not answer");
   }
 

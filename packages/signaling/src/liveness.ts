@@ -1,17 +1,38 @@
-import type { Deadline, Millis, Random } from "@adit/core";
+import { type Deadline, earliest, type Millis, type Random } from "@adit/core";
 
 export interface LivenessOptions {
   readonly random: Random;
   /** After this long without a byte received a Ping goes out, ms. Drawn from [0.8, 1] of it, so that a crowd does not ping in step. */
   readonly idleMs: Millis;
-  /** After this long without a byte since that Ping the other side is dead, ms. */
+  /** After this long without a sign of life since that Ping the other side is dead, ms; {@link TRIES} retransmission timeouts if those take longer. */
   readonly timeoutMs: Millis;
 }
 
-type State =
-  | { readonly at: "stopped" }
-  | { readonly at: "quiet"; readonly pingAt: Millis }
-  | { readonly at: "asked"; readonly id: bigint; readonly sentAt: Millis; readonly timeoutMs: Millis; deadAt: Millis };
+/** So many Pings before nobody is there, evenly spaced: on a network that loses packets some of them, or of their answers, get lost. */
+const TRIES = 4;
+/** However long round trips are, no more patience than this, or than was asked for, ms. */
+const MAX_PATIENCE_MS = 6_000;
+/** RFC 6298 §2: "SRTT <- (1 - alpha) * SRTT + alpha * R'", "alpha=1/8", "beta=1/4", "RTO <- SRTT + max (G, K*RTTVAR)", "K = 4". */
+const ALPHA = 1 / 8;
+const BETA = 1 / 4;
+const K = 4;
+
+interface Ping {
+  readonly id: bigint;
+  readonly sentAt: Millis;
+}
+
+interface Asked {
+  readonly at: "asked";
+  /** The newest, {@link TRIES} at most. */
+  readonly pings: Ping[];
+  readonly patienceMs: Millis;
+  /** When the next Ping leaves, unless a Pong comes: what else is heard says nothing of what got lost. */
+  againAt: Millis;
+  deadAt: Millis;
+}
+
+type State = { readonly at: "stopped" } | { readonly at: "quiet"; readonly pingAt: Millis } | Asked;
 
 /** When to send a Ping, what its Pong says of the round trip, and when nobody is there any more. */
 export class Liveness {
@@ -19,37 +40,52 @@ export class Liveness {
   #state: State = { at: "stopped" };
   #lastId = 0n;
   #rttMs: Millis | null = null;
+  #variationMs: Millis = 0;
 
   constructor(options: LivenessOptions) {
     this.#options = options;
   }
 
-  /** Smoothed as TCP does it (RFC 6298 §2); null before the first Pong. */
+  /** Smoothed as TCP does it (RFC 6298 §2); null before the first measurement. */
   get rttMs(): Millis | null {
     return this.#rttMs;
   }
 
-  /** The id of a Ping to be sent now, or null when one is under way that will tell as soon. */
-  ask(now: Millis, timeoutMs: Millis = this.#options.timeoutMs): bigint | null {
-    if (this.#state.at === "asked" && this.#state.deadAt <= now + timeoutMs) return null;
-    this.#lastId++;
-    this.#state = { at: "asked", id: this.#lastId, sentAt: now, timeoutMs, deadAt: now + timeoutMs };
-    return this.#lastId;
+  /** A round trip to the other side took so long, ms. */
+  measured(sampleMs: Millis): void {
+    if (this.#rttMs === null) {
+      this.#rttMs = sampleMs;
+      this.#variationMs = sampleMs / 2;
+      return;
+    }
+    this.#variationMs += BETA * (Math.abs(this.#rttMs - sampleMs) - this.#variationMs);
+    this.#rttMs += ALPHA * (sampleMs - this.#rttMs);
   }
 
-  /** Bytes came, of whatever kind: the other side lives. */
+  /** The id of a Ping to be sent now, or null when one is under way that will tell as soon. */
+  ask(now: Millis, timeoutMs: Millis = this.#options.timeoutMs): bigint | null {
+    const patienceMs = this.#patience(timeoutMs);
+    if (this.#state.at === "asked" && this.#state.deadAt <= now + patienceMs) return null;
+    const state = { at: "asked" as const, pings: [], patienceMs, againAt: now, deadAt: now + patienceMs };
+    this.#state = state;
+    return this.#ping(now, state);
+  }
+
+  /** Something came, of whatever kind: the other side lives. */
   received(now: Millis): void {
-    if (this.#state.at === "asked") this.#state.deadAt = now + this.#state.timeoutMs;
+    if (this.#state.at === "asked") this.#state.deadAt = now + this.#state.patienceMs;
     else if (this.#state.at === "quiet") this.#state = this.#quiet(now);
   }
 
   /** The round trip that this Pong measured, ms; null when it answers no Ping that is under way. */
   pong(now: Millis, id: bigint): Millis | null {
-    if (this.#state.at !== "asked" || this.#state.id !== id) return null;
-    const sample = now - this.#state.sentAt;
-    this.#rttMs = this.#rttMs === null ? sample : this.#rttMs * 0.875 + sample * 0.125;
+    if (this.#state.at !== "asked") return null;
+    const ping = this.#state.pings.find((one) => one.id === id);
+    if (!ping) return null;
+    const sampleMs = now - ping.sentAt;
+    this.measured(sampleMs);
     this.#state = this.#quiet(now);
-    return sample;
+    return sampleMs;
   }
 
   stop(): void {
@@ -64,15 +100,32 @@ export class Liveness {
       case "quiet":
         return { at: this.#state.pingAt, reason: "ping" };
       case "asked":
-        return { at: this.#state.deadAt, reason: "pong-timeout" };
+        return earliest(
+          { at: this.#state.deadAt, reason: "pong-timeout" },
+          { at: this.#state.againAt, reason: "ping" },
+        );
     }
   }
 
-  /** `ping`: call {@link ask} and send it. `dead`: nothing came since the last one. */
-  handleTimeout(now: Millis): "ping" | "dead" | null {
-    if (this.#state.at === "quiet" && now >= this.#state.pingAt) return "ping";
-    if (this.#state.at === "asked" && now >= this.#state.deadAt) return "dead";
-    return null;
+  /** The id of a Ping to be sent now; `dead`: nothing came for as long as there is patience. */
+  handleTimeout(now: Millis): bigint | "dead" | null {
+    if (this.#state.at === "quiet") return now >= this.#state.pingAt ? this.ask(now) : null;
+    if (this.#state.at === "stopped") return null;
+    if (now >= this.#state.deadAt) return "dead";
+    return now >= this.#state.againAt ? this.#ping(now, this.#state) : null;
+  }
+
+  #ping(now: Millis, state: Asked): bigint {
+    this.#lastId++;
+    if (state.pings.length === TRIES) state.pings.shift();
+    state.pings.push({ id: this.#lastId, sentAt: now });
+    state.againAt = now + state.patienceMs / TRIES;
+    return this.#lastId;
+  }
+
+  #patience(timeoutMs: Millis): Millis {
+    const retransmissionMs = (this.#rttMs ?? 0) + K * this.#variationMs;
+    return Math.max(timeoutMs, Math.min(TRIES * retransmissionMs, MAX_PATIENCE_MS));
   }
 
   #quiet(now: Millis): State {

@@ -138,7 +138,7 @@ export class SignalingServerConnection {
       if (now >= this.#state.deadline) this.refuse("timeout", `no Hello within ${FIRST_MESSAGE_MS} ms`);
     } else if (this.#state.at === "open") {
       const due = this.#liveness.handleTimeout(now);
-      if (due === "ping") this.#ping(now);
+      if (typeof due === "bigint") this.#write({ type: "ping", id: due });
       else if (due === "dead") this.refuse("timeout", `nothing came for ${PONG_TIMEOUT_MS} ms after a Ping`);
     }
   }

@@ -22,6 +22,16 @@ export const TURN: TurnServer = {
   expiresInS: 3600,
 };
 
+/** Of one connection, each way: what has come, in the order in which it was sent. Null: still under way. */
+interface Line {
+  readonly toServer: (Uint8Array | null)[];
+  readonly toClient: (Uint8Array | null)[];
+}
+
+/** When a packet without an acknowledgement is followed by three more, in round trips; then after twice as long. */
+const AGAIN_ROUND_TRIPS = 1.5;
+const PACKETS_AGAIN = 3;
+
 interface Delivery {
   readonly at: Millis;
   readonly deliver: () => void;
@@ -40,10 +50,13 @@ export class Pair {
   reachable = true;
   /** While true, bytes vanish both ways although the connection stands. */
   silent = false;
+  /** Whether the next packet gets lost. What is lost is sent again, as QUIC does it, and holds up what is behind it. */
+  loses: (now: Millis, way: keyof Line) => boolean = () => false;
   /** Called for each message the server passes on. */
   onServerEvent: (event: SignalingServerEvent, server: SignalingServerConnection) => void = () => {};
   readonly #random: Random;
   #queue: Delivery[] = [];
+  #line: Line | null = null;
 
   constructor(options: Partial<SignalingClientOptions> = {}, seed = 1) {
     this.#random = seededRandom(seed);
@@ -83,6 +96,7 @@ export class Pair {
     this.server?.handleDisconnected(reason);
     this.#drainServer();
     this.server = null;
+    this.#line = null;
     this.client.handleDisconnected(this.now, reason);
     this.drain();
   }
@@ -106,7 +120,7 @@ export class Pair {
 
   #drainClient(): void {
     for (let bytes = this.client.pollBytes(); bytes; bytes = this.client.pollBytes()) {
-      this.#carry(bytes, (server, piece) => server.handleData(this.now, piece));
+      this.#carry(bytes, "toServer");
     }
     for (let command = this.client.pollCommand(); command; command = this.client.pollCommand()) {
       this.commands.push({ ...command, at: this.now });
@@ -120,7 +134,7 @@ export class Pair {
     const server = this.server;
     if (!server) return;
     for (let bytes = server.pollBytes(); bytes; bytes = server.pollBytes()) {
-      this.#carry(bytes, (_, piece) => this.client.handleData(this.now, piece));
+      this.#carry(bytes, "toClient");
     }
     for (let event = server.pollEvent(); event; event = server.pollEvent()) {
       this.serverEvents.push(event);
@@ -142,6 +156,7 @@ export class Pair {
         welcome: { peerId: INTERMEDIATE, turn: TURN },
         random: this.#random,
       });
+      this.#line = { toServer: [], toClient: [] };
       this.client.handleConnected(this.now);
     });
   }
@@ -151,14 +166,48 @@ export class Pair {
   }
 
   /** Bytes to where they go, in pieces, on the connection that stands now. */
-  #carry(bytes: Uint8Array, deliver: (server: SignalingServerConnection, piece: Uint8Array) => void): void {
-    const server = this.server;
-    if (!server || this.silent) return;
+  #carry(bytes: Uint8Array, way: keyof Line): void {
+    const line = this.#line;
+    if (!line || !this.server || this.silent) return;
     const cut = randomInt(this.#random, bytes.length + 1);
     for (const piece of [bytes.subarray(0, cut), bytes.subarray(cut)]) {
+      const index = line[way].push(null) - 1;
+      this.#transmit(line, way, index, piece, 1, AGAIN_ROUND_TRIPS * 2 * this.delayMs);
+    }
+  }
+
+  #transmit(line: Line, way: keyof Line, index: number, piece: Uint8Array, packets: number, againMs: Millis): void {
+    let acknowledged = false;
+    for (let i = 0; i < packets; i++) {
+      if (this.loses(this.now, way)) continue;
+      const acknowledges = !this.loses(this.now, way === "toServer" ? "toClient" : "toServer");
+      acknowledged ||= acknowledges;
+      this.#later(() => this.#arrive(line, way, index, piece, acknowledges));
+    }
+    if (acknowledged) return;
+    this.#queue.push({
+      at: this.now + againMs,
+      deliver: () => {
+        if (this.#line === line) this.#transmit(line, way, index, piece, PACKETS_AGAIN, 2 * againMs);
+      },
+    });
+  }
+
+  #arrive(line: Line, way: keyof Line, index: number, piece: Uint8Array, acknowledges: boolean): void {
+    if (this.#line !== line || this.silent) return;
+    const came = line[way];
+    const known = came.indexOf(null);
+    if (came[index] === null) came[index] = piece;
+    if (acknowledges && way === "toServer") {
       this.#later(() => {
-        if (this.server === server && !this.silent) deliver(server, piece);
+        if (this.#line === line && !this.silent) this.client.handleHeard(this.now);
       });
+    }
+    if (known === -1) return;
+    for (const next of came.slice(known)) {
+      if (next === null || this.#line !== line) return;
+      if (way === "toServer") this.server?.handleData(this.now, next);
+      else this.client.handleData(this.now, next);
     }
   }
 }

@@ -54,9 +54,18 @@ export class QuicCarrier implements Carrier {
     return this.connection.state === "closed";
   }
 
-  /** Also one of no connection of ours: a stateless reset (RFC 9000 §10.3) is known by the token at its end alone. */
-  handleDatagram(now: Millis, data: Uint8Array): void {
+  /** As QUIC takes it, which counts in whole milliseconds; null below one. */
+  get rttMs(): Millis | null {
+    return this.connection.pathStats()[0]?.rttMs || null;
+  }
+
+  /**
+   * True: the intermediate sent it. Also takes one of no connection of ours: a stateless reset (RFC 9000 §10.3) is known by the token at its end alone.
+   */
+  handleDatagram(now: Millis, data: Uint8Array): boolean {
+    const before = this.connection.stats().packetsReceived;
     this.connection.recv(now, data, this.#local, { host: this.remote.ip, port: this.remote.port });
+    return this.connection.stats().packetsReceived > before;
   }
 
   pollTransmit(): Transmit | null {

@@ -131,8 +131,10 @@ export class SignalingLink {
   }
 
   handleDatagram(now: Millis, connection: QuicConnection, data: Uint8Array): void {
-    for (const carrier of this.#quicCarriers())
-      if (carrier.connection === connection) carrier.handleDatagram(now, data);
+    for (const carrier of this.#quicCarriers()) {
+      if (carrier.connection !== connection || !carrier.handleDatagram(now, data)) continue;
+      if (carrier === this.#line?.carrier) this.client.handleHeard(now);
+    }
   }
 
   /** A packet for no connection of ours: perhaps the stateless reset of an intermediate that was started anew. */
@@ -311,7 +313,7 @@ export class SignalingLink {
     }
     log.debug("signaling-carrier", { kind: way.kind, remote: carrier.remote });
     this.#againAt = way.kind === "tls" ? now + this.#againBackoff.next(this.#options.random.float()) : null;
-    this.client.handleConnected(now);
+    this.client.handleConnected(now, carrier instanceof QuicCarrier ? carrier.rttMs : null);
   }
 
   #pumpLine(now: Millis): void {

@@ -3,6 +3,11 @@ import type { PairId } from "@adit/ice";
 
 /** "Where the handshake over the relay is silent for 300 ms and a direct pair is valid, a second connection races." */
 const RACE_AFTER_MS = 300;
+/**
+ * An answer over a long relay takes longer than that by itself, and is waited for; but not for more than this on top: the direct way is half as long there, and
+ * whatever gets lost on either costs seconds.
+ */
+const MAX_RELAY_RTT_MS = 300;
 /** A timer that fires this late says that we did not run, not that the relay was silent. */
 const STALL_MS = 50;
 
@@ -39,7 +44,7 @@ export class HandshakeRace {
 
   /** `relayRttMs`: the least time in which an answer over the relay can come. */
   constructor(relayRttMs: Millis) {
-    this.#patienceMs = RACE_AFTER_MS + relayRttMs;
+    this.#patienceMs = RACE_AFTER_MS + Math.min(relayRttMs, MAX_RELAY_RTT_MS);
   }
 
   /** The peer offered a relayed candidate: `pair` leads there. Not checked yet. */

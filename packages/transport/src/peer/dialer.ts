@@ -3,7 +3,7 @@ import type { PeerId, QuicConfig, QuicEndpoint } from "@adit/quic";
 import type { ConnectOptions } from "../endpoint.ts";
 import { SessionError, type SessionErrorCode } from "../errors.ts";
 import { ticketProof } from "../ticket.ts";
-import { AgentSession, ATTEMPT_TIMEOUT_MS } from "./agent-session.ts";
+import { AgentSession, attemptTimeoutMs } from "./agent-session.ts";
 import type { Introductions } from "./introductions.ts";
 import { type BoundSocket, hasAddress } from "./own-candidates.ts";
 import type { Presences } from "./presences.ts";
@@ -62,6 +62,7 @@ export class Dialer {
   #open(wanted: ConnectOptions): AgentSession {
     const { host, peerId, presences, introductions, quic, config, random, clock, onSession } = this.#options;
     const now: Millis = clock.now();
+    const rttMs = presences.preferred?.status().rttMs ?? 0;
     const session = new AgentSession(now, host, randomU64(random), {
       target: wanted.target,
       expectedPeer: wanted.expectedPeer ?? null,
@@ -71,9 +72,9 @@ export class Dialer {
         if (!ticket) return null;
         return ticketProof(ticket, { agent: peerId, connector: ticket.connector, sessionId, ufrag });
       },
-      timeoutMs: wanted.timeoutMs ?? ATTEMPT_TIMEOUT_MS,
+      timeoutMs: wanted.timeoutMs ?? attemptTimeoutMs(rttMs),
       // The way there and back leads to the intermediate twice; how far the connector is from it is not known.
-      relayRttMs: 2 * (presences.preferred?.status().rttMs ?? 0),
+      relayRttMs: 2 * rttMs,
       quic,
       config,
       socketTo: (address) => this.#socketTo(address),

@@ -70,10 +70,10 @@ export const MAX_QUEUED_PER_SOCKET = 512;
  */
 export const SEND_BATCH = 64;
 
-/** Datagrams sent in one turn; what is left goes out in the next, after receiving. */
+/** Datagrams of one component that are sent in one turn, so that none waits for another; what is left goes out in the next, after receiving. */
 export const MAX_TRANSMITS_PER_TURN = 512;
 
-/** Turns in a row until what was lent is sent: more than the longest queue of a component (a relay's, 8192) takes. */
+/** Turns in a row until what was lent is sent: more than the longest queue of a component (a relay's, 8192) takes, whatever the others send. */
 const MAX_TURNS_PER_ROUND = 32;
 
 /** Rounds of timeout and drain in one turn: enough for work to travel through all layers and back. */
@@ -297,7 +297,7 @@ export class Driver {
   /** Rounds of timeouts, drains and transmits until a round brings nothing, or the turn has done its share. */
   #work(): void {
     this.#unsent = false;
-    let budget = MAX_TRANSMITS_PER_TURN;
+    let total = 0;
     for (let round = 0; round < MAX_ROUNDS_PER_TURN; round++) {
       this.#again = false;
       const now = this.#clock.now();
@@ -311,17 +311,16 @@ export class Driver {
         component.drain?.(now);
       }
       for (const component of this.#components) {
-        for (let transmit = component.pollTransmit(); transmit; transmit = component.pollTransmit()) {
+        for (let share = MAX_TRANSMITS_PER_TURN; ; share--) {
+          this.#unsent ||= share === 0;
+          const transmit = share > 0 ? component.pollTransmit() : null;
+          if (!transmit) break;
           this.#enqueue(transmit);
           moved = true;
-          if (--budget % SEND_BATCH === 0) this.#send();
-          if (budget === 0) {
-            this.#again = true;
-            this.#unsent = true;
-            return;
-          }
+          if (++total % SEND_BATCH === 0) this.#send();
         }
       }
+      if (this.#unsent || total >= MAX_TRANSMITS_PER_TURN) break;
       if (!moved && !this.#again) return;
     }
     this.#again = true;

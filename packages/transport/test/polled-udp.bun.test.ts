@@ -73,6 +73,37 @@ check("a driver sends on what was lent as it came, also when more waits than one
   );
 });
 
+check("what was lent is sent on as it came while another component never comes to an end", async (t) => {
+  const driver = new Driver();
+  t.teardown(() => driver.close());
+  const sink = await open(t, "bun");
+  const rest = { handleTimeout: () => {}, pollTimeout: () => null };
+  let storm = 0;
+  driver.add({
+    ...rest,
+    pollTransmit: () => (storm-- > 0 ? { data: numbered(0), socket: -1, to: sink.address } : null),
+  });
+  const queue: Transmit[] = [];
+  driver.add({ ...rest, pollTransmit: () => queue.shift() ?? null });
+  const out = await driver.bind({ address, receive: () => {} });
+  const relay = await driver.bind({
+    address,
+    gathers: true,
+    receive: (_now, _socket, batch) => {
+      storm = 100_000;
+      queue.push(...batch.map(({ data }) => ({ data, socket: out, to: sink.address })));
+    },
+  });
+  const to = t.must(driver.socket(relay)).address;
+  const sender = await open(t, "bun");
+  sender.send(...range(300).map((i) => [numbered(i + 1, 100), to] as const));
+  await until(() => sink.got.length >= 300, "all were sent on");
+  t.same(
+    sink.got.map(numberOf).sort((x, y) => x - y),
+    range(300).map((i) => i + 1),
+  );
+});
+
 check("closing the last one closes everything, and another can be opened after it", async (t) => {
   const before = descriptors();
   for (let round = 0; round < 3; round++) {

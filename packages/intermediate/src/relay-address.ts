@@ -18,7 +18,7 @@ export interface RelayAddress extends RelayedIp {
 /**
  * The relayed addresses: one for each family that `--stun` listens on, and for each that `--external-ip` names. XOR-RELAYED-ADDRESS
  * has to carry one address that clients' peers can send to: the external one, else the listening one. A wildcard socket has none of
- * its own, so then the host's best one is taken: a public one before a private one before loopback.
+ * its own, so then the host's best one is taken: a public one before a private one, and loopback last of all.
  * @throws RelayAddressError when a family has two external addresses, or the host has no address of it at all.
  */
 export function chooseRelayAddresses(
@@ -67,10 +67,11 @@ function describe(kind: IpClass, why: string): Pick<RelayAddress, "reason" | "do
   return { reason: kind === "loopback" ? why : `${why}; it is ${kind}: ${hint}`, doubtful: kind !== "loopback" };
 }
 
+/** Of what a host can have, the best first. */
+const ORDER: readonly IpClass[] = ["public", "private", "reserved", "link-local", "loopback"];
+
 function rank(ip: string): number {
-  const order: readonly IpClass[] = ["public", "private", "loopback"];
-  const at = order.indexOf(classifyIp(ip));
-  return at < 0 ? order.length : at;
+  return ORDER.indexOf(classifyIp(ip));
 }
 
 /** Every IP address of this host, for the relay to keep away from: containers' bridges and all. */

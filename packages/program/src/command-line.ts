@@ -140,7 +140,7 @@ export class Program<O extends OptionTable> {
         .configureOutput({ writeOut: (text) => out.push(text), writeErr: (text) => err.push(text) });
     }
     try {
-      root.parse([...args], { from: "user" });
+      root.parse(args[0] === "help" ? [...args.slice(1), "--help"] : [...args], { from: "user" });
     } catch (error) {
       if (!(error instanceof CommanderError)) throw error;
       if (error.exitCode === 0) return { kind: "print", text: out.join("") };
@@ -151,7 +151,11 @@ export class Program<O extends OptionTable> {
         .trimEnd();
       const [option = ""] = args[0]?.split("=") ?? [];
       const early = error.code === "commander.unknownOption" && this.#hasNoRoot && option.startsWith("-");
-      const hint = early ? `\n(Options stand behind the command: ${this.name} COMMAND ${option} ...)` : "";
+      const hint = early
+        ? `\n(Options stand behind the command: ${this.name} COMMAND ${option} ...)`
+        : sentence.includes("Did you mean")
+          ? ""
+          : `\n(${this.#usageOf(args[0])} --help tells more)`;
       throw new ExitError(
         "usage",
         error.code === "commander.help" ? `a command is missing\n\n${sentence}` : sentence + hint,
@@ -218,6 +222,12 @@ export class Program<O extends OptionTable> {
   /** Nothing is run without a command's name. */
   get #hasNoRoot(): boolean {
     return this.#commands.every(({ name }) => name !== null);
+  }
+
+  /** How the command is called that the first word names. */
+  #usageOf(word: string | undefined): string {
+    const named = this.#commands.some(({ name }) => name !== null && name === word);
+    return named ? `${this.name} ${word}` : this.name;
   }
 
   #unknownCommand(word: string): ExitError {

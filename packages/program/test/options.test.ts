@@ -133,14 +133,14 @@ test("a bad option names itself, its value and what was expected", (t) => {
     [["forward", "--to"], /'--to <NAME>' argument missing/],
     [["forward", "--too", "a"], /unknown option '--too'\n\(Did you mean --to\?\)/],
     [["pipe", "We_b"], /^"We_b": expected a service's name/],
-    [["pipe"], /missing required argument 'SERVICE'/],
+    [["pipe"], /missing required argument 'SERVICE'\n\(adit-demo pipe --help tells more\)$/],
     [["pipe", "a", "b"], /too many arguments/],
     [
       ["--to", "a", "forward"],
       /unknown option '--to'\n\(Options stand behind the command: adit-demo COMMAND --to \.\.\.\)/,
     ],
     [["forwrd"], /unknown command 'forwrd'\n\(Did you mean forward\?\)/],
-    [["ticket"], /unknown command 'ticket'/],
+    [["ticket"], /unknown command 'ticket'\n\(adit-demo --help tells more\)$/],
     [[], /^a command is missing\n\nUsage: adit-demo/],
   ];
   for (const [args, expected] of cases) t.match(refusal(args), expected);
@@ -234,6 +234,8 @@ test("help and version are printed for the program and each command, with an exa
     [["--help"], /Usage: adit-demo [\s\S]*forward[\s\S]*Example:\n {2}adit-demo forward --to office/],
     [["forward", "--help"], /--to <NAME>[\s\S]*\(default 10s\)[\s\S]*Example:\n {2}adit-demo forward --to office/],
     [["pipe", "-h"], /Usage: adit-demo pipe \[options\] <SERVICE>[\s\S]*Example:\n {2}adit-demo pipe ssh/],
+    [["help"], /^Usage: adit-demo \[options\] \[command\]/],
+    [["help", "pipe"], /^Usage: adit-demo pipe /],
     [["--version"], /^adit-demo \d+\.\d+\.\d+\n$/],
     [["pipe", "--version"], /^adit-demo \d+\.\d+\.\d+\n$/],
   ];

@@ -43,9 +43,13 @@ export class Carrier {
     const abort = new AbortController();
     const onClose = (): void => abort.abort(new Error("the local connection was closed"));
     socket.once("close", onClose);
+    const { waitMs = CONNECTION_WAIT_MS } = this.#options;
     const timer = setTimeout(
-      () => abort.abort(new Error(this.#room.isFull ? ALL_IN_USE : "no stream could be opened in time")),
-      this.#options.waitMs ?? CONNECTION_WAIT_MS,
+      () =>
+        abort.abort(
+          new Error(this.#room.isFull ? ALL_IN_USE : `the connector was not reached within ${waitMs / 1000} s`),
+        ),
+      waitMs,
     );
     const first = new FirstBytes(socket);
     try {

@@ -9,6 +9,9 @@ export interface Destination {
   readonly intermediates: readonly IntermediateAddress[];
 }
 
+/** A name may begin so; what was meant may as well be the first characters of a ticket. */
+export const LIKE_A_TICKET = /^adit1/;
+
 /**
  * What `--to` and `--intermediate` say together: a ticket names its intermediate itself.
  * @throws ExitError `usage` without an intermediate or with a damaged ticket, `refused` when the ticket has expired.
@@ -19,6 +22,10 @@ export function destinationOf(
 ): Destination {
   if (to.kind !== "ticket") {
     if (intermediate.length > 0) return { target: to, ticket: null, intermediates: intermediate };
+    if (to.kind === "name" && LIKE_A_TICKET.test(to.name)) {
+      const hint = `if "${to.name}" is a connector's name, name its --intermediate too`;
+      throw new ExitError("usage", `--to: the ticket is cut short; copy all of it (${hint})`);
+    }
     const hint =
       "(or intermediate in the --config file): the intermediate that introduces the two; only with a ticket it is not needed";
     throw new ExitError("usage", `--intermediate [PEERID@]HOST:PORT is missing ${hint}`);

@@ -1,6 +1,6 @@
 import { ExitError, type Pins, sentenceOf } from "@adit/program";
 import { SessionError } from "@adit/transport";
-import type { Destination } from "./destination.ts";
+import { type Destination, LIKE_A_TICKET } from "./destination.ts";
 
 export interface FailureContext {
   readonly target: Destination["target"];
@@ -29,7 +29,8 @@ export function sessionFailure(error: unknown, context: FailureContext): unknown
       return new ExitError(
         "not-found",
         `no connector ${target.kind === "name" ? "named" : "with the PeerId"} ${name} was found at ${intermediate} within ${waitMs / 1000} s; ` +
-          "is it running, and is --to right? --wait says how long to look",
+          "is it running, and is --to right? --wait says how long to look" +
+          (target.kind === "name" && LIKE_A_TICKET.test(name) ? "; if it was to be a ticket, it is cut short" : ""),
         { cause: error },
       );
     case "peer-changed": {
@@ -50,8 +51,12 @@ export function sessionFailure(error: unknown, context: FailureContext): unknown
     case "unsupported-version":
       return new ExitError("refused", said, { cause: error });
     case "timeout":
-    case "intermediate-unreachable":
       return new ExitError("timeout", said, { cause: error });
+    case "intermediate-unreachable": {
+      const [first] = intermediate.split(", ");
+      const hint = `adit-agent netcheck --intermediate ${first} tells what gets through`;
+      return new ExitError("timeout", `${said}; ${hint}`, { cause: error });
+    }
     case "closed":
       return new ExitError("failure", said, { cause: error });
   }

@@ -91,7 +91,10 @@ test("a connection that waited too long is reset", async (t) => {
   const agent = await makeAgent(t, ["echo"], (signal) => untilAbort(signal), 50);
   agent.start();
   t.equal(await outcome(agent.dial()), "ECONNRESET");
-  t.match(String(agent.events[0]?.fields.message), /^echo: connection reset: no stream could be opened in time$/);
+  t.match(
+    String(agent.events[0]?.fields.message),
+    /^echo: connection reset: the connector was not reached within 0\.05 s$/,
+  );
 });
 
 const untilAbort = (signal: AbortSignal): Promise<never> =>

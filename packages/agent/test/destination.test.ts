@@ -26,6 +26,11 @@ test("an expired ticket is refused, a damaged one is a mistake, and so is neithe
   });
   const damaged: Target = { kind: "ticket", text: text.slice(0, -1) };
   t.throws(() => destinationOf({ to: damaged, intermediate: [] }, BEFORE), { code: "usage", message: /cut short/ });
+  const short: Target = { kind: "name", name: "adit1xyz" };
+  t.throws(() => destinationOf({ to: short, intermediate: [] }), {
+    code: "usage",
+    message: /the ticket is cut short;/,
+  });
   const named: Target = { kind: "name", name: "office" };
   t.throws(() => destinationOf({ to: named, intermediate: [] }), {
     code: "usage",

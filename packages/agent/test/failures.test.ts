@@ -6,12 +6,12 @@ import { isPermanent, sessionFailure } from "../src/failures.ts";
 const OWN = "a".repeat(52);
 const OTHER = "b".repeat(52);
 
-const fail = (code: SessionErrorCode, said: string, pinned: string | null = null): ExitError => {
+const fail = (code: SessionErrorCode, said: string, pinned: string | null = null, name = "office"): ExitError => {
   const pins = {
     get: () => pinned,
     changed: (_kind: string, key: string, before: string) => `${key} was ${before}`,
   } as unknown as Pins;
-  const target = { kind: "name", name: "office" } as const;
+  const target = { kind: "name", name } as const;
   const context = { target, peerId: OWN, waitMs: 10_000, intermediate: "192.0.2.1:4433", pins };
   const failure = sessionFailure(new SessionError(code, said), context);
   if (!(failure instanceof ExitError)) throw new Error(`${code} is no exit`);
@@ -38,6 +38,11 @@ test("each end of an attempt has its exit status, and what cannot be helped by a
   ];
   for (const [code, exit] of codes) t.equal(fail(code, "said").code, exit, code);
   t.match(fail("not-found", "said").message, /no connector named office was found at 192\.0\.2\.1:4433 within 10 s/);
+  t.match(fail("not-found", "said", null, "adit1abc").message, /; if it was to be a ticket, it is cut short$/);
+  t.match(
+    fail("intermediate-unreachable", "it does not answer").message,
+    /^it does not answer; adit-agent netcheck --intermediate 192\.0\.2\.1:4433 tells/,
+  );
   t.equal(fail("peer-changed", "another key", OTHER).message, `office was ${OTHER}`);
   t.equal(fail("peer-changed", "another key").message, "another key", "nothing is pinned: nothing is to be forgotten");
   const permanent = codes.filter(([code]) => isPermanent(new SessionError(code, "said"))).map(([code]) => code);

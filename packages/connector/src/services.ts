@@ -78,7 +78,10 @@ export class Services {
         reason: "unknown",
         message: `a peer asked for ${name}, which is not exposed`,
       });
-      return request.refuse("service-unknown", `this connector exposes no service named ${name}`);
+      return request.refuse(
+        "service-unknown",
+        `this connector exposes no service named ${name}; on its host, add --expose ${name}=${protocol}://HOST:PORT`,
+      );
     }
     const exposure = this.#find(protocol, name);
     if (!exposure) {

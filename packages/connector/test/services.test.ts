@@ -127,8 +127,13 @@ test("what is not exposed, of the other protocol, or not answering is refused wi
     await services.serve(asked);
     return answers;
   };
-  t.same(await ask("nosuch"), ["service-unknown: this connector exposes no service named nosuch"]);
-  t.same(await ask("constructor"), ["service-unknown: this connector exposes no service named constructor"]);
+  t.same(await ask("nosuch"), [
+    "service-unknown: this connector exposes no service named nosuch; on its host, add --expose nosuch=tcp://HOST:PORT",
+  ]);
+  t.match(
+    (await ask("constructor"))[0] ?? "",
+    /^service-unknown: this connector exposes no service named constructor;/,
+  );
   t.same(await ask("web", "udp"), ["service-unavailable: web is a TCP service: --local PORT=web leads to it"]);
   t.same(await ask("dns"), ["service-unavailable: dns is a UDP service: --local udp:PORT=dns leads to it"]);
   t.same(await ask("web"), ["service-unavailable: web does not answer: connection refused"]);

@@ -1,3 +1,4 @@
+import { classifyIp } from "@adit/core";
 import type { LogLevel } from "./logger.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -29,7 +30,11 @@ const words: Readonly<Record<string, (f: Fields) => string | null>> = {
   "relay-failed": (f) => `the relay at ${str(f.server)} gives no address${reasonOf(f)}`,
   "relay-lost": (f) => `the relay at ${str(f.server)} lost our address${reasonOf(f)}; asking for another`,
   "relay-permission-refused": (f) =>
-    `the relay at ${str(f.intermediate)} lets nothing from or to ${str(f.ip)} pass (${f.code === null ? "no answer" : `STUN error ${str(f.code)}`})`,
+    `the relay at ${str(f.intermediate)} lets nothing from or to ${str(f.ip)} pass (${f.code === null ? "no answer" : `STUN error ${str(f.code)}`})${
+      f.code === 403 && isPrivate(f.ip)
+        ? "; where private addresses are the network, start it with --allow-private-relay"
+        : ""
+    }`,
   "name-taken": (f) => `the name ${str(f.name)} belongs to ${str(f.peerId)} from now on`,
   "peer-registered": (f) => `${str(f.name)} is registered, from ${str(f.address)}`,
   "peer-unregistered": (f) => `${str(f.name)} has gone`,
@@ -70,6 +75,9 @@ function pairs(fields: Fields): string {
     )
     .join("");
 }
+
+/** Of what an intermediate may be started for with --allow-private-relay. */
+const isPrivate = (ip: unknown): boolean => typeof ip === "string" && ["private", "loopback"].includes(classifyIp(ip));
 
 const str = (value: unknown): string => (typeof value === "string" ? value : String(value ?? "?"));
 

@@ -182,7 +182,7 @@ export type Target =
   | { readonly kind: "ticket"; readonly text: string };
 
 /** What nothing but a ticket begins with that is longer than names and PeerIds are. */
-const TICKET = /^adit1.{48}/;
+const TICKET = /^adit1.{48}/is;
 
 export const target: ValueType<Target> = {
   placeholder: "NAME|PEERID|TICKET",
@@ -193,7 +193,7 @@ export const target: ValueType<Target> = {
     if (isPeerId(value)) return { kind: "peer", peerId: value };
     if (!TICKET.test(value)) return null;
     if (!/^adit1[a-z2-7]{1,2043}$/.test(value))
-      throw new ValueError("the ticket has characters that none has; copy it again");
+      throw new ValueError("the ticket has characters that none has; copy it again, as one word in lower case");
     return { kind: "ticket", text: value };
   },
 };

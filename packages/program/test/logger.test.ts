@@ -52,6 +52,7 @@ test("text: state changes are sentences, streams are no noise, and the terminal 
   log.info("stream-close", { service: "web", bytes: 3 });
   log.info("session-end", { session: "5", reason: "gone\u001b[2J\nforged: line" });
   log.warn("relay-permission-refused", { intermediate: "127.0.0.1:4433", ip: "192.0.2.7", code: 403 });
+  log.warn("relay-permission-refused", { intermediate: "10.0.0.1:4433", ip: "10.0.0.7", code: 403 });
   log.warn("service-refused", { message: "web: nobody answers" });
   log.warn("other-thing", { a: 1, b: "two words", c: null });
   t.same(lines, [
@@ -64,6 +65,8 @@ test("text: state changes are sentences, streams are no noise, and the terminal 
     "office: now direct, before over the relay (direct pair nominated), 12 ms without packets\n",
     "office: session ended (gone [2J forged: line)\n",
     "warning: the relay at 127.0.0.1:4433 lets nothing from or to 192.0.2.7 pass (STUN error 403)\n",
+    "warning: the relay at 10.0.0.1:4433 lets nothing from or to 10.0.0.7 pass (STUN error 403); " +
+      "where private addresses are the network, start it with --allow-private-relay\n",
     "warning: web: nobody answers\n",
     'warning: other thing a=1 b="two words"\n',
   ]);

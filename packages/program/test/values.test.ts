@@ -174,6 +174,8 @@ test("values that are nearly right say what is wrong with them", (t) => {
     [values.localListener, "9000=We_b", /"We_b" is not a service's name/],
     [values.exposure, "We_b=tcp://127.0.0.1:1", /"We_b" is not a service's name/],
     [values.target, `adit1${"8".repeat(60)}`, /the ticket has characters that none has/],
+    [values.target, `ADIT1${"Q".repeat(60)}`, /copy it again, as one word in lower case/],
+    [values.target, `adit1${"q".repeat(60)}\nqq`, /copy it again, as one word/],
     [values.intermediateAddress, "office@relay:4433", /"office" is not a PeerId/],
   ];
   for (const [type, text, message] of cases) t.throws(() => type.parse(text), message);

@@ -94,7 +94,7 @@ export class ConnectorSession extends Session {
     if (this.#offered) return;
     this.#offered = true;
     if (offer.serviceId !== ANY_SERVICE && !this.#options.offers(offer.serviceId)) {
-      const message = `this connector exposes no service named ${offer.serviceId}`;
+      const message = `this connector exposes no service named ${offer.serviceId}; on its host, add it with --expose`;
       this.host.signal({ type: "error", code: "service-unknown", message, sessionId: this.sessionId, requestId: null });
       return this.end(now, "refused", message, CLOSE_CODE.refused);
     }

@@ -15,7 +15,7 @@ import { type LimitReason, limitClose, PeerLimits } from "./peer-limits.ts";
 import { statsOf } from "./stats.ts";
 import type { QuicStream } from "./stream.ts";
 import { StreamTable } from "./stream-table.ts";
-import { TailProbe } from "./tail-probe.ts";
+import { Tail } from "./tail.ts";
 import type { QuicConnectionState, QuicEvent, QuicPathStats, QuicStats, SentPacket, VirtualAddress } from "./types.ts";
 
 /** On top of two round trips, ms; they are known in whole milliseconds only. */
@@ -47,7 +47,7 @@ export class QuicConnection {
   readonly #datagrams: Datagrams;
   readonly #timer: NativeTimer;
   readonly #life: Lifecycle;
-  readonly #tail = new TailProbe();
+  readonly #tail: Tail;
   /** Null: not wanted, or the handshake is over, for a client when the server has been heard after it. */
   #repeats: HandshakeRepeats | null;
   #peerId: PeerId | null = null;
@@ -70,6 +70,7 @@ export class QuicConnection {
     this.id = options.id;
     this.#now = options.now;
     this.#timer = new NativeTimer(native);
+    this.#tail = new Tail(native);
     this.#repeats = config.repeatsHandshake ? new HandshakeRepeats(native, options.rttMs) : null;
     this.#datagrams = new Datagrams(native, config.maxDatagramSizeBytes);
     this.#limits = new PeerLimits(native, config.overheadLimit, options.now);
@@ -330,7 +331,7 @@ export class QuicConnection {
     }
     this.#workTold = false;
     this.#paths.passOver();
-    return this.#repeats?.take(room) ?? null;
+    return this.#repeats?.take(room) ?? (this.state === "established" ? this.#tail.takeCopy(this.#now, room) : null);
   }
 
   handleTimeout(now: number): void {
@@ -354,7 +355,7 @@ export class QuicConnection {
     if (handshakeAt !== null) deadline = earliest(deadline, { at: handshakeAt, reason: "quic-handshake" });
     deadline = earliest(deadline, this.#repeats?.deadline ?? null);
     const tailAt = this.#life.state === "established" ? this.#tail.deadline : null;
-    if (tailAt !== null) deadline = earliest(deadline, { at: tailAt, reason: "quic-tail-probe" });
+    if (tailAt !== null) deadline = earliest(deadline, { at: tailAt, reason: "quic-tail" });
     const leftAt = this.#paths.deadline(now);
     if (leftAt !== null) deadline = earliest(deadline, { at: leftAt, reason: "quic-left-path" });
     const streamsAt = this.#streams.deadline;
@@ -418,8 +419,8 @@ export class QuicConnection {
         const sent = this.#native.send(out);
         if (sent) {
           this.#limits.sent(sent[0]);
-          this.#tail.handleSent(this.#now, sent[0]);
           const packet = { length: sent[0], local: sent[1].from, remote: sent[1].to };
+          this.#tail.handleSent(this.#now, out, packet);
           this.#paths.sent(this.#now, out, packet.length);
           this.#repeats?.sent(this.#now, out.subarray(0, packet.length), packet);
           return packet;

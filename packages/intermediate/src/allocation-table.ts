@@ -12,7 +12,7 @@ import {
 import { STUN_ERROR } from "@adit/ice";
 import { Accounts } from "./accounts.ts";
 import { type AllocateRequest, Allocation, Relay, type RelayId } from "./allocation.ts";
-import { sourceKey } from "./ip-limits.ts";
+import { SourceCounts, sourceKey } from "./ip-limits.ts";
 import type { RelayPolicy, TurnOwner } from "./relay-policy.ts";
 import { RESERVATION_MS, type RelayedIp, RelayPorts, type Reservation } from "./relay-ports.ts";
 
@@ -70,8 +70,8 @@ export class AllocationTable {
   readonly #reservations = new Set<Reservation>();
   /** Relayed addresses and reservations. */
   readonly #perOwner = new Map<string, number>();
-  /** Relayed addresses, by {@link sourceKey}. */
-  readonly #perClientIp = new Map<string, number>();
+  /** Relayed addresses. */
+  readonly #perClientIp = new SourceCounts();
   readonly #commands: TurnCommand[] = [];
   #lastRelay: RelayId = 0;
   #sweepAt: Millis | null = null;
@@ -171,8 +171,8 @@ export class AllocationTable {
     // A reserved port counts already.
     const held = typeof request.port === "object" ? 0 : relays + (request.port === "pair" ? 1 : 0);
     if ((this.#perOwner.get(owner.key) ?? 0) + held > perOwner) return "quota-allocations";
-    if ((this.#perClientIp.get(sourceKey(client.ip)) ?? 0) + relays > this.#accounts.limits.allocationsPerIp)
-      return "ip-allocations";
+    const { allocationsPerIp } = this.#accounts.limits;
+    if (!this.#perClientIp.hasRoom(sourceKey(client.ip), allocationsPerIp, relays)) return "ip-allocations";
     return this.#relays.size + relays > limits.allocations ? "allocations" : null;
   }
 
@@ -270,7 +270,7 @@ export class AllocationTable {
     allocation.relays = [...allocation.relays, relay];
     this.#relays.set(relay.id, relay);
     count(this.#perOwner, allocation.owner.key, 1);
-    count(this.#perClientIp, sourceKey(allocation.client.ip), 1);
+    this.#perClientIp.add(sourceKey(allocation.client.ip), 1);
     this.#askToBind(now, relay, port);
   }
 
@@ -280,7 +280,7 @@ export class AllocationTable {
     allocation.relays = allocation.relays.filter((other) => other !== relay);
     this.#ports[family]?.release(port);
     count(this.#perOwner, allocation.owner.key, -1);
-    count(this.#perClientIp, sourceKey(allocation.client.ip), -1);
+    this.#perClientIp.add(sourceKey(allocation.client.ip), -1);
     // Nobody was told of its token yet.
     if (allocation.state.kind === "binding" && relay.reservation) this.#removeReservation(relay.reservation);
     this.#commands.push({ type: "close", relay: id });

@@ -1,6 +1,6 @@
 /** Who may begin a handshake, and who has to prove his address first. What is kept per address is bounded by what was let in. */
 import type { Millis, SocketAddress } from "@adit/core";
-import { type IpLimits, sourceKey } from "./ip-limits.ts";
+import { type IpLimits, SourceCounts, sourceKey } from "./ip-limits.ts";
 import type { Limits } from "./limits.ts";
 
 /** Clients at one time; past it their first packets are dropped and they try again. */
@@ -31,9 +31,8 @@ export class HandshakeGate {
   readonly #limits: () => Limits;
   readonly #ipLimits: IpLimits;
   readonly #makeRoom: (now: Millis) => boolean;
-  /** By {@link sourceKey}. */
-  readonly #clientsPerIp = new Map<string, number>();
-  readonly #handshakesPerIp = new Map<string, number>();
+  readonly #clientsPerIp = new SourceCounts();
+  readonly #handshakesPerIp = new SourceCounts();
   #clients = 0;
   #handshakes = 0;
   #closed = false;
@@ -60,14 +59,13 @@ export class HandshakeGate {
     const source = sourceKey(from.ip);
     if (this.#closed) return "draining";
     if (this.#clients >= MAX_CLIENTS) return "clients";
-    if ((this.#clientsPerIp.get(source) ?? 0) >= this.#limits().clientsPerIp) return "ip-clients";
-    if ((this.#handshakesPerIp.get(source) ?? 0) >= this.#perIp) return "ip-handshakes";
+    if (!this.#clientsPerIp.hasRoom(source, this.#limits().clientsPerIp)) return "ip-clients";
+    if (!this.#handshakesPerIp.hasRoom(source, this.#perIp)) return "ip-handshakes";
     const spent = !this.#ipLimits.mayHandshake(now, from.ip);
     if (proved && spent) return "ip-handshakes";
     if (proved) return this.#handshakes < MAX_HANDSHAKES || this.#makeRoom(now) ? "accept" : "handshakes";
     const busy =
-      this.#handshakes >= RETRY_FROM_HANDSHAKES ||
-      (this.#handshakesPerIp.get(source) ?? 0) >= RETRY_FROM_HANDSHAKES_PER_IP;
+      this.#handshakes >= RETRY_FROM_HANDSHAKES || this.#handshakesPerIp.of(source) >= RETRY_FROM_HANDSHAKES_PER_IP;
     return spent || busy ? "retry" : "accept";
   }
 
@@ -82,12 +80,12 @@ export class HandshakeGate {
   decideTls(from: SocketAddress): "accept" | HandshakeDrop {
     if (this.#closed) return "draining";
     if (this.#clients >= MAX_CLIENTS) return "clients";
-    return (this.#clientsPerIp.get(sourceKey(from.ip)) ?? 0) >= this.#limits().clientsPerIp ? "ip-clients" : "accept";
+    return this.#clientsPerIp.hasRoom(sourceKey(from.ip), this.#limits().clientsPerIp) ? "accept" : "ip-clients";
   }
 
   accepted(from: SocketAddress): void {
     this.#clients++;
-    add(this.#clientsPerIp, sourceKey(from.ip), 1);
+    this.#clientsPerIp.add(sourceKey(from.ip), 1);
     this.#countHandshake(from, 1);
   }
 
@@ -106,7 +104,7 @@ export class HandshakeGate {
 
   gone(from: SocketAddress): void {
     this.#clients--;
-    add(this.#clientsPerIp, sourceKey(from.ip), -1);
+    this.#clientsPerIp.add(sourceKey(from.ip), -1);
   }
 
   get #perIp(): number {
@@ -115,12 +113,6 @@ export class HandshakeGate {
 
   #countHandshake(from: SocketAddress, by: 1 | -1): void {
     this.#handshakes += by;
-    add(this.#handshakesPerIp, sourceKey(from.ip), by);
+    this.#handshakesPerIp.add(sourceKey(from.ip), by);
   }
-}
-
-function add(counts: Map<string, number>, key: string, by: 1 | -1): void {
-  const next = (counts.get(key) ?? 0) + by;
-  if (next > 0) counts.set(key, next);
-  else counts.delete(key);
 }

@@ -11,7 +11,7 @@ export interface Limits {
   readonly relayBytesPerSecond: number;
   /** The same, in a day of UTC. */
   readonly relayBytesPerDay: number;
-  /** Before authentication. IPv6 addresses count by their /64, of which one host has all. */
+  /** Before authentication. IPv6 addresses count by their /64, of which one host has all; a /48 has eight times as much. */
   readonly clientsPerIp: number;
   /** Relayed addresses: keys cost nothing, addresses do. */
   readonly allocationsPerIp: number;

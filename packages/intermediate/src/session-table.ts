@@ -7,7 +7,7 @@
 import { Counters, type Millis, type SocketAddress } from "@adit/core";
 import { Histogram } from "@adit/program";
 import type { PunchingResult, Role, SignaledCandidate } from "@adit/signaling";
-import { sourceKey } from "./ip-limits.ts";
+import { SourceCounts, sourceKey } from "./ip-limits.ts";
 import type { Limits } from "./limits.ts";
 
 /** Names one signaling connection. */
@@ -86,7 +86,7 @@ export class SessionTable {
   readonly #byPeer = new Map<string, Set<Session>>();
   /** The oldest first. */
   readonly #unanswered = new Set<Session>();
-  readonly #perSource = new Map<string, number>();
+  readonly #perSource = new SourceCounts();
   /** How many sessions let `peerId` exchange packets with `ip`, by `peerId|ip`. */
   readonly #reach = new Map<string, number>();
   /** From the introduction of a session until a party tells of its first direct path, seconds. */
@@ -122,7 +122,7 @@ export class SessionTable {
   /** `full`, `ip-full`: a bound is reached, the key's or the table's, or that of the agent's address. */
   create(now: Millis, id: bigint, agent: NewParty, connector: NewParty, limits: Limits): Session | "full" | "ip-full" {
     const source = sourceKey(agent.observed.ip);
-    if ((this.#perSource.get(source) ?? 0) >= limits.sessionsPerIp) return "ip-full";
+    if (!this.#perSource.hasRoom(source, limits.sessionsPerIp)) return "ip-full";
     if (!this.#makeRoom()) return "full";
     if (!this.#makeRoomFor(agent.peerId, limits.sessionsPerKey, isSilent)) return "full";
     if (!this.#makeRoomFor(connector.peerId, MAX_SESSIONS_PER_CONNECTOR, isUnwanted)) return "full";
@@ -137,7 +137,7 @@ export class SessionTable {
       outcome: null,
     };
     this.#unanswered.add(session);
-    this.#perSource.set(source, (this.#perSource.get(source) ?? 0) + 1);
+    this.#perSource.add(source, 1);
     this.#sessions.set(id, session);
     for (const party of [session.agent, session.connector]) {
       const sessions = this.#byPeer.get(party.peerId) ?? new Set();
@@ -176,9 +176,7 @@ export class SessionTable {
   #remove(session: Session): boolean {
     if (!this.#sessions.delete(session.id)) return false;
     this.#unanswered.delete(session);
-    const left = (this.#perSource.get(session.source) ?? 1) - 1;
-    if (left > 0) this.#perSource.set(session.source, left);
-    else this.#perSource.delete(session.source);
+    this.#perSource.add(session.source, -1);
     for (const party of [session.agent, session.connector]) {
       const sessions = this.#byPeer.get(party.peerId);
       sessions?.delete(session);

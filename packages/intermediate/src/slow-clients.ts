@@ -3,7 +3,7 @@
  * Past that bound the address whose clients hold most loses the one that has held something for longest, until the rest fits.
  */
 import type { SocketAddress } from "@adit/core";
-import { sourceKey } from "./ip-limits.ts";
+import { siteOf, sourceKey } from "./ip-limits.ts";
 
 /** For all clients together: a thousand that hold what the signaling of many sessions needs, for a moment. */
 export const MAX_HELD_BYTES = 64 * 1024 * 1024;
@@ -34,7 +34,7 @@ export class SlowClients<Client> {
     this.#bytes += bytes - (held?.bytes ?? 0);
     if (bytes === 0) this.#held.delete(client);
     else if (held) held.bytes = bytes;
-    else this.#held.set(client, { source: sourceKey(from.ip), bytes });
+    else this.#held.set(client, { source: originOf(from), bytes });
   }
 
   /** Takes out who has to go. */
@@ -61,4 +61,10 @@ export class SlowClients<Client> {
     }
     return excess;
   }
+}
+
+/** By whole sites: who has 65,536 /64s would otherwise hold little in each, and the honest ones most. */
+function originOf({ ip }: SocketAddress): string {
+  const source = sourceKey(ip);
+  return siteOf(source) ?? source;
 }

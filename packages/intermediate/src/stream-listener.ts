@@ -23,7 +23,7 @@ import {
   type UdpSocket,
   type UdpStats,
 } from "@adit/transport";
-import { sourceKey } from "./ip-limits.ts";
+import { SourceCounts, sourceKey } from "./ip-limits.ts";
 
 export interface StreamLimits {
   /**
@@ -31,7 +31,7 @@ export interface StreamLimits {
    * that has been silent for longest: silence holds a place no longer than others need it.
    */
   readonly connections: number;
-  /** The same from one IPv4 address or IPv6 /64. */
+  /** The same from one IPv4 address or IPv6 /64; eight times as many from an IPv6 /48. */
   readonly connectionsPerIp: number;
   /** The TLS handshake and the first whole message have to be done by then. */
   readonly firstMessageMs: Millis;
@@ -121,7 +121,7 @@ export class StreamListener implements UdpSocket {
   readonly #connections = new Map<string, Connection>();
   /** Those that have no allocation, as far as known, in the order in which they came or last said something. */
   readonly #strangers = new Set<Connection>();
-  readonly #perSource = new Map<string, number>();
+  readonly #perSource = new SourceCounts();
   readonly #sweep: ReturnType<typeof setInterval>;
   #handlers: UdpHandlers | null = null;
   /** More waits in all than may; looked at with each sweep. */
@@ -249,8 +249,8 @@ export class StreamListener implements UdpSocket {
     raw.on("error", () => raw.destroy());
     const from = SocketAddress.of(ip.replace(/%.*$/, ""), port);
     const source = sourceKey(from.ip);
-    const inUse = this.#perSource.get(source) ?? 0;
-    if (inUse >= this.#limits.connectionsPerIp) return this.#refuse(raw, "too-many-from-address");
+    if (!this.#perSource.hasRoom(source, this.#limits.connectionsPerIp))
+      return this.#refuse(raw, "too-many-from-address");
     const { tls, takeHandshake } = this.#options;
     if (tls && takeHandshake?.(from) === false) return this.#refuse(raw, "too-many-handshakes");
     const isFull = this.#connections.size >= this.#limits.connections;
@@ -269,7 +269,7 @@ export class StreamListener implements UdpSocket {
     };
     this.#connections.set(from.key, connection);
     this.#strangers.add(connection);
-    this.#perSource.set(source, inUse + 1);
+    this.#perSource.add(source, 1);
     raw.once("close", () => this.#forget(connection));
     if (!this.#options.tls) this.#converse(raw);
   }
@@ -368,9 +368,7 @@ export class StreamListener implements UdpSocket {
     if (this.#connections.get(from.key) !== connection) return;
     this.#connections.delete(from.key);
     this.#strangers.delete(connection);
-    const left = (this.#perSource.get(source) ?? 1) - 1;
-    if (left > 0) this.#perSource.set(source, left);
-    else this.#perSource.delete(source);
+    this.#perSource.add(source, -1);
     this.#options.onClosed(from);
   }
 }

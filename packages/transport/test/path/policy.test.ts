@@ -1,17 +1,5 @@
 import { test } from "@adit/harness";
-import { World } from "./world.ts";
-
-/** On the relay, then direct, 2 s in; both pairs valid. */
-function settled(seed = 1, relayRttMs = 20, directRttMs = 10) {
-  const world = new World(seed);
-  const relay = world.wire("relay", "relay", relayRttMs);
-  const direct = world.wire("direct", "direct", directRttMs);
-  world.establish(relay);
-  world.valid(relay);
-  world.valid(direct);
-  world.runUntil(2_000);
-  return { world, relay, direct };
-}
+import { relayed, settled, World } from "./world.ts";
 
 test("a session starts on the relay and moves when a direct pair answers, after QUIC validated it", (t) => {
   const { world } = settled();
@@ -26,11 +14,8 @@ test("a session starts on the relay and moves when a direct pair answers, after 
 });
 
 test("a session stays on the relay until its first bytes have come, or for 500 ms", (t) => {
-  const world = new World();
-  const relay = world.wire("relay", "relay", 20);
+  const { world } = relayed();
   const direct = world.wire("direct", "direct", 10);
-  world.establish(relay);
-  world.valid(relay);
   world.valid(direct);
   world.runUntil(490);
   t.equal(world.agent.path, "relay");
@@ -85,11 +70,8 @@ test("a session on a relay prepares another relay as its standby, moves there, a
 });
 
 test("a path that QUIC cannot validate is not used, and is tried again with growing backoff", (t) => {
-  const world = new World();
-  const relay = world.wire("relay", "relay", 20);
+  const { world } = relayed();
   const direct = world.wire("direct", "direct", 10);
-  world.establish(relay);
-  world.valid(relay);
   direct.up = false;
   world.valid(direct);
   world.runUntil(20_000);
@@ -235,10 +217,7 @@ test("told that the peer was restarted, the agent checks, and ends within 2 s on
 });
 
 test("no direct pair in 5 s: the hole punch failed, the reason says why, and it is tried again with backoff", (t) => {
-  const world = new World();
-  const relay = world.wire("relay", "relay", 20);
-  world.establish(relay);
-  world.valid(relay);
+  const { world } = relayed();
   world.runUntil(4_990);
   t.equal(world.count("agent", "punch-failed"), 0);
   world.runUntil(5_010);
@@ -251,10 +230,7 @@ test("no direct pair in 5 s: the hole punch failed, the reason says why, and it 
 });
 
 test("a hiccup of the relay does not take away the sentence that says why the session is not direct", (t) => {
-  const world = new World();
-  const relay = world.wire("relay", "relay", 20);
-  world.establish(relay);
-  world.valid(relay);
+  const { world, relay } = relayed();
   world.download(20_000);
   world.runUntil(6_000);
   relay.up = relay.down = false;

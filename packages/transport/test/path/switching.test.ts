@@ -3,16 +3,10 @@ import { test } from "@adit/harness";
 import { FollowerPolicy } from "../../src/path/follower.ts";
 import type { PathPair } from "../../src/path/known-pairs.ts";
 import { SwitchGap } from "../../src/path/switch-gap.ts";
-import { World } from "./world.ts";
+import { settled } from "./world.ts";
 
 test("the connector knows which path stands before the agent moves there, and only while the other one is silent", (t) => {
-  const world = new World();
-  const relay = world.wire("relay", "relay", 20);
-  const direct = world.wire("direct", "direct", 10);
-  world.establish(relay);
-  world.valid(relay);
-  world.valid(direct);
-  world.runUntil(2_000);
+  const { world, direct } = settled();
   world.download(6_000);
   world.runUntil(4_000);
   t.equal(world.connector.sparePair(world.now), null);

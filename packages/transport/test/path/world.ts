@@ -214,3 +214,21 @@ function describe(action: { type: string } & Record<string, unknown>): string {
   if (action.type === "check") return `check ${action.pair}`;
   return action.type;
 }
+
+/** Two sides that met on the relay; no direct pair. */
+export function relayed(seed = 1, rttMs = 20): { world: World; relay: Wire } {
+  const world = new World(seed);
+  const relay = world.wire("relay", "relay", rttMs);
+  world.establish(relay);
+  world.valid(relay);
+  return { world, relay };
+}
+
+/** On the relay, then direct, 2 s in; both pairs valid. */
+export function settled(seed = 1, relayRttMs = 20, directRttMs = 10): { world: World; relay: Wire; direct: Wire } {
+  const { world, relay } = relayed(seed, relayRttMs);
+  const direct = world.wire("direct", "direct", directRttMs);
+  world.valid(direct);
+  world.runUntil(2_000);
+  return { world, relay, direct };
+}

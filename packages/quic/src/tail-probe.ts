@@ -42,7 +42,9 @@ export class TailProbe {
   get deadline(): number | null {
     const { rttMs } = this;
     if (rttMs === null || this.#sentAt === null || this.#probes >= MAX_ROUNDS * PROBES_AT_ONCE) return null;
-    if (this.#heardAt >= this.#sentAt + ANSWER_SHARE * rttMs) return null;
+    // Three at once or none: where the first one's answer comes before the others have left, it alone shows nothing.
+    const begun = this.#probes % PROBES_AT_ONCE !== 0;
+    if (!begun && this.#heardAt >= this.#sentAt + ANSWER_SHARE * rttMs) return null;
     const waitMs = OVERDUE_ROUND_TRIPS * rttMs + OVERDUE_EXTRA_MS;
     const round = Math.floor(this.#probes / PROBES_AT_ONCE);
     return this.#sentAt + waitMs * 2 ** round + APART_MS * (this.#probes % PROBES_AT_ONCE);

@@ -3,17 +3,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SocketAddress, seededRandom } from "@adit/core";
 import { type T, test } from "@adit/harness";
-import { FormerClientsFile } from "../src/former-clients.ts";
+import { type FormerClient, FormerClientsFile } from "../src/former-clients.ts";
 import { SignalingKit } from "./signaling-kit.ts";
 
-function path(t: T): string {
+function pathOf(t: T): string {
   const dir = mkdtempSync(join(tmpdir(), "adit-clients-"));
   t.teardown(() => rmSync(dir, { recursive: true }));
   return join(dir, "clients.txt");
 }
 
 test("what was written is read; a clean end leaves nothing; nonsense is passed over", async (t) => {
-  const file = path(t);
+  const file = pathOf(t);
   const random = seededRandom(2);
   const clients = ["192.0.2.1:1000", "[2001:db8::1]:2000"].map((text) => ({
     connectionId: random.bytes(20),
@@ -36,6 +36,24 @@ test("what was written is read; a clean end leaves nothing; nonsense is passed o
   writeFileSync(file, "x\n00 1.2.3.4:5\n\u0000\u0001\nffff 9.9.9.9\n");
   t.same(new FormerClientsFile(file).read(), []);
   t.notOk(await new FormerClientsFile(join(file, "no-directory")).write(clients), "it fails without a throw");
+});
+
+test("the same clients, in whatever order, are not written again; others are", async (t) => {
+  const path = pathOf(t);
+  const random = seededRandom(3);
+  const clients = [1, 2].map((port) => ({
+    connectionId: random.bytes(20),
+    address: SocketAddress.of("192.0.2.1", port),
+  }));
+  const file = new FormerClientsFile(path);
+  const written = async (some: readonly FormerClient[]): Promise<number> => {
+    t.ok(await file.write(some));
+    return statSync(path).ino; // a replaced file is another one
+  };
+  const first = await written(clients);
+  t.equal(await written([...clients].reverse()), first);
+  t.notEqual(await written(clients.slice(1)), first);
+  t.equal(new FormerClientsFile(path).read().length, 1);
 });
 
 test("after a crash idle clients are told at once, without having sent anything", async (t) => {

@@ -48,3 +48,25 @@ test("an event loop that stands still is seen while it does, and for ten seconds
   await new Promise((resolve) => setTimeout(resolve, 300));
   t.ok(health.eventLoopLagMs >= 400, "and afterwards");
 });
+
+test("what is ten seconds ago is over: forty measurements are kept", (t) => {
+  let [now, measure] = [0, (): void => t.fail("it does not measure")];
+  const { setInterval } = globalThis;
+  t.teardown(() => Object.assign(globalThis, { setInterval }));
+  Object.assign(globalThis, {
+    setInterval: (fn: () => void) => {
+      measure = fn;
+    },
+  });
+  const health = new Health({ isListening: true, isDraining: false }, new MemoryNameStore(), { now: () => now });
+  t.teardown(() => health.close());
+  const pass = (ms: number): number => {
+    now += ms;
+    measure();
+    return health.eventLoopLagMs;
+  };
+  t.equal(pass(250), 0);
+  t.equal(pass(950), 700);
+  for (let i = 1; i < 40; i++) t.equal(pass(250), 700, `${i} measurements later`);
+  t.equal(pass(250), 0);
+});

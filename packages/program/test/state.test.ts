@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type T, test } from "@adit/harness";
+import { Identity } from "@adit/quic";
 import { defaultStateDir, ensureStateDir, loadIdentity, lockStateDir } from "../src/index.ts";
 
 function makeDir(t: T): string {
@@ -28,6 +29,23 @@ test("the key is made once, for its owner alone", async (t) => {
   t.equal(a.peerId, b.peerId);
   t.equal((await loadIdentity(dir)).peerId, a.peerId);
   t.same([mode(dir), mode(join(dir, "key.pem"))], [0o700, 0o600]);
+  t.same(readdirSync(dir), ["key.pem"]);
+});
+
+test("of two first runs at one time the one whose key is there first gives it to both", async (t) => {
+  const dir = makeDir(t);
+  const first = Identity.generate();
+  const { generate } = Identity;
+  t.teardown(() => Object.assign(Identity, { generate }));
+  Object.assign(Identity, {
+    // Between the look that finds no key and the writing of one.
+    generate: () => {
+      writeFileSync(join(dir, "key.pem"), first.toPkcs8Pem(), { mode: 0o600, flag: "wx" });
+      return generate.call(Identity);
+    },
+  });
+  t.equal((await loadIdentity(dir)).peerId, first.peerId);
+  t.equal((await loadIdentity(dir)).peerId, first.peerId);
   t.same(readdirSync(dir), ["key.pem"]);
 });
 
@@ -86,6 +104,27 @@ test("another process's lock holds while it lives, and not when it was killed", 
   const lock = await lockStateDir(dir, "adit-agent");
   t.same(locks(dir).length, 1);
   lock.release();
+});
+
+test("a process of another user holds its lock: that it may not be signalled says that it lives", async (t) => {
+  const dir = ensureStateDir(makeDir(t));
+  const { kill } = process;
+  t.teardown(() => Object.assign(process, { kill }));
+  const denied: number[] = [];
+  Object.assign(process, {
+    kill: (pid: number) => {
+      denied.push(pid);
+      throw Object.assign(new Error("kill EPERM"), { code: "EPERM" });
+    },
+  });
+  const { ppid } = process;
+  writeFileSync(join(dir, `lock.${ppid}.0`), "adit-agent\n");
+  await t.rejects(lockStateDir(dir, "adit-agent", 0), {
+    code: "usage",
+    message: new RegExp(`in use by adit-agent \\(pid ${ppid}\\)`),
+  });
+  t.ok(denied.includes(ppid));
+  t.same(locks(dir), [`lock.${ppid}.0`]);
 });
 
 test("who holds it may be on the way out: its end is waited for", async (t) => {

@@ -143,11 +143,13 @@ test(
   "a process that has ended holds no lock, though nobody has waited for it",
   async (t) => {
     const dir = ensureStateDir(makeDir(t));
-    // The sleep that follows has a child that it knows nothing of.
-    const parent = spawn("sh", ["-c", "sleep 0 & echo $!; exec sleep 60"]);
+    // A sleep that has a child which it knows nothing of. The child reads a byte, so that it does not end while the shell is there, who would wait for it.
+    const parent = spawn("sh", ["-c", "exec 3<&0; head -c 1 <&3 & echo $!; exec sleep 60"]);
     t.teardown(() => parent.kill("SIGKILL"));
     const [line] = await once(parent.stdout, "data");
     const pid = Number(line);
+    while (!/^sleep$/m.test(readFileSync(`/proc/${parent.pid}/comm`, "utf8"))) await sleep(5);
+    parent.stdin.write("x");
     while (!/^State:\s*Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"))) await sleep(5);
     writeFileSync(join(dir, `lock.${pid}.0`), "adit-agent\n");
     (await lockStateDir(dir, "adit-agent", 0)).release();

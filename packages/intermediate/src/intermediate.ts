@@ -15,6 +15,7 @@ import { Intermediate } from "./server.ts";
 import { intermediateMetrics, intermediateStatus, type Listener } from "./status.ts";
 import { StunListenError } from "./stun-listeners.ts";
 import { TlsFiles } from "./tls-files.ts";
+import { startWatchdog } from "./watchdog.ts";
 
 export interface IntermediateValues {
   readonly listen: readonly SocketAddress[];
@@ -88,6 +89,7 @@ async function serve(values: IntermediateValues, opened: Opened, context: Contex
   const save = (): void => saveUsage(server, log);
   const saving = setInterval(save, USAGE_WRITE_MS);
   process.on("SIGHUP", reload);
+  const watchdog = await startWatchdog();
   let admin: AdminServer | null = null;
   try {
     const listeners: Listener[] = [
@@ -119,6 +121,7 @@ async function serve(values: IntermediateValues, opened: Opened, context: Contex
     clearInterval(saving);
     save();
     process.off("SIGHUP", reload);
+    watchdog?.stop();
     server.close();
     await clients.remove();
     await admin?.close();

@@ -80,7 +80,7 @@ export type IceEvent =
   | { readonly type: "pair-valid"; readonly pair: PairInfo }
   /** Its check failed in this generation. A pair that carries data since the last generation stays `valid`. */
   | { readonly type: "pair-failed"; readonly pair: PairInfo; readonly reason: PairFailure | "socket-removed" }
-  /** A consent check has gone unanswered for 500 ms or three round trips. Said once for each silence; an answer ends it. */
+  /** A consent check has gone unanswered for 200 ms or three round trips. Said once for each silence; an answer ends it. */
   | { readonly type: "pair-degraded"; readonly pair: PairInfo }
   /** Consent ended (RFC 7675), or its socket went: sending must stop. */
   | { readonly type: "pair-expired"; readonly pair: PairInfo }

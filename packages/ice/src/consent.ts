@@ -36,7 +36,7 @@ export const freshConsent = (
 });
 
 /** A check that is not answered for so long, or for three round trips, was lost or the path is gone. */
-const MISSED_MS = 500;
+const MISSED_MS = 200;
 
 /** What a check that leaves at `now` makes of it. */
 export function awaitingAnswer(consent: Consent, now: Millis, rttMs: Millis | null): Consent {

@@ -7,11 +7,9 @@ import { clientSlot, config, pour, Sink, serverSlot } from "./pair.ts";
 
 const PATH = { local: clientSlot(0), remote: serverSlot(0) };
 const OUT = new Uint8Array(1500);
+const UNKNOWN = { sent: 9, recv: 9, lost: 0 };
 
-function copies(
-  rttMs: number | null,
-  counts: { sent: number; recv: number; lost: number } = { sent: 9, recv: 9, lost: 0 },
-) {
+function copies(rttMs: number | null, counts = UNKNOWN) {
   const made = new SparseCopies({ stats: () => counts } as unknown as NativeConnection);
   made.rttMs = rttMs;
   const send = (now: number, fill: number, length = 100) => {
@@ -42,9 +40,10 @@ test("a packet is sent again after a quarter and after three quarters of a round
 });
 
 for (const [what, rttMs, length] of [
-  ["where the round trip is short", 149, 100],
+  ["where the round trip is short", 19, 100],
   ["where nobody knows it", null, 100],
   ["that only acknowledges", 400, 63],
+  ["that is one of a transfer", 400, 1200],
 ] as const) {
   test(`no packet is copied ${what}`, (t) => {
     const { send, left } = copies(rttMs);
@@ -75,10 +74,23 @@ for (const [what, counts, expected] of [
   });
 }
 
+test("over a way that is not long a packet is copied when one was lost, and not before", (t) => {
+  const counts = { ...UNKNOWN };
+  const { send, left } = copies(40, counts);
+  send(0, 1);
+  t.same(left(), []);
+  counts.lost = 1;
+  send(100, 2);
+  t.same(left(), [
+    [110, 2, 100],
+    [130, 2, 100],
+  ]);
+});
+
 test("when the way turns out to be short, what was kept is forgotten", (t) => {
   const { made, send } = copies(400);
   send(0, 1);
-  made.rttMs = 20;
+  made.rttMs = 10;
   t.equal(made.deadline, null);
 });
 

@@ -100,7 +100,7 @@ test("a permanent refusal ends it even after a session", async (t) => {
 });
 
 test("sessions that do not last are not sought in a loop", async (t) => {
-  const { attempts, sleeps } = makeKeeper(t);
+  const { attempts, sleeps, advance } = makeKeeper(t);
   for (let i = 0; i < 5; i++) {
     const session = new FakeSession(String(i));
     t.must(attempts[i]).resolve(session);
@@ -114,6 +114,13 @@ test("sessions that do not last are not sought in a loop", async (t) => {
     }
   }
   t.ok(t.must(sleeps[3]).ms > t.must(sleeps[0]).ms);
+  const good = new FakeSession("good");
+  t.must(attempts[5]).resolve(good);
+  await settle();
+  advance(5_000);
+  good.end("the connector was restarted");
+  await settle();
+  t.same([attempts.length, sleeps.length], [7, 4], "one that lasted is followed by the next at once");
 });
 
 test("who waits may give up, and the end of the program ends the waiting", async (t) => {

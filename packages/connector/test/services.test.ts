@@ -43,6 +43,18 @@ class ScriptedStream implements ByteStream {
   stopSending(_code: number): void {}
 }
 
+/** One whose peer speaks only when it has heard all that the service has to say. */
+class LateStream extends ScriptedStream {
+  override read(into: Uint8Array): number | "blocked" | "end" {
+    return this.finished ? super.read(into) : "blocked";
+  }
+
+  override finish(): void {
+    super.finish();
+    setImmediate(() => this.onReadable?.());
+  }
+}
+
 /** A TCP server that answers everything it was sent, in capitals, once its client has ended. */
 async function makeServer(t: T): Promise<{ server: Server; port: number }> {
   const server = createServer({ allowHalfOpen: true }, (socket) => {
@@ -102,6 +114,27 @@ test("a request becomes a TCP connection to the server behind the service, half-
       ["stream-close", "peer", "web", 10],
     ],
   );
+});
+
+test("a service that has said all it has to say still hears its client", async (t) => {
+  const server = createServer({ allowHalfOpen: true }).listen(0, "127.0.0.1");
+  t.teardown(() => server.close());
+  const heard = new Promise<string>((resolve) => {
+    server.once("connection", (socket) => {
+      let text = "";
+      socket.on("data", (chunk) => {
+        text += chunk;
+      });
+      socket.on("close", () => resolve(text));
+      socket.end("welcome");
+    });
+  });
+  await once(server, "listening");
+  const address = server.address();
+  const { services } = makeServices(t, [`web=tcp://127.0.0.1:${typeof address === "object" && address?.port}`]);
+  const stream = new LateStream("thank you");
+  await services.serve(request("web", stream).asked);
+  t.same([stream.got, await heard, stream.resetBy], ["welcome", "thank you", null]);
 });
 
 test("a host name is resolved when it is needed", async (t) => {

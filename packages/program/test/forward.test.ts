@@ -197,8 +197,10 @@ test("a reader that never reads stops the writer at a bound", async (t) => {
 });
 
 test("many short connections one after another leave nothing behind", async (t) => {
+  const events = ["data", "end", "drain", "close"];
+  const fresh = (await tcpPair(t)).accepted;
   for (let i = 0; i < 50; i++) {
-    const { user, service, results } = await tunnel(t, 16);
+    const { user, service, near: socket, a, b, results } = await tunnel(t, 16);
     const text = `message ${i} `.repeat(i + 1);
     const got = readAll(service);
     user.end(text);
@@ -206,6 +208,8 @@ test("many short connections one after another leave nothing behind", async (t) 
     service.end();
     const [near, far] = await results;
     t.same([near.broken, far.broken, near.sentBytes], [null, null, text.length]);
+    for (const event of events) t.ok(socket.listenerCount(event) <= fresh.listenerCount(event), event);
+    for (const stream of [a, b]) t.same([stream.onReadable, stream.onWritable, stream.onClosed], [null, null, null]);
   }
 });
 

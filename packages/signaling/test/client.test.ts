@@ -304,6 +304,7 @@ test("what was behind the last frame of a broken connection does not reach the n
   played.client.handleData(1, frame.subarray(0, 10));
   played.client.handleDisconnected(2, "gone");
   played.client.handleData(3, frame.subarray(10));
+  t.same([...played.sent(), ...played.commands()], [], "what comes late is nobody's word");
   played.connect(10_000);
   played.welcome(10_001);
   t.ok(played.client.isUp);

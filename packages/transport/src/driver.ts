@@ -73,8 +73,11 @@ export const SEND_BATCH = 64;
 /** Datagrams of one component that are sent in one turn, so that none waits for another; what is left goes out in the next, after receiving. */
 export const MAX_TRANSMITS_PER_TURN = 512;
 
-/** Turns in a row until what was lent is sent: more than the longest queue of a component (a relay's, 8192) takes, whatever the others send. */
-const MAX_TURNS_PER_ROUND = 32;
+/**
+ * Turns in a row until what was lent is sent, or all goodbyes are: more than the longest queue of a component (a relay's, 8192) takes, whatever the
+ * others send, and two packets for each of an intermediate's 16,384 clients.
+ */
+const MAX_TURNS_IN_A_ROW = 64;
 
 /** Rounds of timeout and drain in one turn: enough for work to travel through all layers and back. */
 const MAX_ROUNDS_PER_TURN = 16;
@@ -200,11 +203,11 @@ export class Driver {
     else this.#cancelSoon ??= this.#timers.soon(this.#onSoon);
   }
 
-  /** Sends what the components still have to send, in a last turn (or in the one that is going on), then closes all. Idempotent. */
+  /** Sends what the components still have to send, in last turns (or in the one that is going on), then closes all. Idempotent. */
   close(): void {
     if (this.#state === "turning") this.#state = "closing";
     if (this.#state !== "idle") return;
-    this.#turn();
+    this.#turnUntilSent();
     this.#closeAll();
   }
 
@@ -247,7 +250,7 @@ export class Driver {
         receive(this.#clock.now(), id, batch);
         if (!this.#sockets.get(id)?.socket.lends) this.wake();
       },
-      onRoundEnd: this.#onRoundEnd,
+      onRoundEnd: this.#turnUntilSent,
       onDrain: () => {
         const entry = this.#sockets.get(id);
         if (!entry) return;
@@ -259,8 +262,8 @@ export class Driver {
   }
 
   /** What was lent is sent, copied or dropped when this returns. */
-  readonly #onRoundEnd = (): void => {
-    for (let turn = 0; turn < MAX_TURNS_PER_ROUND; turn++) {
+  readonly #turnUntilSent = (): void => {
+    for (let turn = 0; turn < MAX_TURNS_IN_A_ROW; turn++) {
       this.#turn();
       if (!this.#unsent) return;
     }

@@ -388,6 +388,16 @@ test("close sends what is ready, then everything is quiet", (t) => {
   t.equal(clock.nextAt, null);
 });
 
+test("close sends all goodbyes, however many a turn sends", (t) => {
+  const { driver, addSocket, probe } = setUp(t);
+  const { id, socket } = addSocket();
+  const goodbyes = range(20 * MAX_TRANSMITS_PER_TURN + 1);
+  probe.queue(id, ...goodbyes);
+  driver.close();
+  t.same(socket.sent.map(numberOf), goodbyes);
+  t.ok(socket.closed);
+});
+
 test("a component whose deadline stays due gets a turn per millisecond, not the whole processor", (t) => {
   const { clock, driver, probe } = setUp(t);
   probe.deadline = { at: 0, reason: "stuck" };

@@ -30,7 +30,7 @@ export interface UdpHandlers {
   onDrain(): void;
   /**
    * Where datagrams are lent ({@link UdpBindOptions.lends}): after those of all sockets that were ready at one time were handed up. Their
-   * bytes are taken back when it returns.
+   * bytes are taken back when it returns. It comes for a socket too that was closed meanwhile.
    */
   onRoundEnd?(): void;
   /** An error came back for some datagram sent before (ICMP), where the runtime tells: `ECONNREFUSED`, ... It is counted anyway. */
@@ -60,7 +60,7 @@ export interface UdpSocket {
    */
   send(batch: readonly Outgoing[], from?: number): number;
   stats(): UdpStats;
-  /** No handler is called after it. Idempotent. */
+  /** No handler is called after it, but `onRoundEnd` for what was lent. Idempotent. */
   close(): void;
 }
 

@@ -211,9 +211,14 @@ function announce(server: Intermediate, values: IntermediateValues, listeners: r
     ...server.stun.signaling.map(({ address }) => address.ip),
     ...server.relayAddresses.map(({ relayedIp }) => relayedIp),
   ];
+  if (server.lacksOwnSockets) log.info("runtime-sockets", { message: RUNTIME_SOCKETS });
   const onLoopback = ips.some((ip) => classifyIp(ip) === "loopback");
   if (onLoopback && !values.allowPrivateRelay) log.warn("loopback-relay-denied", { message: ON_ONE_MACHINE });
 }
+
+const RUNTIME_SOCKETS =
+  "the system refuses epoll or asynchronous I/O (io_setup, io_submit): relaying works, and costs more CPU for a packet; look at the sandbox's " +
+  "filter of system calls (@aio) and at fs.aio-max-nr";
 
 const ON_ONE_MACHINE =
   "listening on loopback, but not relaying to loopback addresses: a relay must not be a way into its own host. To try Adit on one " +

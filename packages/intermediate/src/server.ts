@@ -142,6 +142,12 @@ export class Intermediate {
     return this.stun.udp[0].address;
   }
 
+  /** Whether this system could have sockets that are read all together, and does not let this process have them. */
+  get lacksOwnSockets(): boolean {
+    const couldHave = process.platform === "linux" && process.versions.bun !== undefined;
+    return couldHave && this.driver.socket(this.stun.udp[0].socket)?.lends !== true;
+  }
+
   get isListening(): boolean {
     return this.#open;
   }

@@ -1,12 +1,14 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { get } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { nullLogger } from "@adit/core";
+import { setTimeout as sleep } from "node:timers/promises";
+import { nullLogger, parseSocketAddress } from "@adit/core";
 import { type T, test } from "@adit/harness";
+import { decodeStun, STUN_METHOD, StunBuilder } from "@adit/ice";
 import { Identity } from "@adit/quic";
-import { startEndpoint } from "@adit/transport";
+import { bindUdp, type Incoming, startEndpoint } from "@adit/transport";
 
 const BIN = join(import.meta.dirname, "..", "bin", "adit-intermediate");
 
@@ -26,8 +28,10 @@ class Run {
   out = "";
   err = "";
 
-  constructor(t: T, args: (dir: string) => readonly string[]) {
-    this.child = spawn(BIN, [...args(this.dir)], { stdio: ["ignore", "pipe", "pipe"] });
+  /** `under`: a program that runs it, with its arguments. */
+  constructor(t: T, args: (dir: string) => readonly string[], under: readonly string[] = []) {
+    const [command = BIN, ...rest] = [...under, BIN, ...args(this.dir)];
+    this.child = spawn(command, rest, { stdio: ["ignore", "pipe", "pipe"] });
     this.child.stdout?.on("data", (data) => {
       this.out += data;
     });
@@ -139,6 +143,36 @@ test("it listens, tells its status, and ends with 0 on SIGTERM", async (t) => {
   run.child.kill("SIGTERM");
   t.equal(await run.exit, 0, run.err);
 });
+
+/** A sandbox whose filter of system calls refuses this one; the program it runs is the process that was started. */
+const without = (call: string) => ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", `inject=${call}:error=EPERM`];
+const traces =
+  spawnSync("strace", ["-qq", "-o", "/dev/null", "-e", "inject=io_setup:error=EPERM", "true"]).status === 0;
+
+for (const call of ["io_setup", "io_submit"]) {
+  test(
+    `in a sandbox without ${call} it serves with the runtime's sockets, and says so`,
+    async (t) => {
+      const run = new Run(t, serve(), without(call));
+      const stun = parseSocketAddress(await run.listening("stun"));
+      t.match((await run.event("runtime-sockets")).message ?? "", /refuses .*io_setup.*filter of system calls/);
+      const got: Uint8Array[] = [];
+      const handlers = {
+        onBatch: (batch: readonly Incoming[]) => void got.push(...batch.map(({ data }) => data)),
+        onDrain: () => {},
+      };
+      const socket = await bindUdp({ address: parseSocketAddress("127.0.0.1:0"), handlers });
+      t.teardown(() => socket.close());
+      const request = new StunBuilder("request", STUN_METHOD.BINDING, new Uint8Array(12)).build();
+      socket.send([{ data: request, to: stun }]);
+      for (let waited = 0; got.length === 0 && waited < 5_000; waited += 10) await sleep(10);
+      t.equal(decodeStun(t.must(got[0]))?.class, "success");
+      run.child.kill("SIGTERM");
+      t.equal(await run.exit, 0);
+    },
+    { skip: !traces && "needs strace" },
+  );
+}
 
 test("a configuration file is checked: an unknown key or a bad value is named, with what was expected", async (t) => {
   const bad = async (content: string): Promise<string> => {

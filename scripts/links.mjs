@@ -1,4 +1,5 @@
-// What the documents point at is there: relative links lead to files and to headings, and each ADR has a number of its own.
+// What the documents point at is there: relative links lead to files and to headings; each ADR has a number of its own, which its title begins with,
+// and stands in the list of them.
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, join, normalize } from "node:path";
@@ -46,9 +47,15 @@ for (const file of documents) {
   }
 }
 
+const ADR_LIST = "docs/adr/README.md";
+const listed = existsSync(ADR_LIST) ? readFileSync(ADR_LIST, "utf8") : "";
 const numbers = new Map();
-for (const file of documents.filter((name) => name.startsWith("docs/adr/"))) {
+for (const file of documents.filter((name) => name.startsWith("docs/adr/") && name !== ADR_LIST)) {
   const [number] = basename(file).split("-");
+  const title = /^# (\d{4}): (.*)$/m.exec(readFileSync(file, "utf8"));
+  if (title?.[1] !== number) problems.push(`${file}: its title is to begin with "# ${number}: "`);
+  if (!listed.includes(`| [${number}](${basename(file)}) | ${title?.[2]} |`))
+    problems.push(`${ADR_LIST}: there is no line "| [${number}](${basename(file)}) | ${title?.[2]} |"`);
   if (numbers.has(number)) problems.push(`${file}: ${numbers.get(number)} has that number`);
   numbers.set(number, file);
 }

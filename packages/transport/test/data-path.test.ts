@@ -18,7 +18,7 @@ interface Side {
 }
 
 function side(): Side {
-  const data = new DataPath(() => RTT_MS);
+  const data = new DataPath({ rttMs: () => RTT_MS, isRelayed: () => false });
   const pairs = { direct: data.learn(0, DIRECT).pair, relay: data.learn(0, RELAY).pair };
   return { data, pairs, connection: null, stream: null };
 }

@@ -90,7 +90,7 @@ export class AgentSession extends Session {
       session: this.id,
       slots: this.data.slots,
       policy: this.#policy,
-      onValidate: (now) => this.data.expectValidation(now),
+      mayProbe: (now, connection, slot) => this.data.mayProbe(now, connection, slot),
       log: host.log,
     });
     this.#services = new ServiceOpener({

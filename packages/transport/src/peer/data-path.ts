@@ -1,9 +1,18 @@
-import { Counters, type Deadline, type Millis, type SocketAddress, type SocketId, type Transmit } from "@adit/core";
+import {
+  Counters,
+  type Deadline,
+  earliest,
+  type Millis,
+  type SocketAddress,
+  type SocketId,
+  type Transmit,
+} from "@adit/core";
 import type { PairId } from "@adit/ice";
 import type { QuicConnection } from "@adit/quic";
 import { VALIDATION_TIMEOUT_MS } from "../path/actions.ts";
 import { BASE_DATAGRAM_BYTES, DatagramSizes, MAX_DATAGRAM_BYTES } from "../path/datagram-size.ts";
 import { Gates, gateKey } from "../path/gates.ts";
+import { Lull } from "../path/lull.ts";
 import { Ramp } from "../path/ramp.ts";
 import { type SlotIndex, SlotTable } from "../path/slots.ts";
 import type { PolicyView } from "../path/view.ts";
@@ -38,6 +47,21 @@ const ASK_VALIDATED_EVERY_MS = 10;
 /** What comes on a validated path that is not the active one may be a challenge, which is answered by the next packet that leaves there, ms. */
 const RESPONSE_MS = 100;
 
+/** A challenge that waits for a lull. */
+interface Question {
+  readonly connection: QuicConnection;
+  readonly slot: SlotIndex;
+  readonly pair: PairId;
+  readonly data: Uint8Array;
+}
+
+/** What a data path has to know of a pair. */
+export interface PairFacts {
+  /** Its round trip as checks measure it, ms; null when it is not known. */
+  rttMs(pair: PairId): Millis | null;
+  isRelayed(pair: PairId): boolean;
+}
+
 /**
  * Carries one session's QUIC packets between its connections, which see slots, and the network, which sees addresses.
  * Nothing gets in or out but through the gates.
@@ -54,8 +78,12 @@ export class DataPath {
   #baseUntil = Number.NEGATIVE_INFINITY;
   #challenged: { readonly slot: SlotIndex; readonly at: Millis } = { slot: -1, at: Number.NEGATIVE_INFINITY };
   readonly #buffers = new PacketBuffers(MAX_DATAGRAM_BYTES);
-  readonly #rttOf: (pair: PairId) => Millis | null;
+  readonly #facts: PairFacts;
   readonly #ramp = new Ramp();
+  readonly #lull = new Lull();
+  #question: Question | null = null;
+  /** Of the last one. */
+  #asked: { readonly slot: SlotIndex; readonly at: Millis } = { slot: -1, at: Number.NEGATIVE_INFINITY };
   /** The connection that sent last, where to, and the slots that it sent over before. */
   #sender: {
     readonly connection: QuicConnection;
@@ -63,9 +91,8 @@ export class DataPath {
     readonly used: Set<SlotIndex | null>;
   } | null = null;
 
-  /** `rttOf`: a pair's round trip as checks measure it. */
-  constructor(rttOf: (pair: PairId) => Millis | null) {
-    this.#rttOf = rttOf;
+  constructor(facts: PairFacts) {
+    this.#facts = facts;
   }
 
   /** The pair that `remote` on `socket` is, if it is what {@link learn} was last asked for; null when it is not. */
@@ -116,7 +143,10 @@ export class DataPath {
       slot = this.slots.bind(pair, binding.keepPairs());
       if (slot === null) return this.#drop("no-slot");
     }
-    if (slot !== this.slots.slotAt(connection.activePath.remote)) this.#expectChallenge(now, connection, slot);
+    if (slot !== this.slots.slotAt(connection.activePath.remote)) {
+      if (this.#defers(now, { connection, slot, pair, data })) return true;
+      this.#expectChallenge(now, connection, slot);
+    }
     connection.recv(now, data, this.slots.local(slot), this.slots.remote(slot));
     return true;
   }
@@ -127,6 +157,54 @@ export class DataPath {
     const spare = isSuspect ? policy.sparePair(now) : null;
     const slot = spare === null ? null : this.slots.slotOf(spare);
     connection.suspectPath(isSuspect, slot === null ? null : this.addresses(slot));
+    if (isSuspect) this.#endLull(now);
+  }
+
+  /** False: not now, but after {@link pollTimeout}. What is asked on a relay that is to stand by waits until it does not disturb what flows. */
+  mayProbe(now: Millis, connection: QuicConnection, slot: SlotIndex): boolean {
+    const pair = this.slots.pairOf(slot);
+    if (pair !== null && this.#facts.isRelayed(pair) && this.#beginLull(now, connection, pair)) return false;
+    this.expectValidation(now);
+    return true;
+  }
+
+  /** Whether a packet on another path than the active one is kept back. One that is more than a question is not, nor what comes behind one. */
+  #defers(now: Millis, question: Question): boolean {
+    if (this.#question) {
+      this.#endLull(now);
+      return false;
+    }
+    const { connection, slot, pair, data } = question;
+    if (data.length < BASE_DATAGRAM_BYTES || connection.state !== "established" || !this.#facts.isRelayed(pair))
+      return false;
+    if (slot === this.#asked.slot && now < this.#asked.at + VALIDATION_TIMEOUT_MS) return false;
+    this.#asked = { slot, at: now };
+    if (connection.isPathValidated(this.slots.local(slot), this.slots.remote(slot))) return false;
+    if (!this.#beginLull(now, connection, pair)) return false;
+    this.#question = { ...question, data: data.slice() };
+    return true;
+  }
+
+  #beginLull(now: Millis, connection: QuicConnection, pair: PairId): boolean {
+    const slot = this.slots.slotAt(connection.activePath.remote);
+    const active = slot === null ? null : this.slots.pairOf(slot);
+    const [activeMs, otherMs] = [active === null ? null : this.#facts.rttMs(active), this.#facts.rttMs(pair)];
+    return activeMs !== null && otherMs !== null && this.#lull.begin(now, activeMs, otherMs);
+  }
+
+  #endLull(now: Millis): void {
+    this.#lull.stop();
+    this.#hearQuestion(now);
+  }
+
+  #hearQuestion(now: Millis): void {
+    const question = this.#question;
+    if (!question) return;
+    this.#question = null;
+    const { connection, slot, pair, data } = question;
+    if (this.slots.slotOf(pair) !== slot) return;
+    this.#expectChallenge(now, connection, slot);
+    connection.recv(now, data, this.slots.local(slot), this.slots.remote(slot));
   }
 
   /**
@@ -151,7 +229,7 @@ export class DataPath {
     const sizeBytes = now < this.#baseUntil ? BASE_DATAGRAM_BYTES : this.#sizeFor(connection);
     if (sizeBytes !== connection.maxPacketBytes) connection.limitPackets(sizeBytes);
     for (;;) {
-      if (this.#ramp.isSpent(now)) return null;
+      if (this.#lull.isClosed || this.#ramp.isSpent(now)) return null;
       const sent = connection.send(this.#buffers.next(connection.maxPacketBytes));
       if (!sent) return null;
       const slot = this.slots.slotAt(sent.remote);
@@ -167,16 +245,19 @@ export class DataPath {
       }
       this.sizes.handleSent(pair, sent.length);
       this.#ramp.handleSent(sent.length);
+      this.#lull.handleSent(now, slot === this.#sender?.slot, sent.length);
       return { data: this.#buffers.commit(sent.length), socket: route.socket, to: route.remote };
     }
   }
 
   handleTimeout(now: Millis): void {
     this.#ramp.handleTimeout(now);
+    this.#lull.handleTimeout(now);
+    if (!this.#lull.isClosed) this.#hearQuestion(now);
   }
 
   pollTimeout(): Deadline | null {
-    return this.#ramp.pollTimeout();
+    return earliest(this.#ramp.pollTimeout(), this.#lull.pollTimeout());
   }
 
   addresses(slot: SlotIndex): { local: { host: string; port: number }; remote: { host: string; port: number } } {
@@ -192,9 +273,10 @@ export class DataPath {
       return this.#ramp.stop();
     }
     if (sender.slot === slot) return;
+    this.#endLull(now);
     this.#baseUntil = Number.NEGATIVE_INFINITY;
     const pair = slot === null ? null : this.slots.pairOf(slot);
-    if (sender.used.has(slot) && pair !== null) this.#ramp.start(now, this.#rttOf(pair) ?? 0);
+    if (sender.used.has(slot) && pair !== null) this.#ramp.start(now, this.#facts.rttMs(pair) ?? 0);
     else this.#ramp.stop();
     sender.slot = slot;
     sender.used.add(slot);

@@ -8,8 +8,8 @@ export interface PathMoverOptions {
   readonly session: string;
   readonly slots: SlotTable;
   readonly policy: PathPolicy;
-  /** Another path is about to be validated. */
-  readonly onValidate: (now: Millis) => void;
+  /** A path is about to be validated; false when it is to be tried again a little later. */
+  readonly mayProbe: (now: Millis, connection: QuicConnection, slot: SlotIndex) => boolean;
   readonly log: Logger;
 }
 
@@ -27,7 +27,7 @@ export class PathMover {
 
   /** The policy gives up on it by its own clock, and asks for one at a time. */
   validate(now: Millis, connection: QuicConnection, slot: SlotIndex): void {
-    const { session, slots, policy, onValidate, log } = this.#options;
+    const { session, slots, policy, mayProbe, log } = this.#options;
     this.#nextSlot = null;
     if (connection.settledAt === null || now < connection.settledAt) {
       this.#nextSlot = slot;
@@ -36,10 +36,8 @@ export class PathMover {
     const [local, remote] = [slots.local(slot), slots.remote(slot)];
     try {
       if (connection.isPathValidated(local, remote)) policy.handleValidated(now, slot);
-      else {
-        onValidate(now);
-        connection.probePath(local, remote);
-      }
+      else if (mayProbe(now, connection, slot)) connection.probePath(local, remote);
+      else this.#nextSlot = slot;
     } catch (error) {
       if (isOutOfIdentifiers(error)) {
         // The peer's spare connection IDs come right behind the handshake.

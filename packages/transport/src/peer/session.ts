@@ -21,6 +21,7 @@ import { Control } from "./control.ts";
 import { type Binding, DataPath } from "./data-path.ts";
 import { Flows } from "./flows.ts";
 import { Lifecycle } from "./lifecycle.ts";
+import { pairFacts } from "./pair-facts.ts";
 import { describePair, pathPair } from "./pair-words.ts";
 import { Pings } from "./pings.ts";
 import type { SessionHost, SessionPeer } from "./session-host.ts";
@@ -42,7 +43,7 @@ export abstract class Session {
   /** As it is signalled. */
   readonly sessionId: bigint;
   readonly ice: IceAgent;
-  readonly data = new DataPath((pair) => this.ice.pair(pair)?.rttMs ?? null);
+  readonly data = new DataPath(pairFacts(() => this.ice));
   readonly closed: Promise<{ readonly code: string; readonly reason: string }>;
   protected readonly host: SessionHost;
   protected readonly control: Control;

@@ -20,4 +20,4 @@ const closedAndForgotten = async (t: T): Promise<void> => {
   t.ok(heapKb < before.heapKb + FORGOTTEN_KB / 4, `${before.heapKb} KB of heap before, ${heapKb} after`);
 };
 
-test("300 connections that were opened and closed leave nothing behind", closedAndForgotten, { timeoutMs: 120_000 });
+test("300 connections that were opened and closed leave nothing behind", closedAndForgotten);

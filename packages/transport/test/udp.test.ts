@@ -146,11 +146,12 @@ function contract(runtime: UdpRuntime): void {
       if (dealt < flood.length) await until(() => a.drains() > before, "the socket drained");
     }
     await until(() => a.socket.stats().sent === 20_000, "all were sent");
-    a.send([numbered(20_000), b.address]);
-    await until(() => numberOf(b.got.at(-1) ?? { data: numbered(0) }) > 0, "something arrived");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    a.send([numbered(20_001), b.address]);
-    await until(() => numberOf(b.got.at(-1) ?? { data: numbered(0) }) === 20_001, "the last arrived");
+    // What comes while the receiver's buffer is full is lost; how long that is, is the machine's.
+    let next = 20_000;
+    await until(() => {
+      a.send([numbered(next++), b.address]);
+      return numberOf(b.got.at(-1) ?? { data: numbered(0) }) >= 20_000;
+    }, "a later one arrived");
     const numbers = b.got.map(numberOf);
     t.ok(
       numbers.every((number, i) => i === 0 || number > (numbers[i - 1] as number)),

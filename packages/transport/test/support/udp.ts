@@ -43,7 +43,7 @@ export async function open(t: T, runtime: UdpRuntime, address = "127.0.0.1:0"): 
 }
 
 /** Waits until `condition` holds; fails with `what` after `timeoutMs`. */
-export async function until(condition: () => boolean, what: string, timeoutMs = 3000): Promise<void> {
+export async function until(condition: () => boolean, what: string, timeoutMs = 15_000): Promise<void> {
   const limit = performance.now() + timeoutMs;
   while (!condition()) {
     if (performance.now() > limit) throw new Error(`timed out waiting until ${what}`);

@@ -1,5 +1,5 @@
 import { test } from "@adit/harness";
-import { attemptTimeoutMs } from "../src/peer/agent-session.ts";
+import { attemptTimeoutMs } from "../src/peer/attempt-timeout.ts";
 
 for (const [rttMs, timeoutMs, what] of [
   [0, 5_000, "nothing is known of the network yet"],

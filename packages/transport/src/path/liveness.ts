@@ -34,7 +34,7 @@ type State =
   /** Packets come in. `measuring`: since when a measurement has been out. */
   | { readonly name: "hearing"; measuring: Millis | null }
   /**
-   * Checks are out, and only an answer ends it; in `silent`, where nothing at all is heard, any packet does too. `demanded`: the peer
+   * Checks are out, and only an answer ends it; in `silent` nothing at all is heard, and a packet leads back to where that was not so. `demanded`: the peer
    * complains that it hears nothing. Otherwise our own measurement is overdue, whose checks may be lost while the path lives: more patience.
    */
   | {
@@ -113,10 +113,17 @@ export class Liveness {
     this.#state = { name: "hearing", measuring: null };
   }
 
-  /** A QUIC packet came in on the pair. */
+  /**
+   * A QUIC packet came in on the pair. It ends a silence, and no question: a path that is dead one way is heard, and what was asked on it stays
+   * unanswered.
+   */
   handleHeard(now: Millis): void {
     this.#heardAt = now;
-    if (this.#state.name === "silent") this.#state = { name: "hearing", measuring: null };
+    const state = this.#state;
+    if (state.name !== "silent") return;
+    const { askedAt } = state;
+    const isOverdue = now >= this.#overdueAt(askedAt);
+    this.#state = isOverdue ? { ...state, name: "verifying", since: askedAt } : { name: "hearing", measuring: askedAt };
   }
 
   /** A check of ours on the pair was answered. */
@@ -232,9 +239,9 @@ export class Liveness {
   #deadAt(state: Suspicion): Millis {
     const aloneMs = Math.max(DEAD_AFTER_MIN_MS, DEAD_AFTER_ROUND_TRIPS * this.#rttMs);
     const besideMs = Math.max(LEAVE_AFTER_MIN_MS, this.#rttMs + LEAVE_SLACK_MS, LEAVE_AFTER_ROUND_TRIPS * this.#rttMs);
-    const patienceMs = state.alternative ? besideMs : aloneMs;
-    if (state.name === "silent" || state.demanded) return state.since + patienceMs;
-    return state.since + MEASURE_PATIENCE * aloneMs;
+    const answerUntil = state.askedAt + MEASURE_PATIENCE * aloneMs;
+    if (state.name === "verifying" && !state.demanded) return answerUntil;
+    return Math.min(answerUntil, state.since + (state.alternative ? besideMs : aloneMs));
   }
 
   /** This process did not run for `lateMs`: what came in meanwhile has not been read yet, so that time is nobody's silence. */

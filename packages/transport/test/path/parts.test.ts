@@ -173,15 +173,31 @@ test("the first bytes after a time of quiet ask at once whether the path stands"
   t.equal(seen.checks[0], 10_060, "overdue");
 });
 
-test("a packet ends silence, an answer too", (t) => {
+test("a packet ends silence, and only an answer what was asked", (t) => {
   const liveness = active(10_000, 10);
   run(liveness, 10_000, 10_350);
   t.equal(liveness.state, "silent");
   liveness.handleHeard(10_350);
+  t.equal(liveness.state, "verifying");
+  run(liveness, 10_351, 10_400);
+  liveness.handleAnswer(10_400, 10);
   t.equal(liveness.state, "hearing");
-  run(liveness, 10_351, 10_600);
-  liveness.handleAnswer(10_600, 10);
+});
+
+test("a packet that comes before the answer could be here gives the answer its time", (t) => {
+  const liveness = new Liveness(0, 200);
+  liveness.handleActivity(0);
+  t.equal(liveness.handleTimeout(0), "measure");
+  liveness.handleAnswer(60, 200);
+  run(liveness, 61, 190);
+  t.equal(liveness.state, "silent");
+  liveness.handleHeard(191);
   t.equal(liveness.state, "hearing");
+  for (let now = 192; now < 700 && liveness.state === "hearing"; now++) {
+    liveness.handleHeard(now);
+    liveness.handleTimeout(now);
+  }
+  t.equal(liveness.state, "verifying", "and no more than that");
 });
 
 test("proof that was demanded is not given by packets, only by an answer", (t) => {

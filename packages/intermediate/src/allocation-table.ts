@@ -12,6 +12,7 @@ import {
 import { STUN_ERROR } from "@adit/ice";
 import { Accounts } from "./accounts.ts";
 import { type AllocateRequest, Allocation, Relay, type RelayId } from "./allocation.ts";
+import { Holdings } from "./holdings.ts";
 import { SourceCounts, sourceKey } from "./ip-limits.ts";
 import type { RelayPolicy, TurnOwner } from "./relay-policy.ts";
 import { RESERVATION_MS, type RelayedIp, RelayPorts, type Reservation } from "./relay-ports.ts";
@@ -58,6 +59,7 @@ export type AllocationRefusal = "quota-allocations" | "ip-allocations" | "alloca
 export class AllocationTable {
   /** Allocations that were refused. */
   readonly refusals = new Counters<AllocationRefusal>();
+  readonly #holdings = new Holdings();
   readonly #accounts: Accounts;
   #closed = false;
   readonly #options: AllocationTableOptions;
@@ -145,6 +147,7 @@ export class AllocationTable {
       clientSocket: o.clientSocket,
       owner: o.owner,
       account: this.#accounts.of(o.owner.key),
+      holdings: this.#holdings,
       transaction: o.transaction,
       request: o.request,
       createdAt: now,
@@ -222,6 +225,7 @@ export class AllocationTable {
     const { client, clientSocket, owner } = allocation;
     this.#byClient.get(clientSocket)?.delete(client.key);
     for (const relay of allocation.relays) this.#removeRelay(relay);
+    allocation.release();
     this.#options.log.debug("allocation-removed", { client: client.key, owner: owner.key, reason });
   }
 

@@ -2,6 +2,8 @@
 import type { IpFamily, Millis, SocketAddress, SocketId } from "@adit/core";
 import type { StunBuildOptions } from "@adit/ice";
 import type { Account } from "./accounts.ts";
+import type { Holdings } from "./holdings.ts";
+import { sourceKey } from "./ip-limits.ts";
 import type { TurnOwner } from "./relay-policy.ts";
 import type { Reservation } from "./relay-ports.ts";
 
@@ -109,12 +111,14 @@ export class Allocation {
   #permissions: Map<string, Millis> = NONE;
   #channels: Map<number, Channel> = NONE;
   #channelsByPeer: Map<string, Channel> = NONE;
+  readonly #holdings: Holdings;
 
   constructor(o: {
     readonly client: SocketAddress;
     readonly clientSocket: SocketId;
     readonly owner: TurnOwner;
     readonly account: Account;
+    readonly holdings: Holdings;
     readonly transaction: string;
     readonly request: AllocateRequest;
     readonly createdAt: Millis;
@@ -124,6 +128,7 @@ export class Allocation {
     this.clientSocket = o.clientSocket;
     this.owner = o.owner;
     this.account = o.account;
+    this.#holdings = o.holdings;
     this.transaction = o.transaction;
     this.state = { kind: "binding", request: o.request };
     this.createdAt = o.createdAt;
@@ -145,14 +150,15 @@ export class Allocation {
   hasRoomFor(now: Millis, ips: ReadonlySet<string>): boolean {
     let fresh = 0;
     for (const ip of ips) if (!this.#permissions.has(ip)) fresh++;
-    if (this.#permissions.size + fresh <= MAX_PERMISSIONS) return true;
+    if (fresh === 0 || this.#mayHave(this.#permissions.size, fresh, MAX_PERMISSIONS)) return true;
     this.sweep(now);
-    return this.#permissions.size + fresh <= MAX_PERMISSIONS;
+    return this.#mayHave(this.#permissions.size, fresh, MAX_PERMISSIONS);
   }
 
   /** Installs or refreshes a permission; {@link hasRoomFor} was asked before. */
   permit(now: Millis, ip: string): void {
     if (this.#permissions === NONE) this.#permissions = new Map();
+    if (!this.#permissions.has(ip)) this.#hold(1);
     this.#permissions.set(ip, now + PERMISSION_LIFETIME_MS);
   }
 
@@ -179,12 +185,13 @@ export class Allocation {
       ofNumber.expiresAt = now + CHANNEL_LIFETIME_MS;
       return "ok";
     }
-    if (this.#channels.size >= MAX_CHANNELS) this.sweep(now);
-    if (this.#channels.size >= MAX_CHANNELS) return "full";
+    if (!this.#mayHave(this.#channels.size, 1, MAX_CHANNELS)) this.sweep(now);
+    if (!this.#mayHave(this.#channels.size, 1, MAX_CHANNELS)) return "full";
     if (this.#channels === NONE) [this.#channels, this.#channelsByPeer] = [new Map(), new Map()];
     this.#forget(this.#channels.get(number));
     this.#forget(this.#channelsByPeer.get(peer.key));
     const channel = { number, peer, expiresAt: now + CHANNEL_LIFETIME_MS, allowed: true, checkedAtVersion: version };
+    this.#hold(1);
     this.#channels.set(number, channel);
     this.#channelsByPeer.set(peer.key, channel);
     return "ok";
@@ -193,13 +200,31 @@ export class Allocation {
   /** Drops what has expired. Nothing else depends on it: expiry is looked at wherever something is used. */
   sweep(now: Millis): void {
     if (this.#permissions === NONE && this.#channels === NONE) return;
-    for (const [ip, expiresAt] of this.#permissions) if (expiresAt <= now) this.#permissions.delete(ip);
+    for (const [ip, expiresAt] of this.#permissions) {
+      if (expiresAt > now) continue;
+      this.#permissions.delete(ip);
+      this.#hold(-1);
+    }
     for (const channel of this.#channels.values()) if (channel.expiresAt <= now) this.#forget(channel);
   }
 
+  /** The allocation is over: what it held is free for others. */
+  release(): void {
+    this.#hold(-this.#permissions.size - this.#channels.size);
+    [this.#permissions, this.#channels, this.#channelsByPeer] = [NONE, NONE, NONE];
+  }
+
   #forget(channel: Channel | undefined): void {
-    if (!channel) return;
-    this.#channels.delete(channel.number);
+    if (!channel || !this.#channels.delete(channel.number)) return;
+    this.#hold(-1);
     this.#channelsByPeer.delete(channel.peer.key);
+  }
+
+  #mayHave(held: number, more: number, most: number): boolean {
+    return this.#holdings.allows(sourceKey(this.client.ip), held, more, most);
+  }
+
+  #hold(more: number): void {
+    if (more !== 0) this.#holdings.add(sourceKey(this.client.ip), more);
   }
 }

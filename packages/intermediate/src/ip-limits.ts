@@ -112,7 +112,7 @@ export class SourceCounts {
     return this.of(source) + more <= bound && (site === null || this.of(site) + more <= bound * SITE_SHARE);
   }
 
-  add(source: string, by: 1 | -1): void {
+  add(source: string, by: number): void {
     const site = siteOf(source);
     for (const key of site === null ? [source] : [source, site]) {
       const next = this.of(key) + by;

@@ -82,8 +82,7 @@ export class QuicConnection {
       },
       resetToken: (id) => options.owner.resetToken(id),
     };
-    const first = { local: options.local, remote: options.remote };
-    this.#paths = new Paths(native, config.role, first, options.now);
+    this.#paths = new Paths(native, config.role, { local: options.local, remote: options.remote }, options.now);
     this.#streams = new StreamTable({
       native,
       config,
@@ -187,6 +186,11 @@ export class QuicConnection {
   /** No packet is longer, bytes; {@link QuicConfig.maxDatagramSizeBytes} unless {@link limitPackets} was called. */
   get maxPacketBytes(): number {
     return this.#datagrams.maxPacketBytes;
+  }
+
+  /** How long the packet may be that {@link send} writes next, bytes: {@link maxPacketBytes} mostly. Room of that length is not cut. */
+  get nextPacketBytes(): number {
+    return this.#paths.limit(this.#now, this.maxPacketBytes);
   }
 
   /** What the active path is known to carry, at least 1200 bytes. Datagrams (RFC 9221) that wait and do not fit any more are dropped. */
@@ -314,15 +318,11 @@ export class QuicConnection {
     this.#timer.touched();
   }
 
-  /**
-   * Writes the next packet into `out` (as large as {@link maxPacketBytes} at least), and says where it goes; null when
-   * there is none. A driver that cannot send now simply does not call: nothing is lost.
-   */
+  /** Writes the next packet into `out`, at least {@link nextPacketBytes} long, and says where it goes; null: there is none. Not called, nothing is lost. */
   send(out: Uint8Array): SentPacket | null {
     if (this.#life.state === "closed") return null;
     this.#timer.touched();
-    const roomBytes = this.#paths.limit(this.#now, this.maxPacketBytes);
-    const room = out.length > roomBytes ? out.subarray(0, roomBytes) : out;
+    const room = out.length > this.nextPacketBytes ? out.subarray(0, this.nextPacketBytes) : out;
     const packet = this.#paths.sendFirst(this.#now, room) ?? this.#paths.sendSpare(room) ?? this.#sendNative(room);
     if (packet) return packet;
     if (this.#life.flushed()) {
@@ -400,8 +400,7 @@ export class QuicConnection {
     this.#life.established();
     if (this.role === "server") this.#repeats = null;
     this.#limits.established();
-    const rttMs = native.pathStats()[0]?.rtt ?? 0;
-    this.#settledAt = this.#now + 2 * rttMs + SETTLE_MARGIN_MS;
+    this.#settledAt = this.#now + 2 * (native.pathStats()[0]?.rtt ?? 0) + SETTLE_MARGIN_MS;
     this.#options.owner.established(this);
     this.#events.push({ type: "established", peerId, alpn });
   }

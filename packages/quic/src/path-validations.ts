@@ -86,7 +86,7 @@ export class PathValidations {
 
   /** The next challenge, written into `out`; null when there is none. */
   takeChallenge(out: Uint8Array): SentPacket | null {
-    const next = this.#challenges.shift();
+    const next = this.#challenges.length === 0 ? null : this.#challenges.shift();
     if (!next) return null;
     out.set(next.data);
     return { length: next.data.length, local: next.local, remote: next.remote };

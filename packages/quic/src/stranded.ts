@@ -136,7 +136,7 @@ export class StrandedPackets {
 
   /** The length of a packet in `out` that was sent on the path before, and goes before anything else on the active one; 0 when there is none. */
   sendAgain(out: Uint8Array): number {
-    const again = this.#again.shift();
+    const again = this.#again.length === 0 ? null : this.#again.shift();
     if (!again) return 0;
     out.set(again);
     return again.length;

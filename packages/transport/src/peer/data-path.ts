@@ -230,7 +230,7 @@ export class DataPath {
     if (sizeBytes !== connection.maxPacketBytes) connection.limitPackets(sizeBytes);
     for (;;) {
       if (this.#lull.isClosed || this.#ramp.isSpent(now)) return null;
-      const sent = connection.send(this.#buffers.next(connection.maxPacketBytes));
+      const sent = connection.send(this.#buffers.next(connection.nextPacketBytes));
       if (!sent) return null;
       const slot = this.slots.slotAt(sent.remote);
       const pair = slot === null ? null : this.slots.pairOf(slot);

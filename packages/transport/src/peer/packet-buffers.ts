@@ -1,11 +1,24 @@
 import { SEND_BATCH } from "../driver.ts";
 
-interface Slot {
-  readonly room: Uint8Array;
-  /** The part of it that was handed out, which is mostly as long as the last time. */
-  handed: Uint8Array;
-  /** The packet in it. A bulk transfer's packets are all as long, so it is mostly the same view again. */
-  packet: Uint8Array;
+/** Room for one packet, and the two views of it that were used last: a transfer's packets have two lengths, in turn (docs/adr/0015). */
+class Room {
+  readonly #bytes: Uint8Array;
+  #last: Uint8Array;
+  #beforeLast: Uint8Array;
+
+  constructor(sizeBytes: number) {
+    this.#bytes = new Uint8Array(sizeBytes);
+    this.#last = this.#bytes;
+    this.#beforeLast = this.#bytes;
+  }
+
+  first(length: number): Uint8Array {
+    if (this.#last.length === length) return this.#last;
+    const view = this.#beforeLast.length === length ? this.#beforeLast : this.#bytes.subarray(0, length);
+    this.#beforeLast = this.#last;
+    this.#last = view;
+    return view;
+  }
 }
 
 /**
@@ -14,7 +27,7 @@ interface Slot {
  */
 export class PacketBuffers {
   readonly #sizeBytes: number;
-  readonly #slots: Slot[] = [];
+  readonly #rooms: Room[] = [];
   #next = 0;
 
   constructor(sizeBytes: number) {
@@ -23,25 +36,21 @@ export class PacketBuffers {
 
   /** Room for a packet of `sizeBytes` at most, all there is by default; call {@link commit} with how many bytes were used, or nothing if none were. */
   next(sizeBytes: number = this.#sizeBytes): Uint8Array {
-    const slot = this.#slot();
-    if (slot.handed.length !== sizeBytes) slot.handed = slot.room.subarray(0, sizeBytes);
-    return slot.handed;
+    return this.#room().first(sizeBytes);
   }
 
   /** The packet itself: the first `length` bytes of the last {@link next}. */
   commit(length: number): Uint8Array {
-    const slot = this.#slot();
-    if (slot.packet.length !== length) slot.packet = slot.room.subarray(0, length);
+    const packet = this.#room().first(length);
     this.#next = (this.#next + 1) % SEND_BATCH;
-    return slot.packet;
+    return packet;
   }
 
-  #slot(): Slot {
-    const known = this.#slots[this.#next];
+  #room(): Room {
+    const known = this.#rooms[this.#next];
     if (known) return known;
-    const room = new Uint8Array(this.#sizeBytes);
-    const slot = { room, handed: room, packet: room };
-    this.#slots.push(slot);
-    return slot;
+    const room = new Room(this.#sizeBytes);
+    this.#rooms.push(room);
+    return room;
   }
 }

@@ -1,0 +1,92 @@
+/** From the wire to the status: what a session makes of the round trips of its checks. */
+import { nullLogger, SocketAddress, seededRandom } from "@adit/core";
+import { test } from "@adit/harness";
+import { type Candidate, IceAgent, isUdpCandidate } from "@adit/ice";
+import { Identity } from "@adit/quic";
+import { ANY_SERVICE } from "@adit/signaling";
+import { ConnectorSession } from "../src/peer/connector-session.ts";
+import type { SessionHost } from "../src/peer/session-host.ts";
+
+const SOCKET = 0;
+const OWN = SocketAddress.of("192.0.2.3", 3000);
+const RELAYED = SocketAddress.of("192.0.2.2", 2000);
+const ONE_WAY_MS = 4;
+/** The first checks leave before the NAT lets them through. */
+const OPEN_AT_MS = 400;
+/** By then one was repeated and answered; another one is asked for. */
+const PROBE_AT_MS = 1_500;
+
+/** A connector's session, and the agent's ICE by hand. */
+function world() {
+  const random = seededRandom(3);
+  const [agent, connector] = [Identity.generate(seededRandom(1)), Identity.generate(seededRandom(2))];
+  const host: Partial<SessionHost> = {
+    peerId: connector.peerId,
+    log: nullLogger,
+    random,
+    icePolicy: "all",
+    isServer: () => false,
+    network: { policy: "all", udp: "open", mapping: "eim", ports: "unknown" },
+    isGathering: false,
+    now: () => 0,
+    signal: () => true,
+    localCandidates: () => [{ type: "host", address: OWN, base: OWN, socket: SOCKET }],
+    predictPorts: () => {},
+    touch: () => {},
+    learnRoute: () => {},
+    forgetRoute: () => {},
+    claimUfrags: () => {},
+  };
+  const session = new ConnectorSession(0, host as SessionHost, 7n, {
+    peerId: agent.peerId,
+    isPermissionPending: () => false,
+    offers: () => true,
+    onService: () => {},
+  });
+  const ice = new IceAgent({ role: "controlling", random, policy: "all", taMs: 5, log: nullLogger });
+  ice.addLocalCandidate(0, { type: "relay", address: RELAYED, base: RELAYED, socket: SOCKET });
+  const candidates = ice.localCandidates.filter(isUdpCandidate);
+  session.handleSignaling(0, {
+    type: "candidate-offer",
+    sessionId: 7n,
+    serviceId: ANY_SERVICE,
+    ticket: null,
+    ice: ice.local,
+    candidates,
+  });
+  ice.setRemoteParameters(0, session.ice.local);
+  ice.addRemoteCandidate(0, session.ice.localCandidates[0] as Candidate);
+  return { session, ice };
+}
+
+/** RFC 8489 §5: the class of a success response. */
+const isAnswer = (data: Uint8Array): boolean => ((data[0] ?? 0) & 1) === 1 && ((data[1] ?? 0) & 0x10) === 0;
+
+test("the round trip of a check that was repeated gives way to the first one that is known", (t) => {
+  const { session, ice } = world();
+  const known = new Set<number | null>();
+  let toAgent: { readonly at: number; readonly data: Uint8Array }[] = [];
+  let toConnector: { readonly at: number; readonly data: Uint8Array }[] = [];
+  for (let now = 0; now < 2_000; now++) {
+    if (now === PROBE_AT_MS) for (const { id } of session.ice.pairs()) session.ice.probe(now, id);
+    for (const { data } of toAgent.filter(({ at }) => at === now)) ice.handleDatagram(now, SOCKET, OWN, data);
+    for (const { data } of toConnector.filter(({ at }) => at === now)) session.handleStun(now, SOCKET, RELAYED, data);
+    ice.handleTimeout(now);
+    session.handleTimeout(now);
+    session.pump(now);
+    const at = now + ONE_WAY_MS;
+    for (let sent = session.pollTransmit(now); sent; sent = session.pollTransmit(now))
+      if (now >= OPEN_AT_MS) toAgent.push({ at, data: sent.data.slice() });
+    // Its own checks are lost: each that came would have the connector send a new one.
+    for (let sent = ice.pollTransmit(); sent; sent = ice.pollTransmit())
+      if (isAnswer(sent.data)) toConnector.push({ at, data: sent.data.slice() });
+    toAgent = toAgent.filter(({ at }) => at > now);
+    toConnector = toConnector.filter(({ at }) => at > now);
+    known.add(session.status().relayRttMs);
+  }
+  const [before, bound, true_, ...more] = [...known];
+  t.equal(before, null);
+  t.ok((bound ?? 0) > OPEN_AT_MS, `${bound} ms at first: which of the requests was answered is not known`);
+  t.equal(true_, 2 * ONE_WAY_MS, "and then what the path takes");
+  t.same(more, []);
+});

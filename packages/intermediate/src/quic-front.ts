@@ -76,6 +76,8 @@ export class QuicFront {
       maxPeerStreams: 2,
       maxStreamWindowBytes: 1 << 20,
       datagrams: false,
+      // Thousands are idle: our IDs are for clients that move on purpose, which signaling does not.
+      spareConnectionIds: 1,
       overheadLimit: OVERHEAD_LIMIT,
     });
     this.quic = new QuicEndpoint({

@@ -52,6 +52,11 @@ export interface QuicConfigOptions {
   readonly overheadLimit?: OverheadLimit;
   /** Connection IDs given to the peer, and kept of it: {@link CONNECTION_ID_LIMIT} by default, 2 at least. Each costs some memory. */
   readonly connectionIds?: number;
+  /**
+   * Connection IDs given to the peer ahead of the paths that there are, for the next ones; as many as it keeps by default. A peer that does
+   * not move by itself needs few.
+   */
+  readonly spareConnectionIds?: number;
 }
 
 /** RFC 9000 §18.2, active_connection_id_limit: how many of the peer's connection IDs are kept. Four slots need four, and spares. */
@@ -98,6 +103,7 @@ export class QuicConfig {
   readonly receiveBudgetBytes: number;
   readonly overheadLimit: OverheadLimit | null;
   readonly connectionIds: number;
+  readonly spareConnectionIds: number;
   /** @internal */
   readonly native: NativeConfig;
 
@@ -114,7 +120,13 @@ export class QuicConfig {
     this.receiveBudgetBytes = options.receiveBudgetBytes ?? 128 * MIB;
     this.overheadLimit = options.overheadLimit ?? null;
     this.connectionIds = Math.max(2, options.connectionIds ?? CONNECTION_ID_LIMIT);
+    this.spareConnectionIds = Math.max(1, options.spareConnectionIds ?? this.connectionIds);
     this.native = native;
+  }
+
+  /** How many connection IDs a peer has who has used so many paths. */
+  idsFor(paths: number): number {
+    return Math.min(this.connectionIds, paths + this.spareConnectionIds);
   }
 
   /** @throws QuicError `invalid-argument` for sizes that QUIC does not allow. */

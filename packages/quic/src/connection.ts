@@ -377,7 +377,7 @@ export class QuicConnection {
     if (this.closeReason) this.#streams.pumpKicked();
     if (this.#life.state === "established") {
       this.#paths.pump(this.#now, (event) => this.#events.push(event));
-      replenishIds(this.#native, this.#ids, this.config.connectionIds, this.#options.log);
+      replenishIds(this.#native, this.#ids, this.config.idsFor(this.#paths.count), this.#options.log);
       // Streams come before the end: what arrived in front of a CONNECTION_CLOSE is read.
       this.#streams.pump(this.#now, received, (stream) => this.#events.push({ type: "stream", stream }));
       this.#datagrams.receive(MAX_EVENTS - this.#events.length, (data) =>

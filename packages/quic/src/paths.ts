@@ -13,12 +13,18 @@ export class Paths {
   readonly #validations: PathValidations;
   readonly #stamps = new SendStamps();
   #events: QuicEvent[] = [];
+  #count = 1;
 
   constructor(native: NativeConnection, role: "client" | "server", first: Path, now: number) {
     this.#native = native;
     this.#role = role;
     this.#stranded = new StrandedPackets(native, first, now);
     this.#validations = new PathValidations(native);
+  }
+
+  /** How many there were so far: quiche takes no connection ID back from a path. */
+  get count(): number {
+    return this.#count;
   }
 
   isActive(path: Path): boolean {
@@ -177,6 +183,7 @@ export class Paths {
   #happened(now: number, kind: PathEventKind, path: Path): void {
     switch (kind) {
       case "new":
+        this.#count++;
         return this.#validations.handleNew(now, path);
       case "failed":
         return this.#validations.handleFailed(path);

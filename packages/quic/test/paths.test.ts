@@ -110,6 +110,36 @@ test("new addresses without end run out of identifiers: that is what slots are f
   t.equal(pair.client.state, "established");
 });
 
+test("a server that gives one spare identifier gives the next when it is used, and the client gets as far", async (t) => {
+  const pair = new Pair({ server: { spareConnectionIds: 1 } }).handshake();
+  const given: number[] = [pair.serverEndpoint.connectionIdCount];
+  for (let i = 1; i <= 7; i++) {
+    await probe(pair, i);
+    given.push(pair.serverEndpoint.connectionIdCount);
+  }
+  t.same(given, [2, 3, 4, 5, 6, 7, 8, 8]);
+  await t.rejects(probe(pair, 8), { code: "out-of-identifiers" });
+});
+
+test("a client whose NAT forgets it is followed six times, whether the server gives one spare identifier or all", async (t) => {
+  for (const server of [{}, { spareConnectionIds: 1 }]) {
+    const pair = new Pair({ server }).handshake();
+    let sink: Sink | null = null;
+    pair.onServerStream = (stream) => {
+      sink = new Sink(stream);
+    };
+    const stream = pair.client.openStream();
+    const word = utf8("hello");
+    for (let i = 0; i <= 6; i++) {
+      // The client believes itself where it always was.
+      pair.network = (packet) => [{ ...packet, slot: packet.up ? i : 0 }];
+      stream.write(word);
+      await pair.until(() => sink?.length === (i + 1) * word.length, `address ${i}`);
+    }
+    t.equal(pair.client.state, "established");
+  }
+});
+
 test("one of four slots is bound to 100 new real addresses, and the connection IDs stay", async (t) => {
   const pair = new Pair().handshake();
   for (const i of [1, 2, 3]) await probe(pair, i);

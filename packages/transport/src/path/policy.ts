@@ -46,6 +46,8 @@ export class PathPolicy implements PolicyView {
   readonly #punch: PunchClock;
   /** Since when signaling says that the peer is gone; a sign of life takes it back. */
   #goneSince: Millis | null = null;
+  /** When there was reason last to look for new paths as soon as none is left: other addresses, or signaling that reaches the peer again. */
+  #newsAt: Millis = Number.NEGATIVE_INFINITY;
   /** Until then the relay is kept, for the first bytes. */
   #holdUntil: Millis | null = null;
   readonly #pairs = new KnownPairs();
@@ -220,8 +222,9 @@ export class PathPolicy implements PolicyView {
     this.#actions.push({ type: "probe-infrastructure" }, { type: "retry" });
   }
 
-  /** Signaling reaches the peer again: where no path carries the session, the peer is asked for new ones. */
+  /** Signaling reaches the peer again: where no path carries the session, or none turns out to, the peer is asked for new ones. */
   handleReachable(now: Millis): void {
+    this.#newsAt = now;
     if (this.#state.name === "outage") this.#state.outage.hasten(now);
   }
 
@@ -335,7 +338,12 @@ export class PathPolicy implements PolicyView {
       return;
     }
     this.#journal.explain(`${reason}, and no other path answers`);
-    const outage = new Outage(now, active.pair.kind, this.#pairs.size > 0, this.#options.random);
+    const outage = new Outage(
+      now,
+      active.pair.kind,
+      this.#pairs.size > 0 && this.#newsAt < since,
+      this.#options.random,
+    );
     this.#state = { name: "outage", outage };
     this.#actions.push({ type: "retry" });
     this.#handleOutage(now, outage);

@@ -480,6 +480,18 @@ test("awake with all pairs expired, an ICE restart leaves at once, and again whe
   t.equal(world.count("agent", "restart"), before + 1);
 });
 
+test("other addresses while a path still carries the session: when none is found to stand, an ICE restart leaves at once", (t) => {
+  const { world, relay, direct } = settled();
+  world.download(70_000, 50);
+  world.runUntil(60_000);
+  for (const wire of [relay, direct]) wire.up = wire.down = false;
+  world.runUntil(60_050);
+  t.equal(world.agent.path, "direct");
+  world.agent.handleWake(world.now);
+  world.runUntil(60_500);
+  t.ok(world.count("agent", "restart") >= 1, "and not only when the pairs that exist had their second");
+});
+
 test("a suspended session looks round at once when the machine wakes", (t) => {
   const { world, relay, direct } = settled();
   world.download(60_000, 50);

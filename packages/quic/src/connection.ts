@@ -331,6 +331,7 @@ export class QuicConnection {
     }
     this.#workTold = false;
     this.#paths.passOver();
+    this.#streams.flushed();
     return this.#repeats?.take(room) ?? (this.state === "established" ? this.#tail.takeCopy(this.#now, room) : null);
   }
 

@@ -19,6 +19,9 @@ const SCAN_AT_ONCE = 32;
 /** ...and more of them no more often than this, ms: 1,000 streams cost about 1 % of a core then. */
 const SCAN_INTERVAL_MS = 25;
 
+/** Writers that were passed over are asked again after so long, ms, should nothing be received before. */
+const ASK_AGAIN_MS = 10;
+
 /** Streams that linger are looked at when packets came, this many in turn; */
 const LINGER_LOOKS_AT_ONCE = 32;
 /** and nudged after 100 ms, then 200, 400, 800 ms later, and then left alone. */
@@ -58,6 +61,10 @@ export class StreamTable implements StreamHost {
   readonly #writers = new Writers();
   /** Something has happened since writers were last asked after which there may be room for them; see {@link mayWrite}. */
   #mayWrite = true;
+  /** What was written may not have left yet; see {@link flushed}. */
+  #isUnsent = false;
+  /** Writers wait that were passed over for that: when to ask them at the latest. */
+  #askAt: number | null = null;
   /** A handler was set since the last pump. */
   readonly #kicked = new Set<QuicStream>();
   #ended: QuicStream[] = [];
@@ -103,6 +110,7 @@ export class StreamTable implements StreamHost {
   get deadline(): number | null {
     let at = this.receiveBudget.heldUntil;
     if (this.#scanAt !== null) at = Math.min(at ?? this.#scanAt, this.#scanAt);
+    if (this.#askAt !== null) at = Math.min(at ?? this.#askAt, this.#askAt);
     for (const { nudgeAt } of this.#lingering.values()) at = at === null ? nudgeAt : Math.min(at, nudgeAt);
     for (const { nudgeAt } of this.#finished.values()) at = at === null ? nudgeAt : Math.min(at, nudgeAt);
     return at;
@@ -141,12 +149,18 @@ export class StreamTable implements StreamHost {
     this.#mayWrite = true;
   }
 
+  /** Everything that could be sent now has left. */
+  flushed(): void {
+    this.#isUnsent = false;
+  }
+
   work(): void {
     this.#options.onWork();
   }
 
   transferred(sentBytes: number, receivedBytes: number): void {
     this.sentBytes += sentBytes;
+    if (sentBytes > 0) this.#isUnsent = true;
     this.receivedBytes += receivedBytes;
   }
 
@@ -204,7 +218,8 @@ export class StreamTable implements StreamHost {
         (this.#streams.get(id) ?? this.#discover(id, onPeerStream))?.pumpReadable();
     }
     this.pumpKicked();
-    this.#pumpWriters(now, received);
+    this.#askWriters(now, received);
+    this.#scanStopped(now, received);
     this.#pumpLingering(received);
     this.#repeatFins();
     const ended = this.#ended;
@@ -235,20 +250,33 @@ export class StreamTable implements StreamHost {
     this.#finishedStreams = [];
     this.#skippedPeer.clear();
     this.#scanAt = null;
+    this.#askAt = null;
     this.receiveBudget.resume(); // nobody is held back any more, and nothing is to be waited for
     for (const stream of streams) stream.pumpClosed();
   }
 
-  #pumpWriters(now: number, received: boolean): void {
-    if (received || this.#mayWrite) {
-      this.#mayWrite = false;
-      this.#writers.pump();
-    }
+  /**
+   * quiche 0.18 takes as much as the congestion window has room for, whatever it was given before and has not sent. So nobody is asked before that
+   * has left: else each acknowledgement that comes in between adds to what waits, all streams have some of it in the end, and take turns packet
+   * by packet, which is dear at both ends. What is unsent will be acknowledged, and then they are asked.
+   */
+  #askWriters(now: number, received: boolean): void {
+    const isDue = this.#askAt !== null && this.#askAt <= now;
+    if (received || isDue) this.#mayWrite = true;
+    if (!this.#mayWrite) return;
+    this.#askAt = this.#isUnsent && this.#writers.size > 0 ? now + ASK_AGAIN_MS : null;
+    if (this.#isUnsent) return;
+    this.#mayWrite = false;
+    this.#writers.pump();
+  }
+
+  /** Writers learn that the peer wants no more, each for itself. */
+  #scanStopped(now: number, received: boolean): void {
     if (received) this.#scanAt ??= this.#streams.size <= SCAN_AT_ONCE ? now : this.#scannedAt + SCAN_INTERVAL_MS;
     if (this.#scanAt === null || this.#scanAt > now) return;
     this.#scanAt = null;
     this.#scannedAt = now;
-    for (const stream of [...this.#streams.values()]) stream.pumpWritable();
+    for (const stream of [...this.#streams.values()]) stream.pumpStopped();
   }
 
   /** A stream of the peer's that was not seen before; null for one that has ended here, or is refused. */

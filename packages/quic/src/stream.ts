@@ -276,23 +276,33 @@ export class QuicStream {
 
   /** @internal A write may go on, or the peer stopped reading. False: it still waits. */
   pumpWritable(): boolean {
+    const capacity = this.#capacity();
     const side = this.#writeSide;
-    if (side.is !== "open") return true;
-    let capacity: number;
+    if (side.is !== "open" || !side.blocked) return true;
+    if (capacity === 0 && !this.#host.closedError) return false;
+    side.blocked = false;
+    if (this.#onWritable) this.#call(this.#onWritable);
+    return true;
+  }
+
+  /** @internal The peer may have stopped reading; a write that waits goes on waiting for its turn. */
+  pumpStopped(): void {
+    this.#capacity();
+  }
+
+  /** What may be written; when the peer stopped reading, everyone who waits is told. */
+  #capacity(): number {
+    const side = this.#writeSide;
+    if (side.is !== "open") return 0;
     try {
-      capacity = this.#host.native.streamCapacity(this.id);
+      return this.#host.native.streamCapacity(this.id);
     } catch (error) {
       const stopped = this.#stoppedByPeer(error);
       const handler = this.#onStopped;
       if (stopped && handler) this.#call(() => handler(stopped));
       if (stopped && side.blocked && this.#onWritable) this.#call(this.#onWritable);
-      return true;
+      return 0;
     }
-    if (!side.blocked) return true;
-    if (capacity === 0 && !this.#host.closedError) return false;
-    side.blocked = false;
-    if (this.#onWritable) this.#call(this.#onWritable);
-    return true;
   }
 
   /** @internal The stream or its connection is over: everyone who waits is told. */

@@ -20,6 +20,11 @@ export class Writers {
   /** The one that is being asked; null once it has come back. */
   #asked: Writer | null = null;
 
+  /** How many wait. */
+  get size(): number {
+    return this.#light.size + this.#bulk.size;
+  }
+
   /** It waits, behind all others of its kind. */
   add(writer: Writer): void {
     if (writer === this.#asked) this.#asked = null;

@@ -69,6 +69,8 @@ export class Pair {
   /** Called at the start of each turn; whether something is still on its way. */
   beforeTurn: () => boolean = () => false;
   packets = 0;
+  /** What the client's driver sends before it listens again. */
+  clientPacketsPerTurn = Number.POSITIVE_INFINITY;
   readonly #out = new Uint8Array(2048);
   readonly #check: NonNullable<PairOptions["check"]>;
 
@@ -104,9 +106,11 @@ export class Pair {
       const deadline = connection.pollTimeout(now());
       if (deadline && deadline.at <= now()) connection.handleTimeout(now());
       moved = this.#events(connection) || moved;
-      for (let sent = connection.send(this.#out); sent; sent = connection.send(this.#out)) {
+      const up = connection === this.client;
+      for (let left = up ? this.clientPacketsPerTurn : Number.POSITIVE_INFINITY; left > 0; left--) {
+        const sent = connection.send(this.#out);
+        if (!sent) break;
         moved = true;
-        const up = connection === this.client;
         const slot = up ? sent.local.port - 1000 : sent.local.port - 2000;
         for (const packet of this.network({ up, slot, data: this.#out.slice(0, sent.length) })) this.deliver(packet);
       }

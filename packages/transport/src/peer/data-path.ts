@@ -229,7 +229,7 @@ export class DataPath {
     const sizeBytes = now < this.#baseUntil ? BASE_DATAGRAM_BYTES : this.#sizeFor(connection);
     if (sizeBytes !== connection.maxPacketBytes) connection.limitPackets(sizeBytes);
     for (;;) {
-      if (this.#lull.isClosed || this.#ramp.isSpent(now)) return null;
+      if ((this.#lull.isClosed && connection.state === "established") || this.#ramp.isSpent(now)) return null;
       const sent = connection.send(this.#buffers.next(connection.nextPacketBytes));
       if (!sent) return null;
       const slot = this.slots.slotAt(sent.remote);

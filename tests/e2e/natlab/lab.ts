@@ -21,6 +21,8 @@ export const PROBE_IPS = [`${PUBLIC_NET}.8`, `${PUBLIC_NET}.9`] as const;
 /** The first 32 bits: the internet's own link is `::/64` of it, each side has a prefix in it. */
 const PUBLIC_NET6 = "2a0b:11:0";
 const BRIDGE = "net0";
+/** So many wait for the process that carries the wires: it loses what a wire's quality says, and not what comes while it has no processor (Linux keeps 1,000). */
+const WIRE_FRAMES = 10_000;
 const DEFAULT_BINDING_TIMEOUT_S = 120;
 
 interface Cabling {
@@ -233,7 +235,11 @@ export class Lab {
   async up(): Promise<void> {
     await this.#wires.start();
     for (const device of this.#wires.devices)
-      ip(null, [`link set ${device} master ${BRIDGE}`, `link set ${device} up`]);
+      ip(null, [
+        `link set ${device} master ${BRIDGE}`,
+        `link set ${device} txqueuelen ${WIRE_FRAMES}`,
+        `link set ${device} up`,
+      ]);
     for (const act of this.#later.splice(0)) act();
     // Neighbours are known from the start: address resolution over a slow wire would be measured as time of the programs.
     for (const name of this.#publicParties.keys()) {
@@ -323,6 +329,7 @@ export class Lab {
     ip(name, [
       `link set ${WAN} address ${macOf(addresses[0] as string)}`,
       ...addresses.map((address) => `addr add ${address}/24 dev ${WAN}`),
+      `link set ${WAN} txqueuelen ${WIRE_FRAMES}`,
       `link set ${WAN} up`,
     ]);
   }

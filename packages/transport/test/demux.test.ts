@@ -1,12 +1,11 @@
 import { nullLogger, SocketAddress, seededRandom } from "@adit/core";
 import { type T, test } from "@adit/harness";
 import { type Candidate, IceAgent } from "@adit/ice";
-import { Identity, QuicConfig, QuicEndpoint } from "@adit/quic";
+import { type Identity, QuicConfig, QuicEndpoint } from "@adit/quic";
 import { ANY_SERVICE, PEER_ALPN } from "@adit/signaling";
-import { ConnectorSession } from "../src/peer/connector-session.ts";
 import { Demux, EARLY_FOR_MS, EARLY_PER_SESSION } from "../src/peer/demux.ts";
-import type { SessionHost } from "../src/peer/session-host.ts";
 import { sessionTag } from "../src/peer/session-tag.ts";
+import { connectorSide } from "./connector-side.ts";
 
 const SOCKET = 0;
 const own = SocketAddress.of("192.0.2.3", 3000);
@@ -16,37 +15,20 @@ const sessionId = 0x0123_4567_89ab_cdefn;
 
 /** A connector with one session that was offered and answered, and the agent's side of it by hand. */
 function world(t: T) {
-  const random = seededRandom(3);
-  const [agentIdentity, connectorIdentity] = [Identity.generate(seededRandom(1)), Identity.generate(seededRandom(2))];
+  // The claims come when the session has begun, and the demultiplexer, which has the connector's identity, is there.
+  const { session, agent, connector, random } = connectorSide({
+    sessionId,
+    own,
+    claims: {
+      learnRoute: (pair, of) => demux.claimPair(pair, of),
+      claimConnection: (connection, of) => demux.claimConnection(connection, of),
+      claimUfrags: (of) => demux.claimUfrags(of),
+    },
+  });
   const config = (role: "client" | "server", identity: Identity) =>
     QuicConfig.create({ role, identity, alpn: PEER_ALPN, maxIdleTimeoutMs: 60_000 });
-  const quic = new QuicEndpoint({ random, server: config("server", connectorIdentity) });
+  const quic = new QuicEndpoint({ random, server: config("server", connector) });
   const demux = new Demux(quic, () => {});
-  // What of its endpoint a session uses here.
-  const host: Partial<SessionHost> = {
-    peerId: connectorIdentity.peerId,
-    log: nullLogger,
-    random,
-    icePolicy: "all",
-    isServer: () => false,
-    network: { policy: "all", udp: "open", mapping: "eim", ports: "unknown" },
-    isGathering: false,
-    now: () => 0,
-    signal: () => true,
-    localCandidates: () => [{ type: "host", address: own, base: own, socket: SOCKET }],
-    predictPorts: () => {},
-    touch: () => {},
-    learnRoute: (pair, of) => demux.claimPair(pair, of),
-    forgetRoute: () => {},
-    claimConnection: (connection, of) => demux.claimConnection(connection, of),
-    claimUfrags: (of) => demux.claimUfrags(of),
-  };
-  const session = new ConnectorSession(0, host as SessionHost, sessionId, {
-    peerId: agentIdentity.peerId,
-    isPermissionPending: () => false,
-    offers: () => true,
-    onService: () => {},
-  });
   demux.add(session);
   const ice = new IceAgent({ role: "controlling", random, policy: "all", taMs: 5, log: nullLogger });
   session.handleSignaling(0, {
@@ -62,7 +44,7 @@ function world(t: T) {
   ice.addRemoteCandidate(0, session.ice.localCandidates[0] as Candidate);
   ice.handleTimeout(0);
   const client = new QuicEndpoint({ random }).connect(0, {
-    config: config("client", agentIdentity),
+    config: config("client", agent),
     local: { host: "192.0.2.9", port: 1 },
     remote: { host: "192.0.2.9", port: 2 },
     sourceIdSuffix: sessionTag(sessionId),

@@ -1,13 +1,12 @@
 /** From the wire to the status: what a session makes of the round trips of its checks. */
-import { nullLogger, SocketAddress, seededRandom } from "@adit/core";
+import { nullLogger, SocketAddress } from "@adit/core";
 import { test } from "@adit/harness";
 import { type Candidate, IceAgent, isUdpCandidate } from "@adit/ice";
-import { Identity } from "@adit/quic";
 import { ANY_SERVICE } from "@adit/signaling";
-import { ConnectorSession } from "../src/peer/connector-session.ts";
-import type { SessionHost } from "../src/peer/session-host.ts";
+import { connectorSide } from "./connector-side.ts";
 
 const SOCKET = 0;
+const SESSION_ID = 7n;
 const OWN = SocketAddress.of("192.0.2.3", 3000);
 const RELAYED = SocketAddress.of("192.0.2.2", 2000);
 const ONE_WAY_MS = 4;
@@ -18,37 +17,13 @@ const PROBE_AT_MS = 1_500;
 
 /** A connector's session, and the agent's ICE by hand. */
 function world() {
-  const random = seededRandom(3);
-  const [agent, connector] = [Identity.generate(seededRandom(1)), Identity.generate(seededRandom(2))];
-  const host: Partial<SessionHost> = {
-    peerId: connector.peerId,
-    log: nullLogger,
-    random,
-    icePolicy: "all",
-    isServer: () => false,
-    network: { policy: "all", udp: "open", mapping: "eim", ports: "unknown" },
-    isGathering: false,
-    now: () => 0,
-    signal: () => true,
-    localCandidates: () => [{ type: "host", address: OWN, base: OWN, socket: SOCKET }],
-    predictPorts: () => {},
-    touch: () => {},
-    learnRoute: () => {},
-    forgetRoute: () => {},
-    claimUfrags: () => {},
-  };
-  const session = new ConnectorSession(0, host as SessionHost, 7n, {
-    peerId: agent.peerId,
-    isPermissionPending: () => false,
-    offers: () => true,
-    onService: () => {},
-  });
+  const { session, random } = connectorSide({ sessionId: SESSION_ID, own: OWN });
   const ice = new IceAgent({ role: "controlling", random, policy: "all", taMs: 5, log: nullLogger });
   ice.addLocalCandidate(0, { type: "relay", address: RELAYED, base: RELAYED, socket: SOCKET });
   const candidates = ice.localCandidates.filter(isUdpCandidate);
   session.handleSignaling(0, {
     type: "candidate-offer",
-    sessionId: 7n,
+    sessionId: SESSION_ID,
     serviceId: ANY_SERVICE,
     ticket: null,
     ice: ice.local,

@@ -15,6 +15,7 @@ export { AditError } from "./errors.ts";
 export { classifyIp, type IpClass, ipInPrefix } from "./ip-class.ts";
 export { type LogFields, type Logger, nullLogger } from "./logger.ts";
 export { type Random, randomInt, randomU64, seededRandom, systemRandom } from "./random.ts";
+export { SmoothedRtt } from "./smoothed-rtt.ts";
 export {
   Backoff,
   type BackoffOptions,

@@ -1,4 +1,4 @@
-import { type Deadline, earliest, type Millis, type Random } from "@adit/core";
+import { type Deadline, earliest, type Millis, type Random, SmoothedRtt } from "@adit/core";
 
 export interface LivenessOptions {
   readonly random: Random;
@@ -12,10 +12,6 @@ export interface LivenessOptions {
 const TRIES = 4;
 /** However long round trips are, no more patience than this, or than was asked for, ms. */
 const MAX_PATIENCE_MS = 6_000;
-/** RFC 6298 §2: "SRTT <- (1 - alpha) * SRTT + alpha * R'", "alpha=1/8", "beta=1/4", "RTO <- SRTT + max (G, K*RTTVAR)", "K = 4". */
-const ALPHA = 1 / 8;
-const BETA = 1 / 4;
-const K = 4;
 
 interface Ping {
   readonly id: bigint;
@@ -39,8 +35,7 @@ export class Liveness {
   readonly #options: LivenessOptions;
   #state: State = { at: "stopped" };
   #lastId = 0n;
-  #rttMs: Millis | null = null;
-  #variationMs: Millis = 0;
+  #rtt = new SmoothedRtt();
 
   constructor(options: LivenessOptions) {
     this.#options = options;
@@ -48,18 +43,12 @@ export class Liveness {
 
   /** Smoothed as TCP does it (RFC 6298 §2); null before the first measurement. */
   get rttMs(): Millis | null {
-    return this.#rttMs;
+    return this.#rtt.rttMs;
   }
 
   /** A round trip to the other side took so long, ms. */
   measured(sampleMs: Millis): void {
-    if (this.#rttMs === null) {
-      this.#rttMs = sampleMs;
-      this.#variationMs = sampleMs / 2;
-      return;
-    }
-    this.#variationMs += BETA * (Math.abs(this.#rttMs - sampleMs) - this.#variationMs);
-    this.#rttMs += ALPHA * (sampleMs - this.#rttMs);
+    this.#rtt.add(sampleMs);
   }
 
   /** The id of a Ping to be sent now, or null when one is under way that will tell as soon. */
@@ -90,7 +79,7 @@ export class Liveness {
 
   stop(): void {
     this.#state = { at: "stopped" };
-    this.#rttMs = null;
+    this.#rtt = new SmoothedRtt();
   }
 
   pollTimeout(): Deadline | null {
@@ -124,8 +113,7 @@ export class Liveness {
   }
 
   #patience(timeoutMs: Millis): Millis {
-    const retransmissionMs = (this.#rttMs ?? 0) + K * this.#variationMs;
-    return Math.max(timeoutMs, Math.min(TRIES * retransmissionMs, MAX_PATIENCE_MS));
+    return Math.max(timeoutMs, Math.min(TRIES * (this.#rtt.timeoutMs ?? 0), MAX_PATIENCE_MS));
   }
 
   #quiet(now: Millis): State {

@@ -96,6 +96,7 @@ export {
   type StunMessage,
   transactionKey,
 } from "./stun/message.ts";
+export { ServerTimeouts } from "./stun/server-timeouts.ts";
 export {
   ADDRESS_FAMILY,
   isComprehensionRequired,

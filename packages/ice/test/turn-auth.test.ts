@@ -174,7 +174,7 @@ test("forged errors: a 437 without integrity does not lose the allocation", (t) 
   for (const code of [300, 400, 403, 437, 441, 486, 500]) {
     world.server.script = () => ({ error: code, signed: false });
     world.client.probe(world.now);
-    world.run(world.now + 100);
+    world.run(world.now + 50); // before it is sent again
     world.server.script = () => null;
     world.client.probe(world.now + 400);
     world.run(world.now + 500);

@@ -216,6 +216,8 @@ export class TurnWorld {
   latencyMs = 0;
   /** The wire is cut. */
   cut = false;
+  /** Asked for each datagram, whichever way it goes. */
+  loses = (): boolean => false;
   readonly events: { readonly at: Millis; readonly event: TurnEvent }[] = [];
   /** Where the client sent anything. */
   readonly sentTo = new Set<string>();
@@ -296,6 +298,7 @@ export class TurnWorld {
   }
 
   #post(deliver: () => void): void {
+    if (this.loses()) return;
     this.#wire.push({ at: this.now + this.latencyMs, deliver });
   }
 }

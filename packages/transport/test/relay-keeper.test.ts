@@ -1,6 +1,6 @@
 import { FIRST_RELAY_ID, type Millis, nullLogger, SocketAddress, type SocketId, seededRandom } from "@adit/core";
 import { test } from "@adit/harness";
-import { decodeStun, getBytes, STUN_ATTRIBUTE } from "@adit/ice";
+import { decodeStun, getBytes, ServerTimeouts, STUN_ATTRIBUTE } from "@adit/ice";
 import type { TurnServer } from "@adit/signaling";
 import { RelayKeeper, type RelayWay } from "../src/peer/relay-keeper.ts";
 
@@ -20,7 +20,10 @@ function world() {
   let now: Millis = 0;
   const lost: SocketId[] = [];
   const inUse = new Set<SocketId>();
+  const timeouts = new ServerTimeouts();
+  const sentAt: Millis[] = [];
   const keeper = new RelayKeeper({
+    timeouts,
     random: seededRandom(1),
     log: nullLogger,
     newId: () => ++lastId,
@@ -37,12 +40,12 @@ function world() {
     for (let due = keeper.pollTimeout(); due && due.at <= end; due = keeper.pollTimeout()) {
       now = Math.max(now, due.at);
       keeper.handleTimeout(now);
-      while (keeper.pollTransmit());
+      while (keeper.pollTransmit()) sentAt.push(now);
       keeper.pump(now);
     }
     now = end;
   };
-  return { keeper, lost, inUse, runTo, ids: () => keeper.all().map(({ id }) => id), now: () => now };
+  return { keeper, timeouts, sentAt, lost, inUse, runTo, ids: () => keeper.all().map(({ id }) => id), now: () => now };
 }
 
 /** RFC 8656 §18.4. */
@@ -55,6 +58,14 @@ test("the same way with other credentials is the same relay", (t) => {
   keeper.use(0, { way: over("192.0.2.1"), turn });
   keeper.use(10, { way: over("192.0.2.1"), turn: { ...turn, password: "another" } });
   t.same(ids(), [first]);
+});
+
+test("a relay that is silent is asked again after the time in which its server answers", (t) => {
+  const { keeper, timeouts, sentAt, runTo } = world();
+  timeouts.suppose(0, "192.0.2.1", 40);
+  keeper.use(0, { way: over("192.0.2.1"), turn });
+  runTo(1000);
+  t.same(sentAt, [120, 360, 840]);
 });
 
 test("another way is another relay; the former one goes when no session is on it any more", (t) => {

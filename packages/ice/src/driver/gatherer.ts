@@ -14,6 +14,7 @@ import { MIN_TA_MS } from "../parameters.ts";
 import { getAddress, getXorAddress } from "../stun/attributes.ts";
 import { StunBuilder } from "../stun/builder.ts";
 import { decodeStun } from "../stun/message.ts";
+import { ServerTimeouts } from "../stun/server-timeouts.ts";
 import { STUN_ATTRIBUTE, STUN_ERROR, STUN_METHOD } from "../stun/tables.ts";
 import { StunTransactions } from "../stun/transaction.ts";
 import { TurnClient } from "../turn/client.ts";
@@ -89,6 +90,7 @@ interface Query {
 export class Gatherer {
   readonly #queries: StunTransactions<Query>;
   readonly #servers: GathererServers;
+  readonly #timeouts = new ServerTimeouts();
   /** By the socket that each allocation acts as. As many as sockets and servers make, 16 each in the driver. */
   readonly #turns = new Map<SocketId, Turn>();
   #nextRelay: SocketId = FIRST_RELAY_ID;
@@ -224,7 +226,7 @@ export class Gatherer {
   handleTimeout(now: Millis): void {
     this.#renewBindings(now);
     this.#startNext(now);
-    this.#queries.handleTimeout(now);
+    for (const { context } of this.#queries.handleTimeout(now)) this.#timeouts.unanswered(context.server.ip);
     for (const { client } of this.#turns.values()) client.handleTimeout(now);
     this.#drainTurns();
     this.#settle(now);
@@ -295,6 +297,7 @@ export class Gatherer {
       password,
       ...(family === null ? {} : { family }),
       followAlternate: true,
+      timeouts: this.#timeouts,
       random,
       log,
     });
@@ -314,7 +317,8 @@ export class Gatherer {
 
   #ask(now: Millis, query: Query): void {
     const request = new StunBuilder("request", STUN_METHOD.BINDING, this.#servers.random.bytes(12));
-    this.#queries.start(now, request.build({ fingerprint: true }), query);
+    const rtoMs = this.#timeouts.rtoMs(now, query.server.ip);
+    this.#queries.start(now, request.build({ fingerprint: true }), query, { rtoMs });
   }
 
   #keepBinding(now: Millis, query: Query): void {
@@ -341,6 +345,7 @@ export class Gatherer {
     const { context: query } = pending;
     if (query.socket !== socket || !query.server.equals(from)) return false;
     this.#queries.finish(pending);
+    this.#timeouts.answered(now, from.ip, pending.transaction);
     const mapped =
       getXorAddress(message, STUN_ATTRIBUTE.XOR_MAPPED_ADDRESS) ?? getAddress(message, STUN_ATTRIBUTE.MAPPED_ADDRESS);
     if (message.class === "success" && mapped) {

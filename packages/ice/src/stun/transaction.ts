@@ -20,6 +20,7 @@ export class StunTransaction {
   readonly startedAt: Millis;
   readonly #timing: RetransmissionTiming;
   #requestsSent = 1;
+  #isRepeated = false;
   #lastSentAt: Millis;
   #deadline: Millis;
 
@@ -41,6 +42,11 @@ export class StunTransaction {
     return this.#requestsSent;
   }
 
+  /** The request was sent more than once, so that it is not known which copy an answer is to. */
+  get isRepeated(): boolean {
+    return this.#isRepeated;
+  }
+
   /** When {@link handleTimeout} has something to say. */
   get deadline(): Millis {
     return this.#deadline;
@@ -51,6 +57,7 @@ export class StunTransaction {
     if (now < this.#deadline) return "wait";
     if (this.#requestsSent >= this.#timing.maxRequests) return "timed-out";
     this.#requestsSent++;
+    this.#isRepeated = true;
     this.#lastSentAt = now;
     this.#deadline = now + this.#wait();
     return "retransmit";
@@ -59,6 +66,7 @@ export class StunTransaction {
   /** The request is sent once more at `now`, and the schedule begins anew. */
   restart(now: Millis): void {
     this.#requestsSent = 1;
+    this.#isRepeated = true;
     this.#lastSentAt = now;
     this.#deadline = now + this.#wait();
   }

@@ -14,6 +14,7 @@ import { getBytes, getXorAddress, getXorAddresses } from "../stun/attributes.ts"
 import { StunBuilder } from "../stun/builder.ts";
 import type { LongTermCredentials } from "../stun/long-term.ts";
 import { decodeStun, type StunMessage } from "../stun/message.ts";
+import { ServerTimeouts } from "../stun/server-timeouts.ts";
 import { STUN_ATTRIBUTE, STUN_ERROR, STUN_METHOD } from "../stun/tables.ts";
 import { channelNumberOf, channelPayload, isChannelData, wrapChannelData } from "./channel-data.ts";
 import { retryAfterMs, type TurnDrop, type TurnEvent, type TurnState } from "./events.ts";
@@ -98,7 +99,17 @@ export class TurnClient {
     const { random, realm = null } = o;
     // Over a stream the connection is somebody else's, who gets the failure and makes another.
     this.#mayFollow = (o.followAlternate ?? false) && !reliable;
-    this.#requests = new TurnRequests({ credentials, realm, random, reliable, dropped: this.dropped });
+    const timeouts = o.timeouts ?? new ServerTimeouts();
+    const { dropped } = this;
+    this.#requests = new TurnRequests({
+      credentials,
+      realm,
+      random,
+      reliable,
+      serverIp: o.server.ip,
+      timeouts,
+      dropped,
+    });
     this.#leases = new Leases(this.#requests, (event) => this.#emit(event));
   }
 
@@ -342,7 +353,7 @@ export class TurnClient {
     this.#log.info("turn-redirected", { from: this.#server, to: alternate });
     this.#mayFollow = false;
     this.#server = alternate;
-    this.#requests.forgetChallenge();
+    this.#requests.setServer(alternate.ip);
     this.#state = { is: "allocating", clearings: 0 };
     this.#requests.start(now, { kind: "allocate", family: this.#family });
     return true;

@@ -163,7 +163,7 @@ export class Leases {
   }
 }
 
-/** Silence is asked again at once (the request itself took 39.5 s), trouble that is not the peer's later, a refusal not at all. */
+/** Silence is asked again at once (the request itself took 7.9 s at least), trouble that is not the peer's later, a refusal not at all. */
 function deny(now: Millis, lease: Lease, code: number | null): void {
   if (code === null) lease.want(now);
   else if (code >= 500 || isCredentialError(code)) lease.want(now + RETRY_MS);

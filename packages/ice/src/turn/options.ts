@@ -2,6 +2,7 @@ import { type Logger, type Random, type SocketAddress, type SocketId, utf8 } fro
 import { StunError } from "../stun/errors.ts";
 import { opaqueString } from "../stun/integrity.ts";
 import type { LongTermCredentials } from "../stun/long-term.ts";
+import type { ServerTimeouts } from "../stun/server-timeouts.ts";
 import { STUN_LIMITS } from "../stun/tables.ts";
 
 /** How the client reaches the relay; what the relay sends to peers is UDP in any case. */
@@ -39,6 +40,8 @@ export interface TurnClientOptions {
    * got both gives one.
    */
   readonly family?: RelayFamily;
+  /** What is known of how long servers take to answer, shared with whoever else asks them; its own unless given. */
+  readonly timeouts?: ServerTimeouts;
   /** Of transaction IDs. */
   readonly random: Random;
   /** Silent unless given. */

@@ -3,8 +3,14 @@ import { getAddress, getErrorCode, unknownComprehensionRequired } from "../stun/
 import { StunBuilder } from "../stun/builder.ts";
 import { type Challenge, LongTermAuth, type LongTermCredentials, readChallenge } from "../stun/long-term.ts";
 import type { StunMessage } from "../stun/message.ts";
+import type { ServerTimeouts } from "../stun/server-timeouts.ts";
 import { ADDRESS_FAMILY, STUN_ATTRIBUTE, STUN_ERROR, STUN_METHOD, TRANSPORT_UDP } from "../stun/tables.ts";
-import { type PendingRequest, StunTransactions } from "../stun/transaction.ts";
+import {
+  DEFAULT_TIMING,
+  type PendingRequest,
+  type RetransmissionTiming,
+  StunTransactions,
+} from "../stun/transaction.ts";
 import type { ChannelBinding } from "./channels.ts";
 import type { TurnDrop } from "./events.ts";
 import type { Lease } from "./lease.ts";
@@ -41,7 +47,7 @@ interface Context {
 /** Requests for one operation, challenges answered: a server that never has enough is given up. */
 const MAX_ATTEMPTS = 5;
 
-/** A release matters less than leaving: 0, 500 and 1500 ms, given up at 2500 ms. */
+/** A release matters less than leaving: 0, 500 and 1500 ms at the latest, given up at 2500 ms. */
 const RELEASE_TIMING = { maxRequests: 3, lastWaitFactor: 2 } as const;
 
 /**
@@ -71,7 +77,9 @@ export class TurnRequests {
   readonly #random: Random;
   readonly #realm: string | null;
   readonly #reliable: boolean;
+  readonly #timeouts: ServerTimeouts;
   readonly #dropped: Counters<TurnDrop>;
+  #serverIp: string;
   #latest: LongTermCredentials;
   /** The relay holds an allocation to the user name that made it, so its credentials go on being used until they are refused. */
   #bound: LongTermCredentials | null = null;
@@ -84,12 +92,16 @@ export class TurnRequests {
     random: Random;
     /** Whether what is sent arrives, or the connection ends. */
     reliable: boolean;
+    serverIp: string;
+    timeouts: ServerTimeouts;
     dropped: Counters<TurnDrop>;
   }) {
     this.#latest = o.credentials;
     this.#realm = o.realm;
     this.#random = o.random;
     this.#reliable = o.reliable;
+    this.#serverIp = o.serverIp;
+    this.#timeouts = o.timeouts;
     this.#dropped = o.dropped;
   }
 
@@ -99,7 +111,8 @@ export class TurnRequests {
   }
 
   /** Another server is asked from now on: it has a nonce of its own. */
-  forgetChallenge(): void {
+  setServer(ip: string): void {
+    this.#serverIp = ip;
     this.#challenge = null;
     this.#auth = null;
   }
@@ -152,7 +165,7 @@ export class TurnRequests {
       pending.discarded++;
       return this.#drop("bad-integrity");
     }
-    this.#transactions.finish(pending);
+    this.#finish(now, pending);
     if (error) {
       const alternateServer = getAddress(response, STUN_ATTRIBUTE.ALTERNATE_SERVER);
       return { ok: false, operation, code: error.code, reason: error.reason || `error ${error.code}`, alternateServer };
@@ -166,6 +179,7 @@ export class TurnRequests {
 
   handleTimeout(now: Millis): TurnOutcome[] {
     return this.#transactions.handleTimeout(now).map(({ context, discarded }) => {
+      this.#timeouts.unanswered(this.#serverIp);
       const reason = discarded > 0 ? "the relay's answers failed their integrity check" : "the relay does not answer";
       return failure(context.operation, null, reason);
     });
@@ -191,9 +205,9 @@ export class TurnRequests {
     code: number,
   ): TurnOutcome | null {
     const { operation, auth } = pending.context;
+    this.#finish(now, pending);
     const challenge = readChallenge(response);
     if (!challenge || (this.#realm !== null && challenge.realm !== this.#realm)) {
-      this.#transactions.finish(pending);
       const why = challenge ? `its realm is "${challenge.realm}", not "${this.#realm}"` : "its challenge is unusable";
       return failure(operation, code, `the relay refuses: ${why}`);
     }
@@ -204,9 +218,7 @@ export class TurnRequests {
       auth.challenge.realm !== challenge.realm ||
       this.#switchCredentials(auth);
     this.#challenge = challenge;
-    if (worthIt) return this.#retry(now, pending, code);
-    this.#transactions.finish(pending);
-    return failure(operation, code, "the relay refuses the credentials");
+    return worthIt ? this.#retry(now, pending, code) : failure(operation, code, "the relay refuses the credentials");
   }
 
   /** Whether there are other credentials than those that were refused; they are used from now on. */
@@ -218,7 +230,6 @@ export class TurnRequests {
 
   #retry(now: Millis, pending: PendingRequest<Context>, code: number): TurnOutcome | null {
     const { operation, attempt } = pending.context;
-    this.#transactions.finish(pending);
     if (attempt >= MAX_ATTEMPTS) return failure(operation, code, "the relay challenges again and again");
     this.#send(now, operation, attempt + 1);
     return null;
@@ -228,15 +239,24 @@ export class TurnRequests {
     const auth = this.#currentAuth();
     const builder = writeRequest(operation, this.#random.bytes(12));
     const request = auth ? auth.sign(builder) : builder.build();
-    const timing =
-      operation.kind === "release"
-        ? this.#reliable
-          ? RELIABLE_RELEASE_TIMING
-          : RELEASE_TIMING
-        : this.#reliable
-          ? RELIABLE_TIMING
-          : undefined;
-    this.#transactions.start(now, request, { operation, auth, attempt }, timing);
+    this.#transactions.start(
+      now,
+      request,
+      { operation, auth, attempt },
+      this.#timing(now, operation.kind === "release"),
+    );
+  }
+
+  #timing(now: Millis, isRelease: boolean): Partial<RetransmissionTiming> {
+    if (this.#reliable) return isRelease ? RELIABLE_RELEASE_TIMING : RELIABLE_TIMING;
+    const rtoMs = this.#timeouts.rtoMs(now, this.#serverIp);
+    return isRelease ? { ...RELEASE_TIMING, rtoMs: Math.min(rtoMs, DEFAULT_TIMING.rtoMs) } : { rtoMs };
+  }
+
+  /** It has its answer. */
+  #finish(now: Millis, pending: PendingRequest<Context>): void {
+    this.#transactions.finish(pending);
+    if (!this.#reliable) this.#timeouts.answered(now, this.#serverIp, pending.transaction);
   }
 
   #currentAuth(): LongTermAuth | null {

@@ -1,4 +1,5 @@
 import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId, type Transmit } from "@adit/core";
+import { ServerTimeouts } from "@adit/ice";
 import type { IntermediateMessage, SignalingClientEvent, TurnServer } from "@adit/signaling";
 import { SessionError, type SessionErrorCode } from "../errors.ts";
 import type { Seen } from "../nat/network-sense.ts";
@@ -12,7 +13,7 @@ import { SignalingLink, type SignalingLinkOptions } from "./signaling-link.ts";
 /** What a presence needs of the endpoint, whichever intermediate it is at. */
 export interface PresenceOptions
   extends Omit<SignalingLinkOptions, "onEvent" | "onRefused" | "socketFor">,
-    Omit<RelayKeeperOptions, "onAllocated" | "onLost" | "onPermission"> {
+    Omit<RelayKeeperOptions, "timeouts" | "onAllocated" | "onLost" | "onPermission"> {
   readonly sockets: readonly BoundSocket[];
   readonly onMessage: (now: Millis, from: Presence, message: IntermediateMessage) => void;
   /** A candidate of ours came to be known. */
@@ -33,6 +34,7 @@ export class Presence {
   readonly relays: RelayKeeper;
   readonly #options: PresenceOptions;
   readonly #link: SignalingLink;
+  readonly #timeouts = new ServerTimeouts();
   /** Its key. */
   #intermediateId = "";
   #observed: SocketAddress | null = null;
@@ -49,6 +51,7 @@ export class Presence {
     });
     this.relays = new RelayKeeper({
       ...options,
+      timeouts: this.#timeouts,
       onAllocated: (now) => options.onCandidates(now, this),
       onLost: options.onRelayLost,
       onPermission: (now, answer) => options.onPermission(now, this, answer),
@@ -154,6 +157,7 @@ export class Presence {
       case "up":
         log.debug("signaling-up", { observed: event.observed, intermediate: event.intermediateId });
         this.#intermediateId = event.intermediateId;
+        this.#supposeRoundTrip(now);
         this.#useTurn(now, event.turn);
         this.#observe(now, event.observed);
         if (role === "agent") this.#registered(event.observed);
@@ -182,6 +186,13 @@ export class Presence {
       case "stopped":
         return this.#stop(stoppedCode(event.code), event.message);
     }
+  }
+
+  /** The relay is asked with what the signaling connection's handshake took, where both are at one address. */
+  #supposeRoundTrip(now: Millis): void {
+    const { remote, carrier, client } = this.#link;
+    if (remote && carrier?.kind === "quic" && client.rttMs !== null)
+      this.#timeouts.suppose(now, remote.ip, client.rttMs);
   }
 
   #registered(observed: SocketAddress): void {

@@ -9,6 +9,7 @@ import {
   type SocketId,
   type Transmit,
 } from "@adit/core";
+import type { ServerTimeouts } from "@adit/ice";
 import type { TurnServer } from "@adit/signaling";
 import type { UdpHandlers, UdpSocket } from "../udp/udp.ts";
 import { type PermissionAnswer, Relay } from "./relay.ts";
@@ -28,6 +29,7 @@ const MAX_RETIRING = 3;
 const RECONNECT = { initialMs: 500, maxMs: 10_000 };
 
 export interface RelayKeeperOptions {
+  readonly timeouts: ServerTimeouts;
   readonly random: Random;
   readonly log: Logger;
   /** A number that no relay had before. */
@@ -138,7 +140,7 @@ export class RelayKeeper {
   }
 
   #start(now: Millis, way: RelayWay, turn: TurnServer, socket: SocketId): Relay {
-    const { random, log, newId, onAllocated, onLost, onPermission } = this.#options;
+    const { timeouts, random, log, newId, onAllocated, onLost, onPermission } = this.#options;
     const id = newId();
     const relay = new Relay(now, {
       server: way.server,
@@ -146,6 +148,7 @@ export class RelayKeeper {
       turn,
       socket,
       id,
+      timeouts,
       random,
       log,
       onAllocated,

@@ -8,7 +8,7 @@ import {
   type SocketId,
   type Transmit,
 } from "@adit/core";
-import { type LocalCandidateInit, TurnClient } from "@adit/ice";
+import { type LocalCandidateInit, type ServerTimeouts, TurnClient } from "@adit/ice";
 import type { TurnServer } from "@adit/signaling";
 
 /** A relay that failed without saying when to come again is asked again after this long, ms. */
@@ -23,6 +23,8 @@ export interface RelayOptions {
   /** The UDP socket that reaches the server, or the stream that does. */
   readonly socket: SocketId;
   readonly id: SocketId;
+  /** How long the server takes to answer. */
+  readonly timeouts: ServerTimeouts;
   readonly random: Random;
   readonly log: Logger;
   readonly onAllocated: (now: Millis) => void;
@@ -66,6 +68,7 @@ export class Relay {
       username,
       password,
       realm,
+      timeouts: options.timeouts,
       random: options.random,
       log: options.log,
     });

@@ -5,7 +5,7 @@ import { type Identity, QuicConfig, QuicEndpoint } from "@adit/quic";
 import { ANY_SERVICE, PEER_ALPN } from "@adit/signaling";
 import { Demux, EARLY_FOR_MS, EARLY_PER_SESSION } from "../src/peer/demux.ts";
 import { sessionTag } from "../src/peer/session-tag.ts";
-import { connectorSide } from "./connector-side.ts";
+import { connectorSide } from "./session-sides.ts";
 
 const SOCKET = 0;
 const own = SocketAddress.of("192.0.2.3", 3000);

@@ -73,7 +73,7 @@ export class QuicConnection {
     this.#tail = new Tail(native);
     this.#repeats = config.repeatsHandshake ? new HandshakeRepeats(native, options.rttMs) : null;
     this.#datagrams = new Datagrams(native, config.maxDatagramSizeBytes);
-    this.#limits = new PeerLimits(native, config.overheadLimit, options.now);
+    this.#limits = new PeerLimits(native, config, options.now);
     this.#ids = {
       issue: () => options.owner.issueId(this),
       retire: (id) => {
@@ -418,7 +418,7 @@ export class QuicConnection {
       try {
         const sent = this.#native.send(out);
         if (sent) {
-          this.#limits.sent(sent[0]);
+          if (!this.#limits.maySend(out, sent[0])) continue;
           const packet = { length: sent[0], local: sent[1].from, remote: sent[1].to };
           this.#tail.handleSent(this.#now, out, packet);
           this.#paths.sent(this.#now, out, packet.length);

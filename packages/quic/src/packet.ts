@@ -54,6 +54,9 @@ export function parsePacketHeader(data: Uint8Array): PacketHeader | MalformedRea
   };
 }
 
+/** Whether a datagram that leaves begins with an Initial packet. */
+export const isInitial = (data: Uint8Array): boolean => ((data[0] as number) & 0xf0) === 0xc0;
+
 /** Whether a long header with an unknown connection ID may start a connection. */
 export function mayBeFirstInitial(header: PacketHeader & { form: "long" }, datagramLength: number): boolean {
   return (

@@ -3,9 +3,11 @@
  * connection at once, without another packet: sending is where some of the traps are.
  */
 import { equalBytes } from "@adit/core";
+import type { QuicConfig } from "./config.ts";
 import type { CloseReason } from "./errors.ts";
 import type { NativeConnection } from "./native.ts";
 import { INTERNAL_ERROR } from "./native-close.ts";
+import { isInitial } from "./packet.ts";
 
 /** RFC 9002 has no bound for a handshake; a certificate of ours with everything sent ten times fits into this, bytes. */
 export const MAX_HANDSHAKE_BYTES = 64 * 1024;
@@ -18,6 +20,13 @@ export interface OverheadLimit {
   /** More of them with each second that the connection lasts. */
   readonly bytesPerSecond: number;
 }
+
+/**
+ * RFC 9000 §8.1: "Prior to validating the client address, servers MUST NOT send more than three times as many bytes as the number of bytes
+ * they have received." quiche 0.18 counts, and then pads what is left to the 1,200 bytes of an Initial. After a Handshake packet, which proves
+ * the address, it sends no Initial.
+ */
+const AMPLIFICATION = 3;
 
 /** Packets that acknowledge what we sent are a small part of it. */
 const ACKNOWLEDGEMENT_SHARE = 1 / 4;
@@ -41,6 +50,7 @@ export const limitClose = (why: LimitReason): CloseReason => ({
 export class PeerLimits {
   readonly #native: NativeConnection;
   readonly #overhead: OverheadLimit | null;
+  readonly #boundsInitials: boolean;
   readonly #since: number;
   /** The connection ID that is sent to, and the active path, whose it is; null before the handshake is over. */
   #destination: { readonly id: Uint8Array; readonly path: string } | null = null;
@@ -49,9 +59,10 @@ export class PeerLimits {
   #sentBytes = 0;
   #retiredIds = 0;
 
-  constructor(native: NativeConnection, overhead: OverheadLimit | null, now: number) {
+  constructor(native: NativeConnection, config: QuicConfig, now: number) {
     this.#native = native;
-    this.#overhead = overhead;
+    this.#overhead = config.overheadLimit;
+    this.#boundsInitials = config.role === "server" && !config.repeatsHandshake;
     this.#since = now;
   }
 
@@ -59,8 +70,12 @@ export class PeerLimits {
     this.#established = true;
   }
 
-  sent(bytes: number): void {
+  /** Whether that packet of the native library's may leave; one that may not is lost on its way, to the library. */
+  maySend(packet: Uint8Array, bytes: number): boolean {
+    const isOver = this.#sentBytes + bytes > AMPLIFICATION * this.#receivedBytes;
+    if (isOver && this.#boundsInitials && !this.#established && isInitial(packet)) return false;
     this.#sentBytes += bytes;
+    return true;
   }
 
   /** The peer has retired an ID of ours. */

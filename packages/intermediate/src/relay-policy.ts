@@ -167,14 +167,27 @@ const EMBEDDING: readonly { readonly network: Uint8Array; readonly length: numbe
   { network: parseIp("2002::") as Uint8Array, length: 16, at: 2 }, // 6to4, RFC 3056 §2
 ];
 
-/** NAT64 prefixes of a site's own choice (RFC 8215). How long they are nobody tells: RFC 6052 §2.2 has these places, around byte 8. */
-const LOCAL_NAT64 = { network: parseIp("64:ff9b:1::") as Uint8Array, length: 48 } as const;
-const LOCAL_NAT64_PLACES = [
-  [6, 7, 9, 10],
-  [7, 9, 10, 11],
-  [9, 10, 11, 12],
-  [12, 13, 14, 15],
-] as const;
+/** NAT64 prefixes of a site's own choice, RFC 8215. */
+const LOCAL_NAT64 = Uint8Array.of(0, 0x64, 0xff, 0x9b, 0, 1);
+
+/**
+ * What leads to an IPv4 address where a site has set it up so, and else to itself: it has `bytes` from byte `from` on, and the IPv4 address at
+ * `places`. How long a site's NAT64 prefix is nobody tells: RFC 6052 §2.2 has these places, around byte 8.
+ */
+const MAYBE_EMBEDDING: readonly {
+  readonly bytes: Uint8Array;
+  readonly from: number;
+  readonly places: readonly number[];
+}[] = [
+  { bytes: LOCAL_NAT64, from: 0, places: [6, 7, 9, 10] },
+  { bytes: LOCAL_NAT64, from: 0, places: [7, 9, 10, 11] },
+  { bytes: LOCAL_NAT64, from: 0, places: [9, 10, 11, 12] },
+  { bytes: LOCAL_NAT64, from: 0, places: [12, 13, 14, 15] },
+  { bytes: new Uint8Array(12), from: 0, places: [12, 13, 14, 15] }, // IPv4-compatible, RFC 4291 §2.5.5.1
+  { bytes: Uint8Array.of(0xff, 0xff, 0, 0), from: 8, places: [12, 13, 14, 15] }, // IPv4-translated, RFC 2765 §2.1
+  { bytes: Uint8Array.of(0, 0, 0x5e, 0xfe), from: 8, places: [12, 13, 14, 15] }, // ISATAP, RFC 5214 §6.1
+  { bytes: Uint8Array.of(2, 0, 0x5e, 0xfe), from: 8, places: [12, 13, 14, 15] },
+];
 
 /** What an address leads to: itself; or the IPv4 address in it, if it is one of NAT64 or 6to4; or any of several that may be meant. */
 function reachedIps(ip: string): readonly string[] {
@@ -182,8 +195,8 @@ function reachedIps(ip: string): readonly string[] {
   if (bytes?.length !== 16) return [ip];
   const embedded = EMBEDDING.find(({ network, length }) => ipInPrefix(bytes, network, length));
   if (embedded) return [formatIp(bytes.slice(embedded.at, embedded.at + 4))];
-  if (!ipInPrefix(bytes, LOCAL_NAT64.network, LOCAL_NAT64.length)) return [ip];
-  const readings = LOCAL_NAT64_PLACES.map((places) => formatIp(bytes.filter((_, i) => places.some((at) => at === i))));
+  const meant = MAYBE_EMBEDDING.filter((one) => one.bytes.every((byte, i) => bytes[one.from + i] === byte));
+  const readings = meant.map(({ places }) => formatIp(bytes.filter((_, i) => places.includes(i))));
   // Where it does not stand there are zeros.
   return [ip, ...readings.filter((reading) => classifyIp(reading) !== "unspecified")];
 }

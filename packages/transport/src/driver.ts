@@ -110,6 +110,8 @@ export class Driver {
   readonly #sockets = new Map<SocketId, SocketEntry>();
   /** Those whose queue is to be looked at when this turn sends: a relay has thousands of sockets, of which few are busy. */
   readonly #toSend = new Set<SocketEntry>();
+  /** Those of whose burst parts have come, and the batch that ends it has not; see {@link #turn}. */
+  readonly #inBurst = new Set<SocketId>();
   #nextSocket: SocketId = 0;
   /** `closing` is a turn at whose end it will be closed. */
   #state: "idle" | "turning" | "closing" | "closed" = "idle";
@@ -169,9 +171,13 @@ export class Driver {
   }
 
   /** Takes in a socket of another making, which `open` makes around the handlers it gets. */
-  addSocket(open: (handlers: UdpHandlers) => UdpSocket, receive: Receive): SocketId {
+  addSocket(
+    open: (handlers: UdpHandlers) => UdpSocket,
+    receive: Receive,
+    options: { readonly borrows?: boolean } = {},
+  ): SocketId {
     const id = this.#nextSocket++;
-    this.#take(id, open(this.#handlers(id, { receive })));
+    this.#take(id, open(this.#handlers(id, { ...options, receive })));
     return id;
   }
 
@@ -181,6 +187,7 @@ export class Driver {
     if (!entry) return;
     this.#sockets.delete(id);
     this.#toSend.delete(entry);
+    if (this.#inBurst.delete(id)) this.wake();
     this.drops.add("closed", entry.queue.length);
     entry.socket.close();
   }
@@ -239,12 +246,15 @@ export class Driver {
       // Its turn comes with the batch that follows.
       ...(borrows && {
         onPart: (part) => {
-          if (this.#state === "idle") receive(this.#clock.now(), id, part);
+          if (this.#state !== "idle") return;
+          this.#inBurst.add(id);
+          receive(this.#clock.now(), id, part);
         },
       }),
       ...(receiveError && { onIcmpError: (code) => this.#turn(() => receiveError(this.#clock.now(), code)) }),
       onBatch: (batch) => {
         this.#progress = true;
+        this.#inBurst.delete(id);
         if (!gathers) return this.#turn(() => receive(this.#clock.now(), id, batch));
         if (this.#state === "closed") return;
         receive(this.#clock.now(), id, batch);
@@ -264,7 +274,7 @@ export class Driver {
   /** What was lent is sent, copied or dropped when this returns. */
   readonly #turnUntilSent = (): void => {
     for (let turn = 0; turn < MAX_TURNS_IN_A_ROW; turn++) {
-      this.#turn();
+      this.#turnNow();
       if (!this.#unsent) return;
     }
   };
@@ -274,7 +284,16 @@ export class Driver {
     this.#turn();
   };
 
+  /**
+   * Not in the middle of a burst: what the runtime had read ahead of a part comes behind it, and QUIC would tell the peer that it is missing. The batch
+   * that brings it is due in the same round of the runtime's loop, and has a turn.
+   */
   #turn(receive?: () => void): void {
+    if (this.#inBurst.size === 0 || this.#state !== "idle") this.#turnNow(receive);
+    else receive?.();
+  }
+
+  #turnNow(receive?: () => void): void {
     if (this.#state !== "idle") return;
     this.#state = "turning";
     this.#cancelSoon?.();

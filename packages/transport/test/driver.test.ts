@@ -65,7 +65,11 @@ class FakeSocket implements UdpSocket {
   }
 
   receive(...numbers: number[]): void {
-    this.handlers.onBatch(numbers.map((number) => ({ data: numbered(number), from: to })));
+    this.handlers.onBatch(incoming(numbers));
+  }
+
+  receivePart(...numbers: number[]): void {
+    this.handlers.onPart?.(incoming(numbers));
   }
 
   stats() {
@@ -76,6 +80,9 @@ class FakeSocket implements UdpSocket {
     this.closed = true;
   }
 }
+
+const incoming = (numbers: readonly number[]): Incoming[] =>
+  numbers.map((number) => ({ data: numbered(number), from: to }));
 
 /** A component whose parts are set by the test. */
 class Probe implements DriverComponent {
@@ -121,7 +128,7 @@ function setUp(t: T) {
   const driver = new Driver({ clock: timers.clock, timers });
   t.teardown(() => driver.close());
   const received: [Millis, SocketId, number[]][] = [];
-  const addSocket = () => {
+  const addSocket = (options: { readonly borrows?: boolean } = {}) => {
     let socket: FakeSocket | undefined;
     const id = driver.addSocket(
       (handlers) => {
@@ -129,6 +136,7 @@ function setUp(t: T) {
         return socket;
       },
       (now, from, batch) => received.push([now, from, batch.map(numberOf)]),
+      options,
     );
     return { id, socket: t.must(socket) };
   };
@@ -155,6 +163,32 @@ test("a batch is handed down with its time and socket, and the answers leave in 
   probe.onDrain = () => {};
   b.socket.receive(9);
   t.same(received, [[7, 1, [9]]]);
+});
+
+test("in the middle of a burst nobody is told what has come: what is missing is on its way", (t) => {
+  const { clock, driver, received, addSocket, probe } = setUp(t);
+  const [bulk, other] = [addSocket({ borrows: true }), addSocket()];
+  const told: number[] = [];
+  probe.onDrain = () => {
+    told.push(...received.splice(0).flatMap(([, , numbers]) => numbers));
+  };
+  probe.deadline = { at: 3, reason: "test" };
+  driver.wake();
+  clock.advance(1);
+  bulk.socket.receivePart(0, 1);
+  bulk.socket.receivePart(5, 6);
+  other.socket.receive(100);
+  other.socket.drain(1);
+  driver.wake();
+  clock.advance(9);
+  t.same([told, probe.timeouts], [[], []], "neither a timer nor another socket tells");
+  bulk.socket.receive(2, 3, 4);
+  t.same([told, probe.timeouts], [[0, 1, 5, 6, 100, 2, 3, 4], [10]]);
+
+  bulk.socket.receivePart(7);
+  driver.removeSocket(bulk.id);
+  clock.advance(0);
+  t.equal(told.at(-1), 7, "a socket that is gone holds nobody up");
 });
 
 test("the timer fires at the earliest deadline, and a deadline that stays is not armed again", (t) => {

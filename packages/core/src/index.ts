@@ -21,6 +21,7 @@ export {
   type BackoffOptions,
   type Clock,
   type Deadline,
+  deadlineAt,
   earliest,
   type Millis,
   monotonicClock,

@@ -14,6 +14,9 @@ export interface Clock {
 
 export const monotonicClock: Clock = { now: () => performance.now() };
 
+/** Null is never. */
+export const deadlineAt = (at: Millis | null, reason: string): Deadline | null => (at === null ? null : { at, reason });
+
 /** The earlier of two deadlines; null is never. */
 export function earliest(a: Deadline | null, b: Deadline | null): Deadline | null {
   if (!a) return b;

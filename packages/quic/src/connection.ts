@@ -1,4 +1,4 @@
-import { type Deadline, earliest, fromUtf8 } from "@adit/core";
+import { type Deadline, deadlineAt, earliest, fromUtf8 } from "@adit/core";
 import type { QuicConfig } from "./config.ts";
 import type { ConnectionOptions } from "./connection-options.ts";
 import { Datagrams } from "./datagrams.ts";
@@ -8,7 +8,7 @@ import type { PeerId } from "./identity.ts";
 import { Lifecycle } from "./lifecycle.ts";
 import type { NativeConnection } from "./native.ts";
 import { NativeTimer } from "./native-timer.ts";
-import { type IdSource, replenishIds } from "./own-ids.ts";
+import { type IdSource, idsOf, replenishIds } from "./own-ids.ts";
 import { Paths } from "./paths.ts";
 import { checkPeer } from "./peer-check.ts";
 import { type LimitReason, limitClose, PeerLimits } from "./peer-limits.ts";
@@ -56,6 +56,8 @@ export class QuicConnection {
   #now: number;
   #pumpNeeded = false;
   #received = false;
+  /** {@link send} returned null, and nothing has happened since after which there may be more. */
+  #isSilent = false;
   #workTold = false;
   #receiveErrors = 0;
   #sendErrors = 0;
@@ -74,20 +76,14 @@ export class QuicConnection {
     this.#repeats = config.repeatsHandshake ? new HandshakeRepeats(native, options.rttMs) : null;
     this.#datagrams = new Datagrams(native, config.maxDatagramSizeBytes);
     this.#limits = new PeerLimits(native, config, options.now);
-    this.#ids = {
-      issue: () => options.owner.issueId(this),
-      retire: (id) => {
-        this.#limits.idRetired();
-        options.owner.retireId(this, id);
-      },
-      resetToken: (id) => options.owner.resetToken(id),
-    };
+    this.#ids = idsOf(this, options.owner, () => this.#limits.idRetired());
     this.#paths = new Paths(native, config.role, { local: options.local, remote: options.remote }, options.now);
     this.#streams = new StreamTable({
       native,
       config,
       log: options.log,
       onWork: () => this.#work(),
+      onUnsent: () => this.#unsent(),
     });
     this.#life = new Lifecycle({
       native,
@@ -97,8 +93,7 @@ export class QuicConnection {
       onEnding: (error) => {
         this.#repeats = null;
         this.#streams.closedError = error;
-        this.#timer.touched();
-        this.#pumpNeeded = true;
+        this.#work();
       },
       onTold: (close, error) => {
         this.#streams.close(error);
@@ -246,6 +241,7 @@ export class QuicConnection {
     spare: { readonly local: VirtualAddress; readonly remote: VirtualAddress } | null,
   ): void {
     this.#paths.suspect(isSuspect, spare);
+    if (spare) this.#isSilent = false;
   }
 
   /** Makes the next packet on the active path one that the peer must acknowledge (a PING if need be). False: it is over, or no path can be used. */
@@ -314,13 +310,14 @@ export class QuicConnection {
     this.#tail.handleReceived(now);
     if (this.#repeats?.received(now) && this.#life.state === "established") this.#repeats = null;
     this.#received = true;
+    this.#isSilent = false;
     this.#pumpNeeded = true;
     this.#timer.touched();
   }
 
   /** Writes the next packet into `out`, at least {@link nextPacketBytes} long, and says where it goes; null: there is none. Not called, nothing is lost. */
   send(out: Uint8Array): SentPacket | null {
-    if (this.#life.state === "closed") return null;
+    if (this.#life.state === "closed" || this.#isSilent) return null;
     this.#timer.touched();
     const room = out.length > this.nextPacketBytes ? out.subarray(0, this.nextPacketBytes) : out;
     const packet = this.#paths.sendFirst(this.#now, room) ?? this.#paths.sendSpare(room) ?? this.#sendNative(room);
@@ -332,7 +329,10 @@ export class QuicConnection {
     this.#workTold = false;
     this.#paths.passOver();
     this.#streams.flushed();
-    return this.#repeats?.take(room) ?? (this.state === "established" ? this.#tail.takeCopy(this.#now, room) : null);
+    const copy =
+      this.#repeats?.take(room) ?? (this.state === "established" ? this.#tail.takeCopy(this.#now, room) : null);
+    this.#isSilent = copy === null && !this.#paths.isFailed;
+    return copy;
   }
 
   handleTimeout(now: number): void {
@@ -344,23 +344,20 @@ export class QuicConnection {
     this.#paths.handleTimeout(now);
     this.#streams.mayWrite();
     this.#timer.fired();
+    this.#isSilent = false;
     this.#pumpNeeded = true;
   }
 
   pollTimeout(now: number): Deadline | null {
     this.#now = now;
     if (this.#life.state === "closed") return null;
-    const nativeAt = this.#timer.deadline(now);
-    let deadline: Deadline | null = nativeAt === null ? null : { at: nativeAt, reason: "quic" };
-    const handshakeAt = this.#life.handshakeDeadline;
-    if (handshakeAt !== null) deadline = earliest(deadline, { at: handshakeAt, reason: "quic-handshake" });
-    deadline = earliest(deadline, this.#repeats?.deadline ?? null);
     const tailAt = this.#life.state === "established" ? this.#tail.deadline : null;
-    if (tailAt !== null) deadline = earliest(deadline, { at: tailAt, reason: "quic-tail" });
-    const leftAt = this.#paths.deadline(now);
-    if (leftAt !== null) deadline = earliest(deadline, { at: leftAt, reason: "quic-left-path" });
-    const streamsAt = this.#streams.deadline;
-    return streamsAt === null ? deadline : earliest(deadline, { at: streamsAt, reason: "quic-streams" });
+    let next = deadlineAt(this.#timer.deadline(now), "quic");
+    next = earliest(next, deadlineAt(this.#life.handshakeDeadline, "quic-handshake"));
+    next = earliest(next, this.#repeats?.deadline ?? null);
+    next = earliest(next, deadlineAt(tailAt, "quic-tail"));
+    next = earliest(next, deadlineAt(this.#paths.deadline(now), "quic-left-path"));
+    return earliest(next, deadlineAt(this.#streams.deadline, "quic-streams"));
   }
 
   pollEvent(): QuicEvent | null {
@@ -372,6 +369,7 @@ export class QuicConnection {
 
   #pump(): void {
     this.#pumpNeeded = false;
+    this.#isSilent = false;
     const received = this.#received;
     this.#received = false;
     if (this.#life.state === "handshaking") this.#pumpHandshake();
@@ -396,14 +394,13 @@ export class QuicConnection {
     const peer = checkPeer(native, this.#options.check);
     if (!("peerId" in peer)) return this.#life.refuse(peer.code, peer.reason);
     const { peerId } = peer;
-    const alpn = fromUtf8(native.applicationProto());
     this.#peerId = peerId;
     this.#life.established();
     if (this.role === "server") this.#repeats = null;
     this.#limits.established();
     this.#settledAt = this.#now + 2 * (native.pathStats()[0]?.rtt ?? 0) + SETTLE_MARGIN_MS;
     this.#options.owner.established(this);
-    this.#events.push({ type: "established", peerId, alpn });
+    this.#events.push({ type: "established", peerId, alpn: fromUtf8(native.applicationProto()) });
   }
 
   /** The peer has crossed a bound: nothing is sent any more, not even a CONNECTION_CLOSE. */
@@ -417,15 +414,13 @@ export class QuicConnection {
     for (let attempt = 0; attempt < 2; attempt++) {
       try {
         const sent = this.#native.send(out);
-        if (sent) {
-          if (!this.#limits.maySend(out, sent[0])) continue;
-          const packet = { length: sent[0], local: sent[1].from, remote: sent[1].to };
-          this.#tail.handleSent(this.#now, out, packet);
-          this.#paths.sent(this.#now, out, packet.length);
-          this.#repeats?.sent(this.#now, out.subarray(0, packet.length), packet);
-          return packet;
-        }
-        return this.#paths.sendStranded(this.#now, out);
+        if (!sent) return this.#paths.sendStranded(this.#now, out);
+        if (!this.#limits.maySend(out, sent[0])) continue;
+        const packet = { length: sent[0], local: sent[1].from, remote: sent[1].to };
+        this.#tail.handleSent(this.#now, out, packet);
+        this.#paths.sent(this.#now, out, packet.length);
+        this.#repeats?.sent(this.#now, out.subarray(0, packet.length), packet);
+        return packet;
       } catch (error) {
         this.#sendErrors++;
         this.#pumpNeeded = true;
@@ -441,6 +436,12 @@ export class QuicConnection {
 
   #work(): void {
     this.#pumpNeeded = true;
+    this.#unsent();
+  }
+
+  /** There may be more to send, and nothing else. */
+  #unsent(): void {
+    this.#isSilent = false;
     this.#timer.touched();
     if (this.#workTold) return;
     this.#workTold = true;

@@ -1,4 +1,6 @@
 import type { Logger } from "@adit/core";
+import type { QuicConnection } from "./connection.ts";
+import type { ConnectionOwner } from "./connection-options.ts";
 import { parseNativeError } from "./errors.ts";
 import type { NativeConnection } from "./native.ts";
 
@@ -9,6 +11,16 @@ export interface IdSource {
   /** The stateless reset token of an ID of ours, 128 bits. */
   resetToken(id: Uint8Array): bigint;
 }
+
+/** Those of the endpoint, for one connection. */
+export const idsOf = (connection: QuicConnection, owner: ConnectionOwner, onRetired: () => void): IdSource => ({
+  issue: () => owner.issueId(connection),
+  retire: (id) => {
+    onRetired();
+    owner.retireId(connection, id);
+  },
+  resetToken: (id) => owner.resetToken(id),
+});
 
 /** RFC 9000 §5.1.1: gives the peer as many connection IDs as it keeps, `limit` at most, and new ones for those it retires. */
 export function replenishIds(native: NativeConnection, source: IdSource, limit: number, log: Logger): void {

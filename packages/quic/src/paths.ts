@@ -35,6 +35,11 @@ export class Paths {
     return this.#stranded.active;
   }
 
+  /** The active path has failed, as far as is known: with every packet it is looked whether it can be asked again. */
+  get isFailed(): boolean {
+    return this.#validations.isFailed(this.#stranded.active);
+  }
+
   /** @throws QuicError `out-of-identifiers`, `invalid-state`. */
   probe(path: Path): void {
     if (samePath(this.#stranded.active, path)) {

@@ -10,14 +10,19 @@ export interface StreamTableOptions {
   readonly native: NativeConnection;
   readonly config: QuicConfig;
   readonly log: Logger;
-  /** The application did something: packets may have to leave. */
+  /** The application did something: packets may have to leave, and streams may have to be looked at. */
   readonly onWork: () => void;
+  /** Packets may have to leave; no stream has more to say for that. */
+  readonly onUnsent: () => void;
 }
 
 /** The native library tells of STOP_SENDING only when asked per stream. Up to this many streams are asked each time... */
 const SCAN_AT_ONCE = 32;
 /** ...and more of them no more often than this, ms: 1,000 streams cost about 1 % of a core then. */
 const SCAN_INTERVAL_MS = 25;
+
+/** Up to so many streams are asked one by one whether they can be read. */
+const ASKED_EACH = 4;
 
 /** Writers that were passed over are asked again after so long, ms, should nothing be received before. */
 const ASK_AGAIN_MS = 10;
@@ -158,6 +163,10 @@ export class StreamTable implements StreamHost {
     this.#options.onWork();
   }
 
+  unsent(): void {
+    this.#options.onUnsent();
+  }
+
   transferred(sentBytes: number, receivedBytes: number): void {
     this.sentBytes += sentBytes;
     if (sentBytes > 0) this.#isUnsent = true;
@@ -187,6 +196,7 @@ export class StreamTable implements StreamHost {
 
   blocked(stream: QuicStream): void {
     this.#writers.add(stream);
+    this.work();
   }
 
   ended(stream: QuicStream): void {
@@ -213,10 +223,7 @@ export class StreamTable implements StreamHost {
   pump(now: number, received: boolean, onPeerStream: (stream: QuicStream) => void): void {
     this.#now = now;
     if ((this.receiveBudget.heldUntil ?? now + 1) <= now) this.receiveBudget.resume();
-    if (this.native.isReadable()) {
-      for (const id of this.native.readable())
-        (this.#streams.get(id) ?? this.#discover(id, onPeerStream))?.pumpReadable();
-    }
+    if (this.native.isReadable()) this.#pumpReadable(onPeerStream);
     this.pumpKicked();
     this.#askWriters(now, received);
     this.#scanStopped(now, received);
@@ -225,6 +232,16 @@ export class StreamTable implements StreamHost {
     const ended = this.#ended;
     this.#ended = [];
     for (const stream of ended) stream.pumpClosed();
+  }
+
+  /** The list of those that can be read costs as much as asking a dozen: of few, each is asked, and the list is for what is not known yet. */
+  #pumpReadable(onPeerStream: (stream: QuicStream) => void): void {
+    if (this.#streams.size <= ASKED_EACH) {
+      for (const [id, stream] of this.#streams) if (this.native.streamReadable(id)) stream.pumpReadable();
+      if (!this.native.isReadable()) return;
+    }
+    for (const id of this.native.readable())
+      (this.#streams.get(id) ?? this.#discover(id, onPeerStream))?.pumpReadable();
   }
 
   /** A handler that was set late is told of what came before. */

@@ -19,8 +19,10 @@ export interface StreamHost {
   readonly receiveBudget: ReceiveBudget;
   /** Not null once the connection is over. */
   readonly closedError: ConnectionClosedError | null;
-  /** The application did something: packets may have to leave. */
+  /** The application did something: packets may have to leave, and streams may have to be looked at. */
   work(): void;
+  /** Packets may have to leave; no stream has more to say for that. */
+  unsent(): void;
   /** There may be room again for streams that wait to write. */
   mayWrite(): void;
   /** A handler was set: look at this stream again, something may have come before. */
@@ -127,7 +129,7 @@ export class QuicStream {
     this.#receivedBytes += length;
     this.#host.receiveBudget.read(this.#window, length);
     this.#host.transferred(0, length);
-    this.#host.work(); // the peer's flow control window may have grown
+    this.#host.unsent(); // the peer's flow control window may have grown
     if (fin) this.#endRead({ is: "ended" });
     return length === 0 ? (fin ? "end" : "blocked") : length;
   }
@@ -145,7 +147,7 @@ export class QuicStream {
       this.#prioritize(this.isBulk ? BULK_URGENCY : LIGHT_URGENCY, true);
     }
     this.#host.transferred(taken, 0);
-    this.#host.work();
+    this.#host.unsent();
     side.blocked = taken < data.length;
     if (side.blocked) this.#host.blocked(this);
     return taken;

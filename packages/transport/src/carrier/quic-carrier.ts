@@ -33,6 +33,8 @@ export class QuicCarrier implements Carrier {
   readonly #wake: () => void;
   readonly #buffers = new PacketBuffers(PACKET_BYTES);
   #stream: QuicStream | null = null;
+  /** There may be something to read: it is asked for in each of the driver's rounds, whoever's datagrams those are about. */
+  #mayRead = false;
   /** Why the connection closes as soon as what was written has left. */
   #finishing: string | null = null;
 
@@ -80,7 +82,7 @@ export class QuicCarrier implements Carrier {
       if (event.type === "established") {
         useHandshakeRoundTrip(this.connection);
         this.#stream = this.connection.openStream();
-        this.#stream.onReadable = this.#wake;
+        this.#stream.onReadable = this.#onReadable;
         this.#stream.onWritable = this.#wake;
         return event;
       }
@@ -92,7 +94,10 @@ export class QuicCarrier implements Carrier {
   }
 
   read(buffer: Uint8Array): number | "blocked" | "end" {
-    return this.#stream?.read(buffer) ?? "blocked";
+    if (!this.#stream || !this.#mayRead) return "blocked";
+    const read = this.#stream.read(buffer);
+    if (read === "blocked") this.#mayRead = false;
+    return read;
   }
 
   write(data: Uint8Array): number {
@@ -118,6 +123,11 @@ export class QuicCarrier implements Carrier {
   pollTimeout(now: Millis): Deadline | null {
     return this.connection.pollTimeout(now);
   }
+
+  readonly #onReadable = (): void => {
+    this.#mayRead = true;
+    this.#wake();
+  };
 
   #packet(): Transmit | null {
     const sent = this.connection.send(this.#buffers.next());

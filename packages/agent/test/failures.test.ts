@@ -23,6 +23,11 @@ test("who is not let in reads the option that would, once, and who it was that r
   t.match(bare, /^office does not let this agent in: .*; whoever runs it can let this agent in with --allow a{52}$/);
   const told = fail("not-allowed", `the connector does not allow ${OWN}; add --allow ${OWN}`).message;
   t.equal(told.split("--allow").length, 2);
+  const byPolicy = fail(
+    "not-allowed",
+    `this intermediate's policy does not let ${OWN} connect to "office"; ask whoever runs it`,
+  );
+  t.notOk(byPolicy.message.includes("--allow"), "which would not help");
   t.match(fail("not-allowed", "this intermediate takes listed keys").message, /^the intermediate 192\.0\.2\.1:4433 /);
 });
 

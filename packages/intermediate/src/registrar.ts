@@ -63,7 +63,7 @@ export class Registrar {
     const { peerId } = applicant;
     if (!NAME.test(name)) return { code: "bad-message", message: "a name is 1 to 40 of a-z, 0-9 and -" };
     if (!this.policy().mayRegister(peerId, name)) {
-      const message = `this intermediate's policy does not let your key register "${name}"`;
+      const message = `this intermediate's policy does not let ${peerId} register "${name}"; ask whoever runs it`;
       return this.#refuse(applicant, name, "policy-register", { code: "not-allowed", message });
     }
     if (!this.accounts.of(`peer:${peerId}`).takeRegistration(now)) {

@@ -256,7 +256,8 @@ export class Rendezvous {
     }
     if (!this.#mayConnect(agent, connector)) {
       this.counters.add("policy-connect");
-      return refuse("not-allowed", `this intermediate's policy does not let your key connect to "${target}"`);
+      const said = `this intermediate's policy does not let ${agent.peerId} connect to "${target}"`;
+      return refuse("not-allowed", `${said}; ask whoever runs it`);
     }
     if (connector.peerId === agent.peerId) return refuse("not-allowed", "agent and connector have the same key");
     const session = this.#openSession(now, agent, connector, sessionId);

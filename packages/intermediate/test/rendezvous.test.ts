@@ -660,7 +660,11 @@ test("the policy decides who registers and who connects; one that is read anew d
   kit.say(agent, { ...offer(1n, "8.8.8.8") });
   t.same(kit.types(office), ["candidate-offer"], "a session that stands goes on");
   kit.say(agent, connect(2n));
-  t.same(kit.types(agent), ["error:not-allowed"]);
+  const [refusal] = kit.got(agent);
+  t.ok(
+    refusal?.type === "error" && refusal.code === "not-allowed" && refusal.message.includes(AGENT),
+    "it names the key",
+  );
   t.same(kit.types(kit.connector(STRANGER, "attic")), ["error:not-allowed"]);
   kit.policy = parsePolicy("test", { register: [] });
   kit.say(agent, connect(3n));

@@ -14,6 +14,8 @@ const MAX_LAG_MS = 2_000;
 export interface HealthReport {
   readonly ready: boolean;
   readonly listening: boolean;
+  /** "ok", or which listeners do not answer. */
+  readonly listeners: string;
   readonly draining: boolean;
   /** "ok", or why names cannot be looked up. */
   readonly names: string;
@@ -25,17 +27,24 @@ export interface HealthReport {
 /** What is looked at of the intermediate. */
 export type Serving = Pick<Intermediate, "isListening" | "isDraining">;
 
+/** As {@link SelfCheck}. */
+export interface Listeners {
+  check(): string;
+}
+
 export class Health {
   readonly #server: Serving;
   readonly #names: NameStore;
   readonly #lags: number[] = [];
   readonly #timer: NodeJS.Timeout;
   readonly #clock: Clock;
+  readonly #listeners: Listeners;
   #expectedAt: Millis;
 
-  constructor(server: Serving, names: NameStore, clock: Clock = monotonicClock) {
+  constructor(server: Serving, names: NameStore, listeners: Listeners, clock: Clock = monotonicClock) {
     this.#server = server;
     this.#names = names;
+    this.#listeners = listeners;
     this.#clock = clock;
     this.#expectedAt = clock.now() + LAG_INTERVAL_MS;
     this.#timer = setInterval(() => this.#measure(), LAG_INTERVAL_MS);
@@ -49,10 +58,11 @@ export class Health {
 
   check(): HealthReport {
     const names = this.#namesWork();
+    const listeners = this.#listeners.check();
     const { isListening: listening, isDraining: draining } = this.#server;
     const eventLoopLagMs = Math.round(this.eventLoopLagMs);
-    const ready = listening && !draining && names === "ok" && eventLoopLagMs < MAX_LAG_MS;
-    return { ready, listening, draining, names, eventLoopLagMs };
+    const works = names === "ok" && listeners === "ok" && eventLoopLagMs < MAX_LAG_MS;
+    return { ready: listening && !draining && works, listening, listeners, draining, names, eventLoopLagMs };
   }
 
   close(): void {

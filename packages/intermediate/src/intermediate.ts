@@ -11,6 +11,7 @@ import { Health } from "./health.ts";
 import { type NameStore, NameStoreError } from "./names/name-store.ts";
 import { PolicyFile } from "./policy-file.ts";
 import { RelayAddressError } from "./relay-address.ts";
+import { SelfCheck } from "./self-check.ts";
 import { Intermediate } from "./server.ts";
 import { intermediateMetrics, intermediateStatus, type Listener } from "./status.ts";
 import { StunListenError } from "./stun-listeners.ts";
@@ -90,6 +91,8 @@ async function serve(values: IntermediateValues, opened: Opened, context: Contex
   const saving = setInterval(save, USAGE_WRITE_MS);
   process.on("SIGHUP", reload);
   const watchdog = await startWatchdog();
+  const udp = server.stun.udp.map(({ address }) => ({ transport: "udp" as const, address }));
+  const selfCheck = new SelfCheck([...udp, { transport: "tcp", address: server.stunAddress }]);
   let admin: AdminServer | null = null;
   try {
     const listeners: Listener[] = [
@@ -101,7 +104,7 @@ async function serve(values: IntermediateValues, opened: Opened, context: Contex
       ]),
       ...server.stun.tls.map((address) => ({ service: "stun-tls", address: address.key })),
     ];
-    const health = new Health(server, names);
+    const health = new Health(server, names, selfCheck);
     admin = await startAdmin(values.admin, {
       health: () => health.check(),
       status: () => intermediateStatus(server, listeners),
@@ -116,6 +119,7 @@ async function serve(values: IntermediateValues, opened: Opened, context: Contex
     }
     health.close();
   } finally {
+    selfCheck.close();
     clearInterval(watch);
     clearInterval(remember);
     clearInterval(saving);

@@ -2,10 +2,13 @@ import { test } from "@adit/harness";
 import { Health } from "../src/health.ts";
 import { MemoryNameStore, NameStoreError } from "../src/names/name-store.ts";
 
-test("ready is listening, not draining, and names that can be looked up", async (t) => {
+const ANSWER = { check: () => "ok" };
+
+test("ready is listening, not draining, listeners that answer, and names that can be looked up", async (t) => {
+  const listeners = { check: () => "ok" };
   const server = { isListening: true, isDraining: false };
   const names = new MemoryNameStore();
-  const health = new Health(server, names);
+  const health = new Health(server, names, listeners);
   t.teardown(() => health.close());
   const seen = () => {
     const { ready, listening, draining, names } = health.check();
@@ -18,6 +21,9 @@ test("ready is listening, not draining, and names that can be looked up", async 
   server.isListening = false;
   t.equal(health.check().ready, false);
   server.isListening = true;
+  listeners.check = () => "nobody answers";
+  t.same([health.check().ready, health.check().listeners], [false, "nobody answers"]);
+  listeners.check = () => "ok";
   names.ownerOf = () => {
     throw new NameStoreError("damaged", "the file is damaged");
   };
@@ -26,7 +32,9 @@ test("ready is listening, not draining, and names that can be looked up", async 
 
 test("a loop that is two seconds late is not healthy: keepalives and checks expire behind it", (t) => {
   let now = 0;
-  const health = new Health({ isListening: true, isDraining: false }, new MemoryNameStore(), { now: () => now });
+  const health = new Health({ isListening: true, isDraining: false }, new MemoryNameStore(), ANSWER, {
+    now: () => now,
+  });
   t.teardown(() => health.close());
   // It measures four times a second.
   const after = (ms: number) => {
@@ -40,7 +48,7 @@ test("a loop that is two seconds late is not healthy: keepalives and checks expi
 });
 
 test("an event loop that stands still is seen while it does, and for ten seconds after", async (t) => {
-  const health = new Health({ isListening: true, isDraining: false }, new MemoryNameStore());
+  const health = new Health({ isListening: true, isDraining: false }, new MemoryNameStore(), ANSWER);
   t.teardown(() => health.close());
   const until = performance.now() + 700;
   while (performance.now() < until);
@@ -58,7 +66,9 @@ test("what is ten seconds ago is over: forty measurements are kept", (t) => {
       measure = fn;
     },
   });
-  const health = new Health({ isListening: true, isDraining: false }, new MemoryNameStore(), { now: () => now });
+  const health = new Health({ isListening: true, isDraining: false }, new MemoryNameStore(), ANSWER, {
+    now: () => now,
+  });
   t.teardown(() => health.close());
   const pass = (ms: number): number => {
     now += ms;

@@ -89,6 +89,7 @@ export function makeProgram(start: StartEndpoint): Program<typeof options> {
     summary: "Finds out what this network lets sessions be: UDP, NAT, port mapping, and what to expect.",
     example: "adit-agent netcheck --intermediate relay.example.org:4433",
     uses: ["intermediate", "stun", "portMapping", "bindingLifetime", "json"],
+    help: { intermediate: "the intermediate that is asked how it sees this network" },
     required: [],
     logLevel: "error",
     run: async (values, context) => {

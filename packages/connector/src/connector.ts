@@ -15,6 +15,7 @@ import {
 } from "@adit/program";
 import type { Congestion } from "@adit/quic";
 import type { Endpoint, EndpointOptions } from "@adit/transport";
+import { noteExposed } from "./exposed.ts";
 import { Services } from "./services.ts";
 import { untilStopped } from "./stop.ts";
 import { UdpServices } from "./udp-services.ts";
@@ -58,6 +59,7 @@ export async function connector(
   const datagrams = new Datagrams();
   const udp = new UdpServices({ datagrams, log, idleMs: values.udpIdle });
   const services = new Services(values.expose, streams, udp, log);
+  noteExposed(context.stateDir, [...new Set(values.expose.map(({ service }) => service))]);
   const allowed = new Set(values.allow);
   if (allowed.size === 0) log.warn("nobody-allowed", { message: NOBODY });
   const trace = await Trace.open(values.trace, log, { program: "adit-connector" });

@@ -71,8 +71,13 @@ export function makeProgram(start: StartEndpoint): Program<typeof options> {
     summary: "Prints a ticket: who holds it is let in without being on the list. It is a secret.",
     example: "adit-connector ticket --service web --expires 2h",
     uses: ["intermediate", "service", "expires"],
+    help: { intermediate: "the intermediate that the ticket leads to (default: the one that this connector has met)" },
     run: async (values, context) => {
       const { ticket } = await import("./ticket.ts");
+      const { warnOfUnexposed } = await import("./exposed.ts");
+      for (const message of warnOfUnexposed(context.stateDir, values.service)) {
+        context.log.warn("service-not-exposed", { message });
+      }
       const identity = await loadIdentity(context.stateDir);
       context.print(ticket(values, identity, new Pins(context.stateDir, context.program)));
       return undefined;

@@ -39,6 +39,8 @@ export interface CommandSpec<O extends OptionTable, U extends keyof O, R extends
   readonly example: string;
   /** The program's options that it takes. */
   readonly uses: readonly U[];
+  /** What they mean to this command, where that is something else than to the others. */
+  readonly help?: Readonly<Partial<Record<U, string>>>;
   /** Those of them that must be given, here or in the file. */
   readonly required?: readonly R[];
   readonly argument?: ValueType<P>;
@@ -74,6 +76,7 @@ interface RegisteredCommand {
   readonly summary: string;
   readonly example: string;
   readonly uses: readonly string[];
+  readonly help: Readonly<Record<string, string | undefined>>;
   readonly argument: ValueType<unknown> | null;
   bind(
     values: Readonly<Record<string, unknown>>,
@@ -91,7 +94,10 @@ export class Program<O extends OptionTable> {
   constructor(o: { readonly name: string; readonly summary: string; readonly options: O }) {
     this.name = o.name;
     this.summary = o.summary;
-    this.#options = { ...o.options, ...commonOptions };
+    const place = `adit/${o.name.replace(/^adit-/, "")}`;
+    const { stateDir } = commonOptions;
+    const help = `${stateDir.help} (default ~/.local/state/${place}, or ${place} in $XDG_STATE_HOME)`;
+    this.#options = { ...o.options, ...commonOptions, stateDir: { ...stateDir, help } };
   }
 
   command<U extends keyof O & string, R extends U = never, P = null>(spec: CommandSpec<O, U, R, P>): this {
@@ -101,6 +107,7 @@ export class Program<O extends OptionTable> {
       summary,
       example,
       uses,
+      help: spec.help ?? {},
       argument: argumentType,
       bind: (values, argument) => {
         for (const key of spec.required ?? []) {
@@ -196,7 +203,7 @@ export class Program<O extends OptionTable> {
       const command = registered.name === null ? root : root.command(registered.name);
       command.summary(registered.summary).description(registered.summary);
       command.addHelpText("after", `\nExample:\n  ${registered.example}`);
-      this.#addOptions(command, registered.uses);
+      this.#addOptions(command, registered);
       const argument = registered.argument;
       if (argument) command.argument(`<${argument.placeholder}>`, argument.expected);
       else if (registered.name === null) command.argument("[command...]").usage("[options] [command]");
@@ -237,10 +244,12 @@ export class Program<O extends OptionTable> {
     return new ExitError("usage", `unknown command "${word}"; ${hint}`);
   }
 
-  #addOptions(command: Command, uses: readonly string[]): void {
+  #addOptions(command: Command, { uses, help }: RegisteredCommand): void {
     for (const key of [...uses, ...Object.keys(commonOptions)]) {
       const spec = this.#options[key];
-      if (spec) for (const option of commanderOptions(kebab(key), spec)) command.addOption(option);
+      if (!spec) continue;
+      const told = { ...spec, help: help[key] ?? spec.help };
+      for (const option of commanderOptions(kebab(key), told)) command.addOption(option);
     }
     command.addOption(new Option("--config <FILE>", "a TOML or JSON file with any of the program's options, by name"));
   }

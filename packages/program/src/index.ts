@@ -45,6 +45,7 @@ export { type EndSignal, type Host, runProgram } from "./run.ts";
 export { defaultStateDir, ensureStateDir } from "./state.ts";
 export { type StatusCheck, type StatusRequest, showStatus } from "./status-client.ts";
 export { Streams } from "./streams.ts";
+export { closest } from "./suggest.ts";
 export { SAMPLE_MS, Trace, type TraceOptions } from "./trace.ts";
 export {
   bindAddress,

@@ -99,7 +99,7 @@ function schemaOf<T>(type: ValueType<T>): z.ZodType<T> {
 
 /** Every subcommand of every program takes these. */
 export const commonOptions = {
-  stateDir: value(directory, { help: "where the key and the pins are kept (default $XDG_STATE_HOME/adit/<program>)" }),
+  stateDir: value(directory, { help: "where the key and the pins are kept" }),
   log: value(oneOf(["text", "json"]), { help: "how the log on stderr is written", default: "text" }),
   logLevel: value(oneOf(["trace", "debug", "info", "warn", "error"]), {
     help: "what is logged at least (default info)",

@@ -1,3 +1,4 @@
+import { formatHostPort } from "@adit/core";
 import { ExitError, type IntermediateAddress, sentenceOf, type Target } from "@adit/program";
 import { readTicket, type Ticket } from "@adit/transport";
 
@@ -33,7 +34,8 @@ export function destinationOf(
   const ticket = read(to.text);
   const expiry = ticket.expiresAtS * 1000;
   if (wallClockMs >= expiry) {
-    throw new ExitError("refused", `the ticket expired at ${new Date(expiry).toISOString()}; ask for a new one`);
+    const [end, here] = [expiry, wallClockMs].map((at) => new Date(at).toISOString());
+    throw new ExitError("refused", `the ticket expired at ${end}, and here it is ${here}; ask for a new one`);
   }
   return {
     target: { kind: "peer", peerId: ticket.connector },
@@ -51,6 +53,6 @@ function read(text: string): Ticket {
 }
 
 function addressOf({ intermediate: { peerId, host, port } }: Ticket): IntermediateAddress {
-  const key = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const key = formatHostPort(host, port);
   return { peerId, host, port, key };
 }

@@ -1,4 +1,4 @@
-import type { SocketAddress } from "@adit/core";
+import { formatHostPort, type SocketAddress } from "@adit/core";
 import {
   type Context,
   Datagrams,
@@ -107,5 +107,5 @@ export async function connector(
 const exposureStatus = ({ service, protocol, host, port }: Exposure): ExposureStatus => ({
   service,
   protocol,
-  address: `${host.includes(":") ? `[${host}]` : host}:${port}`,
+  address: formatHostPort(host, port),
 });

@@ -1,3 +1,4 @@
+import { formatHostPort } from "@adit/core";
 import { ExitError, type IntermediateAddress, type Pins, sentenceOf } from "@adit/program";
 import type { Identity } from "@adit/quic";
 import { issueTicket } from "@adit/transport";
@@ -47,7 +48,7 @@ function intermediateOf({ intermediate: [named] }: TicketValues, pins: Pick<Pins
   const [only] = met;
   if (only && met.length === 1) return only;
   const why = only
-    ? `this connector has met several (${met.map(({ host, port }) => `${host}:${port}`).join(", ")})`
+    ? `this connector has met several (${met.map(({ host, port }) => formatHostPort(host, port)).join(", ")})`
     : "this connector has met none yet";
   throw new ExitError(
     "usage",

@@ -51,6 +51,10 @@ test("where the intermediate or its key is not clear there is no ticket, and a s
     code: "usage",
     message: /met several \(relay.*:4433, 192\.0\.2\.1:4433\)/,
   });
+  t.throws(() => make(pins(home, { ...home, host: "2001:db8::1" })), {
+    code: "usage",
+    message: /met several \(relay.*:4433, \[2001:db8::1\]:4433\)/,
+  });
   t.throws(() => make(pins(home), address("192.0.2.1:4433")), {
     code: "usage",
     message: /write --intermediate PEERID@/,

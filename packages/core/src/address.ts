@@ -124,6 +124,10 @@ export function parseIp(text: string): Uint8Array | null {
   return bytes && isV4Mapped(bytes) ? bytes.slice(12) : bytes;
 }
 
+/** `HOST:PORT`, an IPv6 address in brackets; the host may be a name. */
+export const formatHostPort = (host: string, port: number): string =>
+  host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+
 /** The canonical text of 4 or 16 bytes: dotted decimal, or RFC 5952; IPv4-mapped IPv6 is written as the IPv4 address. */
 export function formatIp(bytes: Uint8Array): string {
   if (bytes.length === 4) return bytes.join(".");

@@ -1,4 +1,12 @@
-export { AddressError, formatIp, type IpFamily, parseIp, parseSocketAddress, SocketAddress } from "./address.ts";
+export {
+  AddressError,
+  formatHostPort,
+  formatIp,
+  type IpFamily,
+  parseIp,
+  parseSocketAddress,
+  SocketAddress,
+} from "./address.ts";
 export {
   concat,
   equalBytes,

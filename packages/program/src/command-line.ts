@@ -138,6 +138,7 @@ export class Program<O extends OptionTable> {
     const out: string[] = [];
     const err: string[] = [];
     let chosen: { command: RegisteredCommand; given: Record<string, unknown>; argument: string | null } | null = null;
+    if (args[0] === "help") this.#mustKnow(args[1]);
     const root = this.#commander((command, given, argument) => {
       chosen = { command, given, argument };
     });
@@ -235,6 +236,12 @@ export class Program<O extends OptionTable> {
   #usageOf(word: string | undefined): string {
     const named = this.#commands.some(({ name }) => name !== null && name === word);
     return named ? `${this.name} ${word}` : this.name;
+  }
+
+  /** @throws ExitError `usage` for a word that is no command's name. */
+  #mustKnow(word: string | undefined): void {
+    if (word === undefined || word.startsWith("-")) return;
+    if (!this.#commands.some(({ name }) => name === word)) throw this.#unknownCommand(word);
   }
 
   #unknownCommand(word: string): ExitError {

@@ -13,6 +13,7 @@ const words: Readonly<Record<string, (f: Fields) => string | null>> = {
     f.name === undefined ? `connected to the intermediate${at(f)}` : `registered as ${str(f.name)}${at(f)}`,
   "signaling-down": (f) =>
     `the intermediate${f.intermediate === undefined ? "" : ` ${str(f.intermediate)}`} is out of reach${reasonOf(f)}; trying again`,
+  "register-refused": (f) => `${str(f.message)}; trying again`,
   "port-mapped": (f) =>
     `the router ${str(f.gateway)} opened ${str(f.external)} for this program (${str(f.protocol)})${f.isPublic === true ? "" : ", which is not public: another NAT follows"}`,
   "port-mapping-lost": (f) => `the router's port ${str(f.external)} is lost: ${str(f.why)}`,

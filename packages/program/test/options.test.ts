@@ -140,6 +140,7 @@ test("a bad option names itself, its value and what was expected", (t) => {
       /unknown option '--to'\n\(Options stand behind the command: adit-demo COMMAND --to \.\.\.\)/,
     ],
     [["forwrd"], /unknown command 'forwrd'\n\(Did you mean forward\?\)/],
+    [["help", "forwrd"], /^unknown command "forwrd"; did you mean forward\?$/],
     [["ticket"], /unknown command 'ticket'\n\(adit-demo --help tells more\)$/],
     [[], /^a command is missing\n\nUsage: adit-demo/],
   ];

@@ -1,4 +1,12 @@
-import { type Deadline, earliest, type Millis, type SocketAddress, type SocketId, type Transmit } from "@adit/core";
+import {
+  type Deadline,
+  earliest,
+  formatHostPort,
+  type Millis,
+  type SocketAddress,
+  type SocketId,
+  type Transmit,
+} from "@adit/core";
 import { ServerTimeouts } from "@adit/ice";
 import type { IntermediateMessage, SignalingClientEvent, TurnServer } from "@adit/signaling";
 import { SessionError, type SessionErrorCode } from "../errors.ts";
@@ -68,7 +76,7 @@ export class Presence {
 
   /** `HOST:PORT`, as it was given. */
   get name(): string {
-    return hostPort(this.#options.host, this.#options.port);
+    return formatHostPort(this.#options.host, this.#options.port);
   }
 
   /** Where our packets come from as the intermediate sees it. */
@@ -263,10 +271,6 @@ export class Presence {
     return this.#options.sockets.find((socket) => socket.address.family === family) ?? null;
   }
 }
-
-/** `HOST:PORT`, an IPv6 address in brackets. */
-export const hostPort = (host: string, port: number): string =>
-  host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 
 function stoppedCode(code: string): SessionErrorCode {
   return code === "not-allowed" || code === "unsupported-version" ? code : "closed";

@@ -153,7 +153,7 @@ export class Reception {
 const TICKET_WORDS = {
   malformed: "the ticket is damaged, or of another version of this program",
   foreign: "the ticket was signed by another connector",
-  expired: "the ticket has expired; ask for a new one",
+  expired: "the ticket has expired by the connector's clock; ask for a new one",
   "not-the-holder": "the ticket was not used by its holder",
 } as const;
 

@@ -2,6 +2,7 @@ import {
   Backoff,
   type Deadline,
   earliest,
+  formatHostPort,
   type Logger,
   type Millis,
   type Random,
@@ -299,7 +300,7 @@ export class SignalingLink {
     this.#line = { way, carrier, pending: null };
     this.#lastWay = way;
     if (former) this.#leave(former, "a better way was found");
-    const refusal = checkIntermediate(peerId, host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
+    const refusal = checkIntermediate(peerId, formatHostPort(host, port));
     if (refusal !== null && way.kind === "tls" && way.port !== port) {
       // Nobody named that port: what else stands there is no reason to give up.
       this.#lastWay = null;

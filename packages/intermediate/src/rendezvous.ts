@@ -5,21 +5,22 @@
  * in StartPunching), and bounds what each key may make it remember. Framing, rate and direction of messages were checked before.
  */
 import { Counters, type Deadline, type Logger, type Millis, nullLogger, SocketAddress } from "@adit/core";
-import type {
-  CandidateAnswer,
-  CandidateOffer,
-  Connect,
-  ErrorMessage,
-  IntermediateMessage,
-  PathReport,
-  PunchingResult,
-  Register,
-  Restart,
-  Role,
-  SessionEnd,
-  SessionMessage,
-  TrickledCandidate,
-  WireErrorCode,
+import {
+  type CandidateAnswer,
+  type CandidateOffer,
+  type Connect,
+  type ErrorMessage,
+  type IntermediateMessage,
+  type PathReport,
+  PEER_CONNECTED_ANEW,
+  type PunchingResult,
+  type Register,
+  type Restart,
+  type Role,
+  type SessionEnd,
+  type SessionMessage,
+  type TrickledCandidate,
+  type WireErrorCode,
 } from "@adit/signaling";
 import { Directory, type Registration } from "./directory.ts";
 import { Registrar, type RegistrarOptions, type RegistrationRefusal } from "./registrar.ts";
@@ -120,7 +121,7 @@ export class Rendezvous {
    */
   #hintRestart(adopted: ReturnType<SessionTable["adopt"]>): void {
     for (const { session, other } of adopted) {
-      this.#sendTo(other, { type: "session-end", sessionId: session.id, reason: "peer-connected-anew" });
+      this.#sendTo(other, { type: "session-end", sessionId: session.id, reason: PEER_CONNECTED_ANEW });
     }
   }
 

@@ -25,6 +25,7 @@ export {
   type IntermediateOnly,
   type ObservedAddress,
   type PathReport,
+  PEER_CONNECTED_ANEW,
   type Ping,
   type Pong,
   PROTOCOL_VERSION,

@@ -213,7 +213,10 @@ export interface Goodbye {
   readonly reason: string;
 }
 
-/** One session is over; the connection stays. */
+/** What an intermediate says of a session when a party's key came back on another connection: it may be a new process, or have slept. */
+export const PEER_CONNECTED_ANEW = "peer-connected-anew";
+
+/** One session is over; the connection stays. Of a session that stands it is a hint. */
 export interface SessionEnd {
   readonly type: "session-end";
   readonly sessionId: bigint;

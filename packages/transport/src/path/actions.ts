@@ -20,9 +20,14 @@ export const STRANDED_CHECK_MS = 200;
 export const RESTART_AFTER_MS = 1_000;
 /**
  * Told that the peer is gone or new, a side believes it after this long without any sign of life, ms: a dozen checks on each
- * pair, so that losses alone do not end a session, and "notices within 2 s".
+ * pair, so that losses alone do not end a session, and "notices within 2 s",
  */
-export const GONE_AFTER_MS = 1_200;
+const GONE_AFTER_MIN_MS = 1_200;
+/** and no sooner than a path can be given up (3), the peer asked through the intermediate whether it knows the session (1), and a new path checked (1). */
+const GONE_AFTER_ROUND_TRIPS = 5;
+/** `roundTripMs`: the longest that is known. */
+export const goneAfterMs = (roundTripMs: Millis): Millis =>
+  Math.max(GONE_AFTER_MIN_MS, GONE_AFTER_ROUND_TRIPS * roundTripMs);
 /** Consent is lost by then (RFC 7675 §5.1): the session is suspended. */
 export const SUSPEND_AFTER_MS = 30_000;
 /** A suspended session ends after this long, which is QUIC's own idle timeout. */

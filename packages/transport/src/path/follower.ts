@@ -1,7 +1,7 @@
 import { type Deadline, earliest, type Millis } from "@adit/core";
 import type { PairId } from "@adit/ice";
 import type { SessionPath } from "../status.ts";
-import { GONE_AFTER_MS, SUSPEND_AFTER_MS, SUSPEND_LIMIT_MS } from "./actions.ts";
+import { goneAfterMs, SUSPEND_AFTER_MS, SUSPEND_LIMIT_MS } from "./actions.ts";
 import { type KnownPair, KnownPairs, type PathPair } from "./known-pairs.ts";
 import type { PolicyView } from "./view.ts";
 import { Watch } from "./watch.ts";
@@ -179,6 +179,11 @@ export class FollowerPolicy implements PolicyView {
     if (this.#state.name === "steady") this.#state.watch.liveness.demandProof(now);
   }
 
+  /** The agent has named the session itself, through an intermediate: it knows it, and is not gone. */
+  handlePeerKnows(): void {
+    this.#goneSince = null;
+  }
+
   /** The machine slept, or has other addresses. */
   handleWake(now: Millis): void {
     const state = this.#state;
@@ -203,7 +208,8 @@ export class FollowerPolicy implements PolicyView {
     if (state.name === "steady") return state.watch.pollTimeout();
     if (state.name !== "complaining") return null;
     const limitAt = state.since + SUSPEND_AFTER_MS + (state.suspended ? SUSPEND_LIMIT_MS : 0);
-    const gone = this.#goneSince === null ? null : { at: this.#goneSince + GONE_AFTER_MS, reason: "peer gone" };
+    const gone =
+      this.#goneSince === null ? null : { at: this.#goneAt(this.#goneSince, state.active), reason: "peer gone" };
     return earliest(
       gone,
       earliest({ at: state.reportAt, reason: "path report" }, { at: limitAt, reason: "suspension" }),
@@ -232,7 +238,7 @@ export class FollowerPolicy implements PolicyView {
   }
 
   #handleComplaint(now: Millis, state: Extract<State, { name: "complaining" }>): void {
-    if (this.#goneSince !== null && now >= this.#goneSince + GONE_AFTER_MS) {
+    if (this.#goneSince !== null && now >= this.#goneAt(this.#goneSince, state.active)) {
       this.#state = { name: "ended" };
       this.#actions.push({ type: "end", code: "peer-gone", reason: "the peer was restarted or has gone" });
       return;
@@ -258,6 +264,10 @@ export class FollowerPolicy implements PolicyView {
     state.reportAt = now + (state.suspended ? REPORT_INTERVAL_MS * 10 : REPORT_INTERVAL_MS);
     this.#report(now, state.active, state.since);
     for (const known of this.#pairs.all()) this.#check(now, known);
+  }
+
+  #goneAt(since: Millis, active: KnownPair): Millis {
+    return since + goneAfterMs(Math.max(active.rtt.smoothedMs ?? 0, this.relayRttMs ?? 0));
   }
 
   #report(now: Millis, active: KnownPair, since: Millis): void {

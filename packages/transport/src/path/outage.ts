@@ -1,6 +1,6 @@
 import { type Deadline, earliest, type Millis, type Random } from "@adit/core";
 import type { SessionPath } from "../status.ts";
-import { GONE_AFTER_MS, SUSPEND_AFTER_MS, SUSPEND_LIMIT_MS } from "./actions.ts";
+import { goneAfterMs, SUSPEND_AFTER_MS, SUSPEND_LIMIT_MS } from "./actions.ts";
 import { DEAD_AFTER_MIN_MS } from "./liveness.ts";
 import { Search } from "./search.ts";
 
@@ -18,12 +18,14 @@ export class Outage {
   /** On which path it was. */
   readonly was: SessionPath;
   readonly #search: Search;
+  readonly #goneAfterMs: Millis;
   #since: Millis;
   #isSuspended = false;
 
-  /** `hasPairs`: there are pairs to check, which get some time before new ones are looked for. */
-  constructor(now: Millis, was: SessionPath, hasPairs: boolean, random: Random) {
+  /** `hasPairs`: there are pairs to check, which get some time before new ones are looked for. `roundTripMs`: the longest that is known. */
+  constructor(now: Millis, was: SessionPath, hasPairs: boolean, roundTripMs: Millis, random: Random) {
     this.was = was;
+    this.#goneAfterMs = goneAfterMs(roundTripMs);
     this.#since = now;
     this.#search = new Search(random);
     this.#search.start(now, hasPairs);
@@ -33,7 +35,7 @@ export class Outage {
     return this.#isSuspended;
   }
 
-  /** Since when nothing has answered: that time counts when the peer is said to be gone. */
+  /** Since when nothing has answered: that time counts when the peer is known to be gone. */
   goneSince(now: Millis): Millis {
     return this.#isSuspended ? now : this.#since - DEAD_AFTER_MIN_MS;
   }
@@ -50,7 +52,7 @@ export class Outage {
 
   /** `goneSince`: since when the peer is said to be gone, null when it is not. */
   handleTimeout(now: Millis, goneSince: Millis | null): OutageVerdict {
-    if (goneSince !== null && now >= goneSince + GONE_AFTER_MS) return { ...NOTHING, becomes: "peer-gone" };
+    if (goneSince !== null && now >= goneSince + this.#goneAfterMs) return { ...NOTHING, becomes: "peer-gone" };
     if (this.#isSuspended && now >= this.#since + SUSPEND_LIMIT_MS) return { ...NOTHING, becomes: "timeout" };
     const becomesSuspended = !this.#isSuspended && now >= this.#since + SUSPEND_AFTER_MS;
     if (becomesSuspended) {
@@ -63,7 +65,7 @@ export class Outage {
 
   pollTimeout(goneSince: Millis | null): Deadline | null {
     const limitAt = this.#since + (this.#isSuspended ? SUSPEND_LIMIT_MS : SUSPEND_AFTER_MS);
-    const goneAt = goneSince === null ? Number.POSITIVE_INFINITY : goneSince + GONE_AFTER_MS;
+    const goneAt = goneSince === null ? Number.POSITIVE_INFINITY : goneSince + this.#goneAfterMs;
     return earliest(this.#search.pollTimeout(), { at: Math.min(limitAt, goneAt), reason: "outage" });
   }
 }

@@ -209,9 +209,20 @@ export class PathPolicy implements PolicyView {
     this.#demandProof(now);
   }
 
-  /** Signaling says that the peer is gone or was started anew: a hint, verified by checks; then the session ends at once. */
+  /** The peer has said goodbye, or does not know the session: a hint all the same, verified by checks; then the session ends at once. */
   handlePeerGone(now: Millis): void {
-    this.#goneSince ??= this.#state.name === "outage" ? this.#state.outage.goneSince(now) : now;
+    const since = this.#state.name === "outage" ? this.#state.outage.goneSince(now) : now;
+    this.#goneSince = Math.min(since, this.#goneSince ?? since);
+    this.#demandProof(now);
+  }
+
+  /**
+   * The peer connected to its intermediate anew: it was started anew, or has slept, and knows the session. Where no path carries it, the peer is
+   * asked at once: its answer to the restart shows which.
+   */
+  handlePeerAnew(now: Millis): void {
+    this.#goneSince ??= now;
+    this.handleReachable(now);
     this.#demandProof(now);
   }
 
@@ -228,8 +239,9 @@ export class PathPolicy implements PolicyView {
     if (this.#state.name === "outage") this.#state.outage.hasten(now);
   }
 
-  /** The peer has answered an ICE restart. */
+  /** The peer has answered an ICE restart: it knows the session. */
   handleRestarted(now: Millis): void {
+    this.#goneSince = null;
     if (this.#state.name === "outage") this.#state.outage.handleRestarted(now);
   }
 
@@ -342,6 +354,7 @@ export class PathPolicy implements PolicyView {
       now,
       active.pair.kind,
       this.#pairs.size > 0 && this.#newsAt < since,
+      Math.max(active.rtt.smoothedMs ?? 0, this.relayRttMs ?? 0),
       this.#options.random,
     );
     this.#state = { name: "outage", outage };

@@ -8,7 +8,14 @@ import {
   type QuicEndpoint,
   type QuicStream,
 } from "@adit/quic";
-import type { CandidateAnswer, Connect, Connected, ErrorMessage, IntermediateMessage } from "@adit/signaling";
+import {
+  type CandidateAnswer,
+  type Connect,
+  type Connected,
+  type ErrorMessage,
+  type IntermediateMessage,
+  PEER_CONNECTED_ANEW,
+} from "@adit/signaling";
 import { refusalCode, SessionError, type SessionErrorCode } from "../errors.ts";
 import type { PathAction } from "../path/actions.ts";
 import type { PathPair } from "../path/known-pairs.ts";
@@ -187,8 +194,9 @@ export class AgentSession extends Session {
 
   /** Signaling says that the other side is gone or new. While the session is up this is a hint only. */
   protected handlePeerGone(now: Millis, reason: string): void {
-    if (this.isUp) this.#policy.handlePeerGone(now);
-    else this.end(now, "closed", `the connector is gone: ${reason}`, CLOSE_CODE.done);
+    if (!this.isUp) this.end(now, "closed", `the connector is gone: ${reason}`, CLOSE_CODE.done);
+    else if (reason === PEER_CONNECTED_ANEW) this.#policy.handlePeerAnew(now);
+    else this.#policy.handlePeerGone(now);
   }
 
   #noticeRelay(now: Millis, candidate: Candidate): void {

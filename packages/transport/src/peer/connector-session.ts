@@ -126,6 +126,11 @@ export class ConnectorSession extends Session {
     return { type: "candidate-answer", sessionId: this.sessionId, ice: this.ice.local, candidates };
   }
 
+  /** The agent is announced, at one more intermediate or again. */
+  handleIncoming(): void {
+    this.#policy.handlePeerKnows();
+  }
+
   protected handlePeerGone(now: Millis, reason: string): void {
     if (this.isUp) this.#policy.handlePeerGone(now);
     else this.end(now, "closed", reason, CLOSE_CODE.done);
@@ -291,6 +296,7 @@ export class ConnectorSession extends Session {
   /** The agent restarts ICE: a new generation here too, and the answer goes back. */
   protected handleRestart(now: Millis, message: RestartMessage): void {
     if (message.answer) return;
+    this.#policy.handlePeerKnows();
     if (this.ice.remote?.ufrag !== message.ice.ufrag) {
       if (this.#generations.has(message.ice.ufrag)) return;
       // Each restart lets the peer send us to as many addresses again: not as often as it likes. It asks again.

@@ -78,6 +78,7 @@ export class Introductions {
 
   /** An agent is announced there; its session begins, or goes on. */
   handleIncoming(now: Millis, at: Presence, session: ConnectorSession, peerObserved: SocketAddress): void {
+    session.handleIncoming();
     this.#know(now, this.#of(session, at), peerObserved);
     // Until it hears from us, the intermediate leads the agent nowhere.
     if (session.answer) at.link.send(now, session.answer);

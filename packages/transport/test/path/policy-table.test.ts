@@ -188,6 +188,45 @@ const table: [state: State, event: string, act: (bench: Bench) => unknown, path:
   ["suspended", "a relay pair answers", (b) => b.policy.handleAnswer(b.now, RELAY, 10), "relay", ["migrate relay"]],
   ["suspended", "10 min", (b) => b.at(b.now + 600_000), "suspended", ["end"]],
   [
+    "stranded",
+    "for 1 s, and the peer connected anew",
+    (b) =>
+      b
+        .at(b.now + 1_000)
+        .after(() => b.policy.handlePeerAnew(b.now))
+        .at(b.now),
+    "direct",
+    ["restart"],
+  ],
+  [
+    "stranded",
+    "for 1 s, the peer connected anew and does not know the session",
+    (b) =>
+      b
+        .at(b.now + 1_000)
+        .after(() => {
+          b.policy.handlePeerAnew(b.now);
+          b.policy.handlePeerGone(b.now);
+        })
+        .at(b.now),
+    "suspended",
+    ["end"],
+  ],
+  [
+    "suspended",
+    "the peer connected anew",
+    (b) => b.after(() => b.policy.handlePeerAnew(b.now)).at(b.now),
+    "suspended",
+    ["restart"],
+  ],
+  [
+    "suspended",
+    "the peer connected anew, and does not answer the restart",
+    (b) => b.after(() => b.policy.handlePeerAnew(b.now)).at(b.now + 2_000),
+    "suspended",
+    ["end"],
+  ],
+  [
     "suspended",
     "the peer is gone",
     (b) => b.after(() => b.policy.handlePeerGone(b.now)).at(b.now + 2_000),

@@ -216,6 +216,50 @@ test("told that the peer was restarted, the agent checks, and ends within 2 s on
   t.equal(world.count("agent", "end"), 1);
 });
 
+test("a peer that slept connects anew: it is asked whether it knows the session, and that it answers is enough", (t) => {
+  const { world, relay, direct } = settled();
+  for (const wire of [relay, direct]) wire.up = wire.down = false;
+  world.agent.handleWake(world.now);
+  world.runUntil(60_000);
+  t.equal(world.agent.path, "suspended");
+  const asked = world.count("agent", "restart");
+  world.agent.handlePeerAnew(world.now);
+  world.runUntil(60_001);
+  t.equal(world.count("agent", "restart"), asked + 1, "asked at once");
+  world.schedule(60_500, (now) => world.agent.handleRestarted(now));
+  world.runUntil(90_000);
+  t.equal(world.count("agent", "end"), 0, "it answered, so it is there; a path may take longer");
+  relay.up = relay.down = true;
+  world.runUntil(100_000);
+  t.equal(world.agent.path, "relay");
+});
+
+test("where a round trip takes 900 ms, a peer that connects anew has the time that an answer takes", (t) => {
+  const { world, relay, direct } = settled(1, 900, 450);
+  for (const wire of [relay, direct]) wire.up = wire.down = false;
+  world.agent.handleWake(world.now);
+  world.runUntil(60_000);
+  world.agent.handlePeerAnew(world.now);
+  world.runUntil(62_000);
+  t.equal(world.count("agent", "end"), 0, "nothing can have been heard");
+  world.runUntil(66_000);
+  t.equal(world.count("agent", "end"), 1);
+});
+
+test("the agent slept, and connects to its intermediate anew: the connector ends the session unless the agent names it", (t) => {
+  for (const names of [false, true]) {
+    const { world, relay, direct } = settled();
+    for (const wire of [relay, direct]) wire.up = wire.down = false;
+    world.connector.handleWake(world.now);
+    world.runUntil(60_000);
+    t.equal(world.connector.path, "suspended");
+    world.connector.handlePeerGone(world.now);
+    if (names) world.schedule(60_500, () => world.connector.handlePeerKnows());
+    world.runUntil(70_000);
+    t.equal(world.count("connector", "end"), names ? 0 : 1);
+  }
+});
+
 test("no direct pair in 5 s: the hole punch failed, the reason says why, and it is tried again with backoff", (t) => {
   const { world } = relayed();
   world.runUntil(4_990);

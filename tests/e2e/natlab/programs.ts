@@ -80,6 +80,10 @@ export class Program {
     return line;
   }
 
+  signal(signal: "SIGSTOP" | "SIGCONT"): void {
+    this.#child.kill(signal);
+  }
+
   async stop(signal: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<void> {
     if (this.#ended) return;
     const exit = once(this.#child, "exit");

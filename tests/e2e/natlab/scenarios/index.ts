@@ -20,6 +20,7 @@ import {
 import { mappingRenewed, routerRestart } from "./port-mapping.ts";
 import { relayDies } from "./relay-dies.ts";
 import type { Scenario } from "./scenario.ts";
+import { agentSleeps, connectorSleeps } from "./sleeps.ts";
 import {
   lossy20ComesUp,
   lossy20StaysUp,
@@ -46,6 +47,8 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   flapping,
   "intermediate-restart": intermediateRestart,
   "relay-dies": relayDies,
+  "agent-sleeps": agentSleeps,
+  "connector-sleeps": connectorSleeps,
   "lossy-20": lossy20,
   "satellite-450": satellite450,
   "small-mtu": smallMtu,

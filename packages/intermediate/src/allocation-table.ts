@@ -183,11 +183,8 @@ export class AllocationTable {
   setLive(allocation: Allocation, response: Uint8Array): void {
     allocation.state = { kind: "live", response };
     this.#options.policy.invalidate();
-    this.#options.log.debug("allocation-created", {
-      client: allocation.client.key,
-      relayed: allocation.relays.map(({ bound }) => bound?.address.key).join(" "),
-      owner: allocation.owner.key,
-    });
+    const relayed = allocation.relays.map(({ bound }) => bound?.address.key).join(" ");
+    this.#tell(allocation, "allocation-created", { relayed });
   }
 
   /** The port was not to be had, perhaps another program has it: the next one is tried. False when it is time to give up. */
@@ -222,11 +219,17 @@ export class AllocationTable {
 
   remove(allocation: Allocation, reason: string): void {
     if (!this.#allocations.delete(allocation)) return;
-    const { client, clientSocket, owner } = allocation;
+    const { client, clientSocket, sentBytes, receivedBytes } = allocation;
     this.#byClient.get(clientSocket)?.delete(client.key);
     for (const relay of allocation.relays) this.#removeRelay(relay);
     allocation.release();
-    this.#options.log.debug("allocation-removed", { client: client.key, owner: owner.key, reason });
+    this.#tell(allocation, "allocation-removed", { sentBytes, receivedBytes, reason });
+  }
+
+  /** Of foreign clients there is no other trace; of our own peers signaling tells. */
+  #tell({ client, owner }: Allocation, event: string, fields: Readonly<Record<string, string | number>>): void {
+    const { log } = this.#options;
+    log[owner.kind === "foreign" ? "info" : "debug"](event, { owner: owner.key, client: client.key, ...fields });
   }
 
   removeAll(reason: string): void {

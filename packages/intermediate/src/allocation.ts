@@ -107,6 +107,9 @@ export class Allocation {
   relays: readonly Relay[] = [];
   state: AllocationState;
   expiresAt: Millis;
+  /** Payload of its client's to peers, and of peers to it, that was passed on. */
+  sentBytes = 0;
+  receivedBytes = 0;
   /** IP address -> when the permission expires. */
   #permissions: Map<string, Millis> = NONE;
   #channels: Map<number, Channel> = NONE;

@@ -353,8 +353,12 @@ export class TurnServer {
     if (!relay?.bound) return this.counters.add("no-allocation");
     const neighbour = this.#allocations.relayAt(peer);
     // Whoever sends pays: a client must not use up another one's bytes of the day.
-    if (neighbour) return this.#toClient(now, neighbour.allocation, relay.bound.address, data, allocation.account);
+    if (neighbour) {
+      allocation.sentBytes += data.length; // as into a socket, whatever becomes of it there
+      return this.#toClient(now, neighbour.allocation, relay.bound.address, data, allocation.account);
+    }
     if (!allocation.account.takeRelayed(now, data.length)) return this.counters.add("quota");
+    allocation.sentBytes += data.length;
     relay.noteSent(now, peer);
     this.#transmit(data, relay.bound.socket, peer, dontFragment);
     this.#toPeers.packets++;
@@ -375,6 +379,7 @@ export class TurnServer {
     if (!payer.takeRelayed(now, data.length)) return this.counters.add("quota");
     const framed = channel ? this.#framer.frame(channel.number, data) : dataIndication(from, data, this.#random);
     this.#transmit(framed, allocation.clientSocket, allocation.client);
+    allocation.receivedBytes += data.length;
     this.#toClients.packets++;
     this.#toClients.bytes += data.length;
   }

@@ -1,5 +1,5 @@
 /** A TURN server on virtual time, with a client that writes its requests byte by byte as a test wants them. */
-import { nullLogger, SocketAddress, seededRandom, type Transmit } from "@adit/core";
+import { type Logger, nullLogger, SocketAddress, seededRandom, type Transmit } from "@adit/core";
 import {
   decodeStun,
   getErrorCode,
@@ -36,6 +36,7 @@ export interface RelayKitOptions {
   readonly ports?: { readonly first: number; readonly last: number };
   readonly limits?: Partial<TurnLimits>;
   readonly accounts?: Accounts;
+  readonly log?: Logger;
   readonly relayIp?: string;
   readonly bindIp?: string;
   /** There are relayed IPv6 addresses too. */
@@ -105,7 +106,7 @@ export class RelayKit {
       credentials: this.credentials,
       policy: this.policy,
       random,
-      log: nullLogger,
+      log: options.log ?? nullLogger,
       accounts: options.accounts,
       ...(options.limits ? { limits: options.limits } : {}),
     });

@@ -1,4 +1,4 @@
-import { seededRandom, utf8 } from "@adit/core";
+import { type Logger, nullLogger, seededRandom, utf8 } from "@adit/core";
 import { test } from "@adit/harness";
 import {
   decodeStun,
@@ -57,6 +57,33 @@ test("Send and Data indications carry bytes both ways under a permission (§11)"
   t.same([...t.must(getBytes(indication, STUN_ATTRIBUTE.DATA))], [...HELLO]);
   const one = { packets: 1, bytes: 5 };
   t.same(kit.server.stats, { allocations: 1, relayedPackets: 2, relayedBytes: 10, toPeers: one, toClients: one });
+});
+
+test("a foreign client's allocation is in the log with what it carried; those of our own peers are for who debugs", (t) => {
+  const lines: string[] = [];
+  const write =
+    (level: string): Logger["info"] =>
+    (event, { owner, client, ...fields } = {}) =>
+      void lines.push([level, event, owner, client, ...Object.values(fields)].join(" "));
+  const log = { ...nullLogger, debug: write("debug"), info: write("info") };
+  const kit = new RelayKit({ log });
+  kit.allocate(alice());
+  kit.permit(alice(), PEER);
+  kit.bind(alice(), 0x4000, PEER);
+  kit.datagram(CLIENT, sendIndication(PEER, HELLO));
+  kit.datagram(CLIENT, wrapChannelData(0x4000, HELLO));
+  kit.fromPeer(1, PEER, utf8("hi"));
+  kit.fromPeer(1, address("8.8.8.8:1"), utf8("without a permission"));
+  kit.advance(700_000);
+  const { username, password } = kit.credentials.issue("p");
+  const own = { from: address("8.8.4.4:5001"), username, password };
+  kit.allocate(own);
+  kit.request(own, STUN_METHOD.REFRESH, (builder) => builder.u32(STUN_ATTRIBUTE.LIFETIME, 0));
+  t.equal(lines.length, 4, lines.join(", "));
+  t.match(lines[0] ?? "", /^info allocation-created user:alice 8\.8\.4\.4:5000 198\.41\.0\.4:50\d{3}$/);
+  t.equal(lines[1], "info allocation-removed user:alice 8.8.4.4:5000 10 2 expired");
+  t.match(lines[2] ?? "", /^debug allocation-created peer:p 8\.8\.4\.4:5001 /);
+  t.equal(lines[3], "debug allocation-removed peer:p 8.8.4.4:5001 0 0 released");
 });
 
 test("a permission is for an IP address, whatever the port (§9)", (t) => {

@@ -14,6 +14,7 @@ import { checkPeer } from "./peer-check.ts";
 import { type LimitReason, limitClose, PeerLimits } from "./peer-limits.ts";
 import { statsOf } from "./stats.ts";
 import type { QuicStream } from "./stream.ts";
+import type { StreamEnding } from "./stream-ending.ts";
 import { StreamTable } from "./stream-table.ts";
 import { Tail } from "./tail.ts";
 import type { QuicConnectionState, QuicEvent, QuicPathStats, QuicStats, SentPacket, VirtualAddress } from "./types.ts";
@@ -159,17 +160,16 @@ export class QuicConnection {
   }
 
   /**
-   * The next stream that is over in both directions and was finished here, with the bytes that were written to it; null when there is
-   * none. quiche 0.18 forgets such a stream once its bytes are acknowledged, and with it a FIN that was lost: the peer should be told
-   * by other means, for its {@link expectEnd}.
+   * The next stream that is over in both directions and was finished or reset here; null when there is none. quiche 0.18 forgets such a stream once its
+   * bytes are acknowledged, and with it a FIN or RESET_STREAM that was lost: the peer should be told by other means, for its {@link expectEnd}.
    */
-  takeFinished(): { readonly id: number; readonly sentBytes: number } | null {
-    return this.#streams.takeFinished();
+  takeEnded(): StreamEnding | null {
+    return this.#streams.takeEnded();
   }
 
-  /** The peer says that it has finished the stream after `bytes` bytes: reading ends there, whether FIN comes or not. */
-  expectEnd(id: number, bytes: number): void {
-    this.#streams.expectEnd(id, bytes);
+  /** What the peer has of {@link takeEnded}: reading ends after as many bytes, or at once where it was reset, whether FIN or RESET_STREAM comes or not. */
+  expectEnd(ending: StreamEnding): void {
+    this.#streams.expectEnd(ending);
     this.#work();
   }
 

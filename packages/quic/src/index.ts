@@ -37,6 +37,7 @@ export {
 } from "./identity.ts";
 export type { PeerCheck } from "./peer-check.ts";
 export type { QuicStream } from "./stream.ts";
+export type { StreamEnding } from "./stream-ending.ts";
 export { useHandshakeRoundTrip } from "./tail-probe.ts";
 export type {
   PathEventKind,

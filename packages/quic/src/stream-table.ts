@@ -4,6 +4,7 @@ import { type ConnectionClosedError, fromNative, parseNativeError, QuicError } f
 import { type NativeConnection, quiche } from "./native.ts";
 import { ReceiveBudget } from "./receive-budget.ts";
 import { QuicStream, type StreamHost } from "./stream.ts";
+import type { StreamEnding } from "./stream-ending.ts";
 import { Writers } from "./writers.ts";
 
 export interface StreamTableOptions {
@@ -77,8 +78,8 @@ export class StreamTable implements StreamHost {
   readonly #lingering = new Map<number, Lingering>();
   /** Streams that were finished here, and whose FIN may not have arrived; see {@link StreamTable.#repeatFins}. As many as linger. */
   readonly #finished = new Map<number, Lingering>();
-  /** Streams that are over in both directions, finished on this side: not told yet. */
-  #finishedStreams: { readonly id: number; readonly sentBytes: number }[] = [];
+  /** Streams that are over in both directions, finished or reset on this side: not told yet. As many as linger; of more the peer is not told. */
+  #untold: StreamEnding[] = [];
   #nextLocal = 0;
   /** Peer streams arrive in any order: the first index not seen, and the ones below it not seen. */
   #nextPeer = 0;
@@ -184,14 +185,14 @@ export class StreamTable implements StreamHost {
     }
   }
 
-  /** The next stream that is over here and whose FIN the peer may never get, with the bytes before it; null when there is none. */
-  takeFinished(): { readonly id: number; readonly sentBytes: number } | null {
-    return this.#finishedStreams.shift() ?? null;
+  /** The next stream that is over here and whose FIN or RESET_STREAM the peer may never get; null when there is none. */
+  takeEnded(): StreamEnding | null {
+    return this.#untold.shift() ?? null;
   }
 
-  /** The peer's side of the stream ends after so many bytes, as it says elsewhere. */
-  expectEnd(id: number, bytes: number): void {
-    this.#streams.get(id)?.expectEnd(bytes);
+  /** The peer's side of the stream ends like that, as it says elsewhere. */
+  expectEnd(ending: StreamEnding): void {
+    this.#streams.get(ending.id)?.expectEnd(ending);
   }
 
   blocked(stream: QuicStream): void {
@@ -203,8 +204,8 @@ export class StreamTable implements StreamHost {
     if (!this.#streams.delete(stream.id)) return;
     this.#writers.delete(stream);
     this.#ended.push(stream);
-    if (stream.isFinished && !this.closedError)
-      this.#finishedStreams.push({ id: stream.id, sentBytes: stream.sentBytes });
+    const { ending } = stream;
+    if (ending && !this.closedError && this.#untold.length < MAX_LINGERING) this.#untold.push(ending);
     if (stream.id % 4 === this.#localBits) this.#openedHere--;
     if (stream.mayLinger && this.#lingering.size < MAX_LINGERING) {
       this.#lingering.set(stream.id, { nudgeAt: this.#now + LINGER_FIRST_MS, nudges: 0 });
@@ -264,7 +265,7 @@ export class StreamTable implements StreamHost {
     this.#writers.clear();
     this.#lingering.clear();
     this.#finished.clear();
-    this.#finishedStreams = [];
+    this.#untold = [];
     this.#skippedPeer.clear();
     this.#scanAt = null;
     this.#askAt = null;
@@ -365,7 +366,7 @@ export class StreamTable implements StreamHost {
   /**
    * quiche 0.18 forgets a lost empty FIN when earlier bytes of the same stream were lost with it and the last ones were not: what it
    * sends again ends before the FIN, and nothing is left to be sent. The reader would wait for ever. Saying FIN again puts it
-   * back. On a stream that is over in both directions it is too late: see {@link StreamTable.takeFinished}.
+   * back. On a stream that is over in both directions it is too late: see {@link StreamTable.takeEnded}.
    */
   #repeatFins(): void {
     for (const [id, fin] of this.#finished) {

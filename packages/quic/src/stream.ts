@@ -9,6 +9,7 @@ import {
 import { type NativeConnection, quiche } from "./native.ts";
 import type { ReceiveBudget, WindowAccount } from "./receive-budget.ts";
 import { SendRate } from "./send-rate.ts";
+import type { StreamEnding } from "./stream-ending.ts";
 import { makeReadable, makeWritable } from "./web-streams.ts";
 
 /** What a stream needs of its connection. */
@@ -47,7 +48,7 @@ type ReadSide =
 type WriteSide =
   | { is: "open"; blocked: boolean }
   | { is: "finished" }
-  | { is: "reset" } // by us
+  | { is: "reset"; code: number } // by us
   | { is: "stopped"; error: StreamStoppedError }; // by the peer
 
 /** The native library's default. */
@@ -69,8 +70,8 @@ export class QuicStream {
   #urgency: number | null = null;
   #sentBytes = 0;
   #receivedBytes = 0;
-  /** How many bytes the peer says it has written in all; null when it has not said. */
-  #endsAfter: number | null = null;
+  /** How the peer says that it has ended it; null when it has not said. */
+  #toldEnd: StreamEnding | null = null;
   #readSide: ReadSide = { is: "open" };
   #writeSide: WriteSide = { is: "open", blocked: false };
   /** `onReadable` was called and the reader has not yet come to the end of what there is. */
@@ -118,7 +119,7 @@ export class QuicStream {
     const result = this.#receive(room < into.length ? into.subarray(0, room) : into);
     if (result === null) {
       if (this.#host.closedError) throw this.#host.closedError;
-      if (this.#endsAfter !== null && this.#receivedBytes >= this.#endsAfter) {
+      if (this.#toldEnd && this.#receivedBytes >= this.#toldEnd.sentBytes) {
         this.#endRead({ is: "ended" });
         return "end";
       }
@@ -168,7 +169,7 @@ export class QuicStream {
     checkCode(code);
     if (this.#writeSide.is !== "open" && this.#writeSide.is !== "finished") return;
     if (!this.#host.closedError) this.#shutdown(quiche.Shutdown.Write, code);
-    this.#endWrite({ is: "reset" });
+    this.#endWrite({ is: "reset", code });
   }
 
   /** Wants no more from the peer; what was not read is dropped. Does nothing when this direction is over. `code` is the application's. */
@@ -250,15 +251,17 @@ export class QuicStream {
     return this.#readSide.is === "stopped" || this.#readSide.is === "reset";
   }
 
-  /** @internal This side said FIN, and did not reset the stream. */
-  get isFinished(): boolean {
-    return this.#writeSide.is === "finished";
+  /** @internal How this side ended it; null when it has not, or the peer wanted no more. */
+  get ending(): StreamEnding | null {
+    const side = this.#writeSide;
+    if (side.is !== "finished" && side.is !== "reset") return null;
+    return { id: this.id, sentBytes: this.#sentBytes, resetCode: side.is === "reset" ? side.code : null };
   }
 
-  /** @internal The peer's last byte is the `bytes`th, whether its FIN comes or not. */
-  expectEnd(bytes: number): void {
+  /** @internal The peer has ended it like that, whether its FIN or RESET_STREAM comes or not. */
+  expectEnd(ending: StreamEnding): void {
     if (this.#readSide.is !== "open") return;
-    this.#endsAfter = bytes;
+    this.#toldEnd = ending;
     this.#readableTold = false;
     this.pumpReadable();
   }
@@ -346,18 +349,26 @@ export class QuicStream {
 
   /** Null: nothing there. */
   #receive(into: Uint8Array): [number, boolean] | null {
+    const resetCode = this.#host.closedError ? null : (this.#toldEnd?.resetCode ?? null);
+    if (resetCode !== null) {
+      this.#shutdown(quiche.Shutdown.Read, resetCode);
+      this.#endReset(resetCode);
+    }
     try {
       return this.#host.native.streamRecv(this.id, into);
     } catch (error) {
       const { name, value } = parseNativeError(error);
-      if (name === "StreamReset") {
-        const reset = new StreamResetError(value ?? 0);
-        this.#endRead({ is: "reset", error: reset });
-        throw reset;
-      }
+      if (name === "StreamReset") this.#endReset(value ?? 0);
       if (this.#host.closedError) throw this.#host.closedError;
       throw fromNative(error, `read stream ${this.id}`);
     }
+  }
+
+  /** @throws StreamResetError */
+  #endReset(code: number): never {
+    const error = new StreamResetError(code);
+    this.#endRead({ is: "reset", error });
+    throw error;
   }
 
   /** Null: nothing taken. */

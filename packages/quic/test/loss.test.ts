@@ -1,6 +1,6 @@
 import { randomInt, seededRandom } from "@adit/core";
 import { test } from "@adit/harness";
-import { type Packet, Pair, pattern, pour, Sink } from "./pair.ts";
+import { type Packet, Pair, pattern, pour, Sink, tellEnded } from "./pair.ts";
 
 for (const seed of [1, 2, 3]) {
   test(`streams survive a network that loses, doubles and reorders (seed ${seed})`, async (t) => {
@@ -18,6 +18,7 @@ for (const seed of [1, 2, 3]) {
       return [packet];
     };
     pair.beforeTurn = () => {
+      tellEnded(pair);
       if (late.length === 0) return false;
       pair.deliver(late.splice(randomInt(random, late.length), 1)[0] as Packet);
       return true;

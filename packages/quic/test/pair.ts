@@ -183,6 +183,16 @@ export const closed = (events: readonly QuicEvent[]): CloseReason | null =>
 
 export const types = (events: readonly QuicEvent[]): string[] => events.map((event) => event.type);
 
+/** What the transport's control stream does: each side learns how the other has ended its streams, whatever gets lost. */
+export function tellEnded(pair: Pair): void {
+  for (const [from, to] of [
+    [pair.client, pair.server],
+    [pair.server, pair.client],
+  ]) {
+    for (let ending = from?.takeEnded(); ending; ending = from?.takeEnded()) to?.expectEnd(ending);
+  }
+}
+
 /** Everything the peer sends on a stream, collected as it comes. */
 export class Sink {
   readonly chunks: Uint8Array[] = [];

@@ -1,7 +1,7 @@
 import { utf8 } from "@adit/core";
 import { test } from "@adit/harness";
-import { type QuicStream, STREAM_REFUSED } from "../src/index.ts";
-import { Pair, pattern, pour, Sink } from "./pair.ts";
+import { type QuicStream, STREAM_REFUSED, StreamResetError } from "../src/index.ts";
+import { type Packet, Pair, pattern, pour, Sink, tellEnded } from "./pair.ts";
 
 /** A stream that the client opened, and the server's end of it. Nothing else may be waiting to be sent. */
 function open(pair: Pair): [QuicStream, QuicStream] {
@@ -304,6 +304,52 @@ test("a handler that throws ends its own stream only", (t) => {
   t.same(sink.bytes, utf8("y"));
   t.throws(() => stream.write(utf8("x")), { code: "stream-stopped" });
   t.throws(() => stream.read(new Uint8Array(1)), { code: "stream-reset" });
+});
+
+test("a reset that gets lost, and that quiche forgets, reaches the reader by the word of it", async (t) => {
+  const pair = new Pair().handshake();
+  const [stream, peer] = open(pair);
+  stream.finish();
+  pair.exchange();
+  t.equal(peer.read(new Uint8Array(1)), "end");
+  const sink = new Sink(stream);
+  // The answer arrives, its acknowledgement is late; the reset behind it is lost, and then the stream is forgotten, for all its bytes are acknowledged.
+  const late: Packet[] = [];
+  pair.network = (packet) => {
+    if (packet.up) late.push(packet);
+    return packet.up ? [] : [packet];
+  };
+  peer.write(pattern(500));
+  pair.exchange();
+  t.equal(sink.length, 500);
+  pair.network = (packet) => (packet.up ? [packet] : []);
+  peer.reset(7);
+  pair.exchange();
+  for (const packet of late) pair.deliver(packet);
+  pair.exchange();
+  pair.network = (packet) => [packet];
+  t.equal(sink.error, null);
+  pair.beforeTurn = () => {
+    tellEnded(pair);
+    return false;
+  };
+  await pair.until(() => sink.error !== null, "the reader knows");
+  t.ok(sink.error instanceof StreamResetError && sink.error.applicationCode === 7, String(sink.error));
+  t.equal(pair.client.streamCount + pair.peer.streamCount, 0);
+  stream.stopSending(1);
+});
+
+test("the word of an end does nothing to a stream that is read to its end, nor to one that there is not", (t) => {
+  const pair = new Pair().handshake();
+  const [stream, peer] = open(pair);
+  peer.finish();
+  pair.exchange();
+  t.equal(stream.read(new Uint8Array(1)), "end");
+  for (const id of [stream.id, 400, Number.NaN])
+    for (const resetCode of [null, 5]) pair.client.expectEnd({ id, sentBytes: 0, resetCode });
+  pair.exchange();
+  t.equal(stream.read(new Uint8Array(1)), "end");
+  t.equal(stream.write(utf8("x")), 1);
 });
 
 test("no more streams are opened than the limit, and one that ends lets the next in", (t) => {

@@ -53,6 +53,7 @@ export {
   type OpenService,
   PEER_ALPN,
   type ServiceReply,
+  STREAM_RESET_FROM,
   type StreamEnd,
 } from "./peer-messages.ts";
 export {

@@ -7,9 +7,12 @@ export const PEER_ALPN = "adit-peer/1";
 /** First on the control stream, from both sides. The session is up for an agent only when the connector's has arrived. */
 export type ControlHello = Omit<Hello, "role">;
 
+/** {@link StreamEnd.bytes} from here on, more than a stream can have (RFC 9000 §4.5), are a reset: what is above it is the code. */
+export const STREAM_RESET_FROM = 2n ** 62n;
+
 /**
- * A service stream is over on the sender's side, both ways, and `bytes` bytes were written to it before FIN. There are QUIC
- * implementations that forget a stream whose bytes are acknowledged, and with it a last FIN that was lost; this one is not.
+ * A service stream is over on the sender's side, both ways, and `bytes` bytes were written to it before FIN, or it was reset. There are QUIC
+ * implementations that forget a stream whose bytes are acknowledged, and with it a last FIN or RESET_STREAM that was lost; this one is not.
  */
 export interface StreamEnd {
   readonly type: "stream-end";

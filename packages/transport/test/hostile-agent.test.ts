@@ -120,6 +120,7 @@ test("floods of pings, candidates, restarts, ends of streams and datagrams are t
     (i) => inside.control.send({ type: "candidate", ufrag: inside.ice.local.ufrag, candidate: candidate(i) }),
     (i) => inside.control.send({ type: "restart", ice: ice(i), candidates: [candidate(i)], answer: i % 2 === 0 }),
     (i) => inside.control.send({ type: "stream-end", streamId: BigInt(i * 4), bytes: 2n ** 60n }),
+    (i) => inside.control.send({ type: "stream-end", streamId: BigInt(i * 4 + 4), bytes: 2n ** 64n - 1n - BigInt(i) }),
     (i) => inside.control.send({ type: "path-report", path: "direct", alive: false, silentMs: i }),
     () => inside.carrier.sendDatagram(new Uint8Array(800)),
   ];

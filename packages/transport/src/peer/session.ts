@@ -29,6 +29,7 @@ import { SessionNetwork } from "./session-network.ts";
 import { SessionRecord } from "./session-record.ts";
 import { describeSession } from "./session-status.ts";
 import { SizeProber } from "./size-prober.ts";
+import { streamEnd, streamEnding } from "./stream-endings.ts";
 import { Traffic } from "./traffic.ts";
 
 export type RestartMessage = Extract<ControlMessage, { type: "restart" }>;
@@ -224,7 +225,7 @@ export abstract class Session {
         busy = true;
       }
       for (const connection of this.connections) this.handleConnectionEvents(now, connection);
-      this.#tellFinished();
+      this.#tellEnded();
       if (this.isOver) return;
       this.#sizes.pump(now, this.isUp ? this.activePair : null, this.carrier);
       if (this.carrier) this.carrier.roundTripMs = this.policyView.rttMs;
@@ -237,14 +238,11 @@ export abstract class Session {
     this.host.touch(this);
   }
 
-  /** Streams that are over here: their last FIN may get lost, the word of it does not. */
-  #tellFinished(): void {
+  /** Streams that are over here: their last FIN or RESET_STREAM may get lost, the word of it does not. */
+  #tellEnded(): void {
     const { carrier } = this;
     if (!carrier) return;
-    for (let stream = carrier.takeFinished(); stream; stream = carrier.takeFinished()) {
-      const { id, sentBytes } = stream;
-      this.control.send({ type: "stream-end", streamId: BigInt(id), bytes: BigInt(sentBytes) });
-    }
+    for (let ending = carrier.takeEnded(); ending; ending = carrier.takeEnded()) this.control.send(streamEnd(ending));
   }
 
   // ---- candidates
@@ -330,9 +328,7 @@ export abstract class Session {
       case "pong":
         return this.#pings.handlePong(now, message.id);
       case "stream-end":
-        // Larger numbers than a stream can have are nobody's stream.
-        this.carrier?.expectEnd(Number(message.streamId), Number(message.bytes));
-        return;
+        return this.carrier?.expectEnd(streamEnding(message));
       case "network-view":
         return this.network.handleView(message);
       case "goodbye":

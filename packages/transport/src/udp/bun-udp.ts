@@ -3,8 +3,10 @@ import { BaseUdpSocket, type UdpParts } from "./base.ts";
 import { UdpCounts } from "./counts.ts";
 import { bindError, errorCode } from "./errors.ts";
 import { Gatherer } from "./gather.ts";
+import { LANE_RULES, Lanes } from "./lanes.ts";
+import { linuxCalls } from "./linux-calls.ts";
 import type { MessageSender } from "./messages.ts";
-import { socketCalls } from "./socket-calls.ts";
+import { descriptorOf, socketCalls } from "./socket-calls.ts";
 import type { Outgoing, UdpBindOptions, UdpSocket } from "./udp.ts";
 
 /** `data, port, ip, data, port, ip, ...` */
@@ -24,13 +26,13 @@ const IPV6_ONLY_FLAG = 8;
  * A UDP socket on `Bun.udpSocket`.
  * @throws UdpBindError
  */
-export async function bindBun(options: UdpBindOptions): Promise<UdpSocket> {
-  const { address } = options;
+export async function bindBun(options: UdpBindOptions, laneRules = LANE_RULES): Promise<UdpSocket> {
+  const { address, handlers } = options;
   const counts = new UdpCounts();
   const handle = { socket: null as BunUdpSocket | null };
-  const gatherer = new Gatherer(address.family, counts, (batch) => options.handlers.onBatch(batch));
+  const gatherer = new Gatherer(address.family, counts, (batch) => handlers.onBatch(batch));
   // Made before the socket is: once bound, the caller must have it before the first batch comes.
-  const calls = await socketCalls();
+  const [calls, linux] = [await socketCalls(), await linuxCalls()];
   let native: NativeSocket & { readonly port: number };
   try {
     native = await Bun.udpSocket({
@@ -44,7 +46,7 @@ export async function bindBun(options: UdpBindOptions): Promise<UdpSocket> {
         error: (...args: unknown[]) => {
           const code = errorCode(args.find((arg) => arg instanceof Error));
           counts.receiveErrors.add(code);
-          if (handle.socket) options.handlers.onIcmpError?.(code);
+          if (handle.socket) handlers.onIcmpError?.(code);
         },
       },
     });
@@ -53,12 +55,19 @@ export async function bindBun(options: UdpBindOptions): Promise<UdpSocket> {
   }
   calls.raiseReceiveBuffer(native);
   calls.dropReceiveDetails(native, address.family);
-  const { onPart } = options.handlers;
+  const { onPart } = handlers;
   const receiver = onPart ? calls.messageReceiver(native, address.family, counts) : null;
-  if (onPart && receiver) gatherer.takeBursts({ receive: () => receiver.receive(), onPart });
   if (options.dontFragment) calls.forbidFragments(native, address.family);
   const bound = SocketAddress.of(address.ip, native.port);
-  const parts = { address: bound, native, handlers: options.handlers, counts, gatherer };
+  if (onPart && receiver) {
+    const fd = descriptorOf(native);
+    const lanes =
+      linux && fd !== null
+        ? new Lanes({ linux, calls, main: { fd, address: bound }, handlers, onPart, counts }, laneRules)
+        : undefined;
+    gatherer.takeBursts({ receive: () => receiver.receive(), onPart, lanes });
+  }
+  const parts = { address: bound, native, handlers, counts, gatherer };
   handle.socket = new BunUdpSocket(parts, {
     messages: calls.messageSender(native, address.family),
     whole: options.dontFragment

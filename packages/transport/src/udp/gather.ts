@@ -7,6 +7,18 @@ export interface BurstSource {
   /** What is there now, {@link MAX_PART} at most. */
   receive(): readonly Incoming[];
   readonly onPart: (part: readonly Incoming[]) => void;
+  readonly lanes?: LaneSource | undefined;
+}
+
+/** Who opens sockets for busy peers: what comes from one then no longer comes from {@link BurstSource.receive}. */
+export interface LaneSource {
+  /** That came as a part of a burst. */
+  note(part: readonly Incoming[]): void;
+  /** Whether {@link open} would open one. */
+  readonly wanted: boolean;
+  /** Null when the system does not take it. The lane brings nothing before it is started. */
+  open(): { start(): void } | null;
+  close(): void;
 }
 
 /** Bun reads so many datagrams in one call, and calls again until nothing is left: who has had as many calls back may expect more. */
@@ -16,6 +28,8 @@ const RUNTIME_READS = 8;
  * packet for a duplicate whose number is 128 below the newest.
  */
 export const MAX_PART = 112;
+/** More than a socket holds ({@link RECEIVE_BUFFER_BYTES} of full datagrams): an end only where others flood it meanwhile. */
+const MAX_PARTS_BEFORE_LANE = 64;
 
 /**
  * Gathers the datagrams that the runtime hands over one by one into the batch in which the kernel had them.
@@ -82,19 +96,39 @@ export class Gatherer {
 
   #handPart(source: BurstSource, part: readonly Incoming[]): void {
     this.#inParts += part.length;
+    source.lanes?.note(part);
     orLater(() => source.onPart(part));
+  }
+
+  /**
+   * What has come from the peer so far is dealt with before the first datagram of its lane, so that their order is kept. In the immediate, where the
+   * runtime has nothing that it read already.
+   */
+  #openLane(source: BurstSource, lanes: LaneSource): void {
+    const lane = lanes.open();
+    if (!lane) return;
+    for (let parts = 0; parts < MAX_PARTS_BEFORE_LANE && !this.#closed; parts++) {
+      const part = source.receive();
+      if (part.length === 0) break;
+      this.#handPart(source, part);
+    }
+    this.#handUp();
+    if (!this.#closed) lane.start();
   }
 
   close(): void {
     this.#closed = true;
     this.#batch = [];
     this.#inParts = 0;
+    this.#burst?.lanes?.close();
   }
 
   /** @internal Its turn in the immediate. Never throws. */
   handUpWaiting(): void {
     this.#waits = false;
     this.#handUp();
+    const source = this.#burst;
+    if (source?.lanes?.wanted && !this.#closed) this.#openLane(source, source.lanes);
   }
 
   #handUp(): void {

@@ -1,6 +1,6 @@
 /** System calls for sockets of our own on Linux, by `bun:ffi`: what {@link PolledUdpSocket} and {@link Readiness} are made of. */
 import { constants } from "node:os";
-import type { SocketAddress } from "@adit/core";
+import type { IpFamily, SocketAddress } from "@adit/core";
 
 /** <sys/socket.h>, <netinet/in.h>, <sys/epoll.h>, <linux/aio_abi.h> */
 const AF = { 4: 2, 6: 10 } as const;
@@ -13,6 +13,9 @@ const MSG_ERRQUEUE = 0x2000;
 const EPOLL_CTL = { add: 1, remove: 2, change: 3 } as const;
 const SOL_SOCKET = 1;
 const SO_ERROR = 4;
+const REUSE_PORT = { level: SOL_SOCKET, option: 15 };
+/** <linux/udp.h>: datagrams of one length from one sender are handed over as one run, with their length beside them. */
+export const UDP_GRO = { level: 17, option: 104 };
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 /** IP_RECVERR and IPV6_RECVERR: an ICMP message about something that was sent is queued, and told. */
@@ -79,6 +82,7 @@ async function open(library: string) {
   const { symbols } = ffi.dlopen(library, {
     socket: { args: [i32, i32, i32], returns: i32 },
     bind: { args: [i32, ptr, u32], returns: i32 },
+    connect: { args: [i32, ptr, u32], returns: i32 },
     getsockname: { args: [i32, ptr, ptr], returns: i32 },
     setsockopt: { args: [i32, i32, i32, ptr, u32], returns: i32 },
     getsockopt: { args: [i32, i32, i32, ptr, ptr], returns: i32 },
@@ -145,25 +149,56 @@ function socketsOf({ c, memory, failure }: Library) {
     four.view.setInt32(0, value, true);
     return c.setsockopt(fd, level, option, four.at, 4) === 0;
   };
+  const write = ({ bytes, port, family }: SocketAddress): void => {
+    name.bytes.fill(0);
+    name.view.setUint16(0, AF[family], true);
+    name.view.setUint16(2, port, false);
+    name.bytes.set(bytes, family === 4 ? 4 : 8);
+  };
+  /** Not bound yet; negative when there is none. ICMP errors are told. */
+  const socket = (family: IpFamily): number => {
+    const fd = c.socket(AF[family], SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return fd;
+    if (family === 6) set(fd, { level: IPPROTO_IPV6, option: IPV6_V6ONLY }, 1);
+    set(fd, RECEIVE_ERRORS[family], 1);
+    return fd;
+  };
+  const bind = (fd: number, address: SocketAddress): boolean => {
+    write(address);
+    return c.bind(fd, name.at, NAME_LENGTH[address.family]) === 0;
+  };
+  const connect = (fd: number, peer: SocketAddress): boolean => {
+    write(peer);
+    return c.connect(fd, name.at, NAME_LENGTH[peer.family]) === 0;
+  };
   return {
     /** A bound UDP socket. @throws SystemCallError */
-    open({ bytes, port, family }: SocketAddress): OpenSocket {
-      const fd = c.socket(AF[family], SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    open(address: SocketAddress): OpenSocket {
+      const fd = socket(address.family);
       if (fd < 0) throw new SystemCallError("socket", failure());
-      if (family === 6) set(fd, { level: IPPROTO_IPV6, option: IPV6_V6ONLY }, 1);
-      set(fd, RECEIVE_ERRORS[family], 1);
-      name.bytes.fill(0);
-      name.view.setUint16(0, AF[family], true);
-      name.view.setUint16(2, port, false);
-      name.bytes.set(bytes, family === 4 ? 4 : 8);
-      if (c.bind(fd, name.at, NAME_LENGTH[family]) < 0) {
+      if (!bind(fd, address)) {
         const code = failure();
         c.close(fd);
         throw new SystemCallError("bind", code);
       }
-      length.view.setUint32(0, NAME_LENGTH[family], true);
+      length.view.setUint32(0, NAME_LENGTH[address.family], true);
       c.getsockname(fd, name.at, length.at);
       return { fd, port: name.view.getUint16(2, false) };
+    },
+    /**
+     * A socket beside those that are bound to that address, which gets what comes from `peer`, and in runs; null when the system refuses any
+     * of it. They share the address with sockets of the same user for as long as that takes. What came before the socket was connected may be of others.
+     */
+    openBeside(bound: readonly number[], address: SocketAddress, peer: SocketAddress): number | null {
+      const fd = socket(address.family);
+      if (fd < 0) return null;
+      const all = [...bound, fd];
+      for (const one of all) set(one, REUSE_PORT, 1);
+      const isOpen = set(fd, UDP_GRO, 1) && bind(fd, address) && connect(fd, peer);
+      for (const one of all) set(one, REUSE_PORT, 0);
+      if (isOpen) return fd;
+      c.close(fd);
+      return null;
     },
     close: (fd: number): void => void c.close(fd),
     /** recvmmsg(2) into `count` struct mmsghdr at that address; how many came, negative when none. */

@@ -10,8 +10,6 @@ import type { Incoming, Outgoing, UdpBindOptions, UdpHandlers, UdpSocket } from 
 
 /** Datagrams read by one call at most. */
 const MAX_READ = 64;
-/** Entries of the error queue read at one time; the others are read when the kernel tells of them again. */
-const MAX_ERRORS_READ = 16;
 
 /** What a header of UDP can say. Longer ones are not shown to the kernel, which would be asked for the reason after a call that was not made. */
 const MAX_DATAGRAM_BYTES = 65_535;
@@ -87,7 +85,7 @@ class PolledUdpSocket extends BaseUdpSocket<OpenSocket & { close(): void }> impl
 
   onReady(events: number): void {
     try {
-      if (events & EPOLLERR) this.#readErrors();
+      if (events & EPOLLERR) this.#readiness.readErrors(this.native.fd, (code) => this.#tellError(code));
       if (events & EPOLLOUT && !this.isClosed) {
         this.#readiness.wantDrain(this.native.fd, false);
         this.drained();
@@ -139,24 +137,11 @@ class PolledUdpSocket extends BaseUdpSocket<OpenSocket & { close(): void }> impl
     return count;
   }
 
-  #readErrors(): void {
-    const { calls, errors } = this.#readiness;
-    for (let i = 0; i < MAX_ERRORS_READ && !this.isClosed; i++) {
-      errors.clear();
-      if (!calls.receiveError(this.native.fd, errors.header)) {
-        // An error without an entry (the socket was aborted, or there was no memory for one) is told of without end until it is taken.
-        if (i === 0) this.#tellError(calls.pendingError(this.native.fd));
-        return;
-      }
-      const { errno } = errors;
-      this.#tellError(errno === null ? null : calls.errorName(errno));
-    }
-  }
-
-  #tellError(code: string | null): void {
-    if (code === null) return;
+  /** Whether there may be another one. */
+  #tellError(code: string): boolean {
     this.counts.receiveErrors.add(code);
     this.#handlers.onIcmpError?.(code);
+    return !this.isClosed;
   }
 
   protected override offer(batch: readonly Outgoing[], from: number): number {

@@ -10,6 +10,8 @@ export interface Polled {
 
 /** How soon all sockets are looked at again after the system took no request to be told, for want of memory. */
 const AGAIN_MS = 10;
+/** Entries of an error queue read at one time; the others are read when the kernel tells of them again. */
+const MAX_ERRORS_READ = 16;
 
 /**
  * All sockets of our own in this process, and who reads them: an epoll set, and a bell that the runtime's loop hears.
@@ -21,9 +23,9 @@ const AGAIN_MS = 10;
 export class Readiness {
   readonly calls: LinuxCalls;
   readonly memory: ReceiveMemory;
-  readonly errors: ErrorMemory;
   /** Looks at what is ready so far. */
   round = 0;
+  readonly #errors: ErrorMemory;
   readonly #epoll: number;
   readonly #eventfd: number;
   readonly #bell: Bell;
@@ -36,7 +38,7 @@ export class Readiness {
   private constructor(calls: LinuxCalls, parts: { epoll: number; eventfd: number; bell: Bell }) {
     this.calls = calls;
     this.memory = new ReceiveMemory(new ReceivedMemory(calls.addressOf, MAX_RECEIVED));
-    this.errors = new ErrorMemory(calls.addressOf);
+    this.#errors = new ErrorMemory(calls.addressOf);
     this.#epoll = parts.epoll;
     this.#eventfd = parts.eventfd;
     this.#bell = parts.bell;
@@ -89,6 +91,22 @@ export class Readiness {
   makeRoom(): number {
     if (this.memory.room === 0) this.#endRound();
     return this.memory.room;
+  }
+
+  /** Tells what ICMP said of datagrams that left that socket's address, as long as `tell` says that it may go on. */
+  readErrors(fd: number, tell: (code: string) => boolean): void {
+    const { calls } = this;
+    for (let i = 0; i < MAX_ERRORS_READ; i++) {
+      this.#errors.clear();
+      if (!calls.receiveError(fd, this.#errors.header)) {
+        // An error without an entry (the socket was aborted, or there was no memory for one) is told of without end until it is taken.
+        const code = i === 0 ? calls.pendingError(fd) : null;
+        if (code !== null) tell(code);
+        return;
+      }
+      const { errno } = this.#errors;
+      if (errno !== null && !tell(calls.errorName(errno))) return;
+    }
   }
 
   async #listen(): Promise<void> {

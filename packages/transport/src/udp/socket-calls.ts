@@ -152,7 +152,8 @@ function receivingSystem({ recvmmsg }: ReceiveCalls, memory: ReceivedMemory): Re
   return { memory, take: (descriptor) => recvmmsg(descriptor, headers, MAX_MESSAGES, MSG_DONTWAIT, null) };
 }
 
-const descriptorOf = (socket: object): number | null =>
+/** Null where the runtime does not tell. */
+export const descriptorOf = (socket: object): number | null =>
   "fd" in socket && typeof socket.fd === "number" && socket.fd >= 0 ? socket.fd : null;
 
 /** BSD refuses what is above its limit, where Linux takes the limit: so halve until it is accepted. */

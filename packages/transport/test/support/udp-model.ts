@@ -5,12 +5,15 @@
  */
 import { type Random, randomInt, SocketAddress } from "@adit/core";
 import { bindUdp, udpRuntimes } from "../../src/udp/bind.ts";
+import { bindBun } from "../../src/udp/bun-udp.ts";
 import { isIcmpError } from "../../src/udp/errors.ts";
-import type { Incoming, Outgoing, UdpRuntime, UdpSocket } from "../../src/udp/udp.ts";
+import type { Incoming, Outgoing, UdpBindOptions, UdpRuntime, UdpSocket } from "../../src/udp/udp.ts";
 import { range, until } from "./udp.ts";
 
 const MAX_SOCKETS = 10;
 const MAX_FAULTS = 10;
+/** Sockets that take bursts in parts open lanes for every peer of which a few come at once, and close them soon. */
+const LANE_RULES = { busy: 20, windowMs: 50, idleMs: 20, few: 20 };
 /** What may wait for one receiver, as the kernel counts it, roughly. */
 const IN_FLIGHT_BYTES = 180_000;
 const weight = (sizeBytes: number): number => 2 * sizeBytes + 1_024;
@@ -109,7 +112,7 @@ export class Net {
       else if (!box.peer.open) this.#fault(`${box.peer.name}: ${call} after close`);
       return box.peer;
     };
-    const socket = await bindUdp({
+    const options: UdpBindOptions = {
       address: SocketAddress.of(ip, 0),
       runtime,
       lends,
@@ -121,7 +124,8 @@ export class Net {
         onDrain: () => this.#drain(self("onDrain")),
         ...(lends && { onRoundEnd: () => this.#lookAgain(box.peer) }),
       },
-    });
+    };
+    const socket = await (inParts ? bindBun(options, LANE_RULES) : bindUdp(options));
     const name = `${++this.#names} (${runtime}${lends ? ", lends" : ""}${inParts ? ", in parts" : ""})`;
     const counts = { offered: 0, received: 0, inFlightBytes: 0 };
     const tables = { waiting: [], last: new Map(), short: new Map(), kept: [] };

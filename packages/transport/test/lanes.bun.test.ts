@@ -9,8 +9,8 @@ import { numbered, numberOf, open, range, until } from "./support/udp.ts";
 
 const skip = process.platform === "linux" ? false : "lanes are Linux's";
 const check = (name: string, fn: (t: T) => Promise<void>) => test(name, fn, { skip });
-/** Opened by the first burst; closed by a tenth of a second without one. */
-const RULES = { busy: 50, windowMs: 10_000, idleMs: 100, few: 10 };
+/** Opened by the first burst; closed by a third of a second without one. */
+const RULES = { busy: 50, windowMs: 10_000, idleMs: 300, few: 10 };
 const BURST = 60;
 const descriptors = () => readdirSync("/proc/self/fd").length;
 
@@ -26,6 +26,7 @@ async function receiver(t: T, ip = "127.0.0.1", rules = RULES) {
   const seen: string[] = [];
   const sizes: number[] = [];
   const errors: string[] = [];
+  let ends = 0;
   const take = (batch: readonly { data: Uint8Array; from: SocketAddress }[]) => {
     for (const { data, from } of batch) {
       seen.push(`${from.key} ${numberOf({ data })} ${data.length} ${Bun.hash(data)}`);
@@ -33,7 +34,10 @@ async function receiver(t: T, ip = "127.0.0.1", rules = RULES) {
     }
   };
   const handlers = {
-    onBatch: take,
+    onBatch: (batch: Parameters<typeof take>[0]) => {
+      take(batch);
+      ends = seen.length;
+    },
     onPart: (part: Parameters<typeof take>[0]) => {
       sizes.push(part.length);
       take(part);
@@ -44,7 +48,7 @@ async function receiver(t: T, ip = "127.0.0.1", rules = RULES) {
   const socket = await bindBun({ address: SocketAddress.of(ip, 0), handlers }, rules);
   t.teardown(() => socket.close());
   const to = ip === "0.0.0.0" ? SocketAddress.of("127.0.0.1", socket.address.port) : socket.address;
-  return { socket, to, seen, sizes, errors };
+  return { socket, to, seen, sizes, errors, ends: () => ends };
 }
 
 const sender = async (t: T, ip = "127.0.0.1"): Promise<UdpSocket> => (await open(t, "bun", `${ip}:0`)).socket;
@@ -59,7 +63,7 @@ function burst(from: UdpSocket, to: SocketAddress, first: number, size = 1200): 
 for (const ip of ["127.0.0.1", "[::1]", "0.0.0.0"]) {
   check(`${ip}: a busy peer's datagrams come in runs, whole and in order, and others' beside them`, async (t) => {
     const bound = ip === "[::1]" ? "::1" : ip;
-    const { socket, to, seen, sizes } = await receiver(t, bound);
+    const { socket, to, seen, sizes, ends } = await receiver(t, bound);
     const local = ip === "0.0.0.0" ? "127.0.0.1" : ip;
     const [busy, other] = [await sender(t, local), await sender(t, local)];
     const expected = burst(busy, to, 0);
@@ -71,6 +75,8 @@ for (const ip of ["127.0.0.1", "[::1]", "0.0.0.0"]) {
       expected.push(`${other.address.key} ${round} 9 ${Bun.hash(numbered(round, 9))}`);
       await until(() => seen.length === expected.length, `round ${round} has come`);
     }
+    expected.push(...burst(busy, to, 900));
+    await until(() => seen.length === expected.length && ends() === expected.length, "a batch has ended a burst");
     const of = (who: UdpSocket, lines: readonly string[]) => lines.filter((line) => line.startsWith(who.address.key));
     t.same(of(busy, seen), of(busy, expected));
     t.same(of(other, seen), of(other, expected));
@@ -122,6 +128,21 @@ check("several busy peers have a lane each; closing the socket closes all, at on
   t.equal(seen.length, after, "nothing is handed up after it");
   const again = await bindUdp({ address: socket.address, handlers: { onBatch: () => {}, onDrain: () => {} } });
   again.close();
+});
+
+check("nobody else can bind where a lane is, also who would share the address", async (t) => {
+  const { socket, to, seen } = await receiver(t, "127.0.0.1", { ...RULES, idleMs: 60_000 });
+  burst(await sender(t), to, 0);
+  await until(() => seen.length === BURST && lanesOf(socket) === 1, "a lane is open");
+  // libuSockets' LIBUS_LISTEN_REUSE_PORT and LIBUS_LISTEN_REUSE_ADDR
+  for (const flags of [4, 16]) {
+    const other = { hostname: to.ip, port: to.port, flags };
+    await t.rejects(async () => await Bun.udpSocket(other), /EADDRINUSE/);
+    const first = await Bun.udpSocket({ ...other, port: 0 });
+    // Who asks for it and meets one who asked too gets it.
+    const shared = await Bun.udpSocket({ ...other, port: first.port });
+    for (const one of [first, shared]) one.close();
+  }
 });
 
 check("a socket that is closed by who gets a burst leaves no lane behind", async (t) => {

@@ -16,7 +16,7 @@ export interface LaneSource {
   note(part: readonly Incoming[]): void;
   /** Whether {@link open} would open one. */
   readonly wanted: boolean;
-  /** Null when the system does not take it. The lane brings nothing before it is started. */
+  /** Null when the system does not take it. The lane brings nothing before it is started, nor when it was closed before that. */
   open(): { start(): void } | null;
   close(): void;
 }
@@ -113,7 +113,7 @@ export class Gatherer {
       this.#handPart(source, part);
     }
     this.#handUp();
-    if (!this.#closed) lane.start();
+    lane.start();
   }
 
   close(): void {

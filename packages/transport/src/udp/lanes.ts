@@ -157,8 +157,8 @@ class Lane implements Polled {
         });
       }
       if (events & EPOLLIN) {
+        this.#readiness?.tellEnd(this.#onRoundEnd); // whatever happens above: who has had a part waits for the batch that ends it
         this.#read();
-        this.#readiness?.tellEnd(this.#onRoundEnd);
       }
     } catch (error) {
       // A bug above, which must not stop the reading of all other sockets.

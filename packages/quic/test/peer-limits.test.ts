@@ -105,6 +105,21 @@ test(`a peer may retire ${MAX_RETIRED_IDS} connection IDs and no more`, (t) => {
   mustBeGone(t, attack, /retired more than 64 connection IDs/);
 });
 
+test("a peer that comes from ever new addresses gets eight paths, and no event for each packet (CVE-2026-12707)", (t) => {
+  const attack = new Attack().handshake(t);
+  attack.issueIds();
+  attack.exchange();
+  const out = new Uint8Array(2048);
+  for (let slot = 1; slot <= 250; slot++) {
+    attack.client.sendAckEliciting();
+    const [length] = t.must(attack.client.send(out));
+    attack.deliver(out.slice(0, length), slot);
+    for (let event = attack.server?.pollEvent(); event; event = attack.server?.pollEvent()) attack.events.push(event);
+  }
+  t.equal(attack.server?.pathStats().length, 8);
+  t.equal(attack.events.filter(({ type }) => type === "path").length, 7, "one for each path but the first");
+});
+
 test("a peer that does not come to the end of its handshake is given up after 64 KiB", (t) => {
   const attack = new Attack();
   const out = new Uint8Array(2048);

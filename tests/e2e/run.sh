@@ -85,5 +85,6 @@ for name in "${scenarios[@]}"; do
 done
 
 for name in "${failed[@]}"; do echo "failed: $name"; done
+[ $((passed + ${#failed[@]})) -gt 0 ] || echo "no scenario's name holds \"$*\"; there are: ${scenarios[*]}"
 echo "$passed passed, ${#failed[@]} failed"
 [ "${#failed[@]}" = 0 ] && [ "$passed" -gt 0 ]

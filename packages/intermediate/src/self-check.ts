@@ -8,7 +8,7 @@ import { type Clock, classifyIp, type Millis, monotonicClock, SocketAddress, sys
 import { decodeStun, STUN_METHOD, StunBuilder, transactionKey } from "@adit/ice";
 
 /** How often each is asked. */
-export const ASK_MS = 5_000;
+const ASK_MS = 5_000;
 
 /** An answer may be lost where a socket's buffer is full, as under a flood: three of them are not. */
 export const SILENT_MS = 3 * ASK_MS;

@@ -5,7 +5,7 @@ export const LOOK_EVERY_MS = 1_000;
 /** While something is amiss, so often, */
 export const HURRIED_LOOK_MS = 100;
 /** for so long: one network goes a moment before the next one is there. */
-export const HURRY_FOR_MS = 3_000;
+const HURRY_FOR_MS = 3_000;
 /** A look that comes so much too late, or a wall clock that is so much ahead of ours, says that the machine or the program slept, ms. */
 export const SLEPT_MS = 2_000;
 

@@ -80,11 +80,6 @@ export class Relay {
     return this.#client.server;
   }
 
-  /** The server that was asked. */
-  get askedServer(): SocketAddress {
-    return this.#options.server;
-  }
-
   /** Null unless allocated. */
   get relayedAddress(): SocketAddress | null {
     return this.#client.relayedAddress;

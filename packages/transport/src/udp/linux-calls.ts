@@ -34,7 +34,7 @@ export const EPOLLOUT = 4;
 export const EPOLLERR = 8;
 
 /** Ready sockets that one call tells of; the next call tells of the others. */
-export const MAX_READY = 256;
+const MAX_READY = 256;
 
 /** What {@link LinuxCalls.open} throws. */
 export class SystemCallError extends Error {

@@ -47,6 +47,7 @@ export class KnownPair {
   readonly #backoffs = { dead: new Backoff(DEAD_RETRY), poor: new Backoff(POOR_RETRY) };
   /** Last answer to a check of ours, ms. */
   #answeredAt: Millis;
+  #answers = 0;
   #failure: Failure | null = null;
   #usedAt: Millis;
 
@@ -58,6 +59,11 @@ export class KnownPair {
 
   get answeredAt(): Millis {
     return this.#answeredAt;
+  }
+
+  /** How often it has answered. */
+  get answers(): number {
+    return this.#answers;
   }
 
   /** Since when it carries the session, or did when it did last. */
@@ -76,6 +82,7 @@ export class KnownPair {
 
   handleAnswer(now: Millis, rttMs: Millis, repeated = false): void {
     this.#answeredAt = now;
+    this.#answers++;
     this.rtt.add(now, rttMs, repeated);
     this.#checks.handleAnswer(now, rttMs);
   }

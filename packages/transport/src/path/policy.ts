@@ -7,6 +7,7 @@ import { Journal } from "./journal.ts";
 import { type KnownPair, KnownPairs, type PathPair } from "./known-pairs.ts";
 import { Outage } from "./outage.ts";
 import type { PolicyState } from "./policy-state.ts";
+import { wantsAnotherAnswer } from "./preference.ts";
 import { PunchClock } from "./punch-clock.ts";
 import type { SlotIndex, SlotTable } from "./slots.ts";
 import type { PolicyView } from "./view.ts";
@@ -121,6 +122,7 @@ export class PathPolicy implements PolicyView {
     if (pair.kind === "relay") this.#holdUntil = now + FIRST_BYTES_MS;
     this.#journal.start(pair, reason);
     this.#evaluate(now);
+    this.#askAgain(now, active);
   }
 
   /** A check on the pair succeeded; `rttMs` is its round trip, an upper bound when it was `repeated`. */
@@ -139,6 +141,17 @@ export class PathPolicy implements PolicyView {
       return;
     }
     this.#evaluate(now);
+    this.#askAgain(now, known);
+  }
+
+  /** With the relay's first answer all direct pairs compare otherwise, and with one of theirs that one. */
+  #askAgain(now: Millis, answered: KnownPair): void {
+    if (this.#state.name !== "steady" || this.#state.active.pair.kind === "direct") return;
+    const { active } = this.#state;
+    for (const known of this.#pairs.all()) {
+      const isNews = known === answered || (answered === active && active.answers <= 1);
+      if (isNews && known.pair.kind === "direct" && wantsAnotherAnswer(known, active)) this.#check(now, known);
+    }
   }
 
   /** The active pair stays the object that carries it, also when ICE comes to see it as of another kind. */

@@ -22,6 +22,16 @@ export function shouldUseDirect(directRttMs: Millis | null, relayRttMs: Millis |
   return relayRttMs === null || directRttMs <= relayRttMs + DIRECT_SLACK_MS;
 }
 
+/**
+ * One slow answer says little: the first one often has the other side's work to begin a session in it, or a repetition. A direct pair that seems slower
+ * than the relay is asked again at once, until it has answered this often; an idle session would not be for seconds.
+ */
+const FIRST_ANSWERS = 4;
+
+export function wantsAnotherAnswer(direct: KnownPair, relay: KnownPair): boolean {
+  return direct.answers < FIRST_ANSWERS && !shouldUseDirect(direct.rtt.minMs, relay.rtt.minMs);
+}
+
 /** From one direct pair to another only for a round trip that is better beyond doubt. */
 export function isWorthMoving(to: KnownPair, from: KnownPair): boolean {
   const [toMs, fromMs] = [to.rtt.minMs, from.rtt.minMs];

@@ -35,6 +35,28 @@ test("a session stays on the relay until its first bytes have come, or for 500 m
   t.equal(answered.agent.path, "direct");
 });
 
+test("one slow answer does not keep an idle session on the relay: the direct pair is asked again at once", (t) => {
+  for (const isFirst of [false, true]) {
+    const world = new World();
+    const [relay, direct] = [world.wire("relay", "relay", 20), world.wire("direct", "direct", 10)];
+    if (isFirst) world.agent.handleAnswer(0, direct.pair, 300);
+    world.establish(relay);
+    world.valid(relay);
+    if (!isFirst) world.agent.handleAnswer(0, direct.pair, 300);
+    world.runUntil(1_000);
+    t.equal(world.agent.path, "direct");
+  }
+});
+
+test("a direct pair that is slower than the relay is asked three times more, and then as all others are", (t) => {
+  const { world } = relayed();
+  const direct = world.wire("direct", "direct", 300);
+  world.valid(direct);
+  world.runUntil(4_000);
+  t.equal(world.agent.path, "relay");
+  t.equal(world.count("agent", "check direct"), 3);
+});
+
 test("a session that starts on a direct pair prepares the relay as its standby", (t) => {
   const world = new World();
   const relay = world.wire("relay", "relay", 20);

@@ -21,12 +21,20 @@ export function explainNoDirect({ own, peer, publicIps, pairs, ownFamilies, peer
   const direct = pairs.filter((pair) => pair.direct);
   if (direct.length === 0)
     return explainFamilies(ownFamilies, peerFamilies) ?? "the peer offered no address that could be reached from here";
+  const usable = direct.filter((pair) => pair.valid).map(({ rttMs }) => rttMs ?? Number.POSITIVE_INFINITY);
+  if (usable.length > 0) return explainUnused(Math.min(...usable));
   const sent = direct.reduce((sum, pair) => sum + pair.requestsSent, 0);
   const answered = direct.reduce((sum, pair) => sum + pair.responsesReceived, 0);
   const where = `${direct.length} address${direct.length === 1 ? "" : "es"} of the peer`;
   if (answered > 0) return `${where} answered ${answered} of ${sent} checks and then no more`;
   const silence = `none of ${sent} checks to ${where} was answered`;
   return explainSameNat(direct, publicIps) ?? explainMappings(own, peer) ?? `${silence}: ${explainSilence(own, peer)}`;
+}
+
+/** There is one, and the relay carries the session all the same. */
+function explainUnused(rttMs: number): string {
+  const answers = Number.isFinite(rttMs) ? `answers in ${rttMs.toFixed(1)} ms` : "answers";
+  return `a direct pair ${answers}, and the relay is quicker or loses less`;
 }
 
 function explainPolicy(own: NetworkView, peer: NetworkView | null): string | null {

@@ -41,6 +41,13 @@ for (const [words, own, peer, pairs, expected] of [
     [pair("203.0.113.9", { responsesReceived: 2 })],
     /answered 2 of 7 checks and then/,
   ],
+  [
+    "there is one that is slow",
+    view(),
+    view(),
+    [pair("203.0.113.9", { responsesReceived: 2, valid: true, rttMs: 80 })],
+    /^a direct pair answers in 80\.0 ms, and the relay is quicker/,
+  ],
   ["one NAT", view(), view(), [pair("198.51.100.1")], /^both sides are behind one NAT.*hairpinning/],
   ["both unforeseeable", drawing, drawing, silent, /^both NATs give each destination another port \(APDM\)/],
   ["ours", drawing, view(), silent, /^your NAT gives .*\(APDM\), at random, and theirs filters by port \(APDF\)$/],

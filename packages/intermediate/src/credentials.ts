@@ -20,8 +20,8 @@ export interface CredentialsOptions {
   unixSeconds(): number;
   /** `--turn-user NAME:PASSWORD`. */
   readonly users?: readonly { readonly name: string; readonly password: string }[];
-  /** `--turn-secret`. */
-  readonly secret?: string | undefined;
+  /** `--turn-secret`; any of them: an old one stays until what was made with it has expired. */
+  readonly secrets?: readonly string[] | undefined;
 }
 
 /** What a user name may stand for; the message integrity decides which. */
@@ -65,7 +65,7 @@ export class Credentials {
     };
   }
 
-  /** Every credential that `username` may stand for: at most three. */
+  /** Every credential that `username` may stand for: at most two, and one for each secret. */
   lookup(username: string): readonly CredentialMatch[] {
     if (username.length > MAX_USERNAME_LENGTH) return [];
     const matches: CredentialMatch[] = [];
@@ -81,8 +81,8 @@ export class Credentials {
       const expired = Number(timed[1]) <= this.#options.unixSeconds();
       const id = timed[2] ?? "";
       match({ kind: "peer", key: `peer:${id}`, peerId: id }, this.#peerPassword(username), expired);
-      if (this.#options.secret !== undefined) {
-        match({ kind: "foreign", key: `secret:${id}` }, restPassword(this.#options.secret, username), expired);
+      for (const secret of this.#options.secrets ?? []) {
+        match({ kind: "foreign", key: `secret:${id}` }, restPassword(secret, username), expired);
       }
     }
     const password = this.#users.get(username);

@@ -38,7 +38,7 @@ export interface IntermediateValues {
   readonly allow: readonly string[];
   readonly realm: string;
   readonly turnUser: readonly { readonly name: string; readonly password: string }[];
-  readonly turnSecret: string | undefined;
+  readonly turnSecret: readonly string[];
   /** Path of the policy file. */
   readonly policy: string | undefined;
   /** Ms. */
@@ -163,6 +163,7 @@ async function start(values: IntermediateValues, opened: Opened, log: Logger): P
   const {
     allow,
     turnUser,
+    turnSecret,
     admin,
     tlsCert: _cert,
     tlsKey: _key,
@@ -183,6 +184,7 @@ async function start(values: IntermediateValues, opened: Opened, log: Logger): P
       identity,
       allow: allow.length === 0 || allow.includes("any") ? undefined : new Set(allow),
       turnUsers: turnUser,
+      turnSecrets: turnSecret,
       otherServices: [admin],
       names,
       usage: names,

@@ -60,7 +60,7 @@ const options = {
   turnUser: list(userPassword, {
     help: "a foreign TURN client's credentials (in a --config file nobody else reads them)",
   }),
-  turnSecret: value(secretText, {
+  turnSecret: list(secretText, {
     help: "shared secret of expiring TURN credentials, username EXPIRY:ID (in a --config file likewise)",
   }),
   policy: value(filePath, { help: "a TOML file: who may register and connect, and how much; read again on SIGHUP" }),

@@ -64,7 +64,7 @@ export interface IntermediateOptions {
   readonly otherServices?: readonly SocketAddress[];
   readonly realm: string;
   readonly turnUsers?: readonly { readonly name: string; readonly password: string }[] | undefined;
-  readonly turnSecret?: string | undefined;
+  readonly turnSecrets?: readonly string[] | undefined;
   readonly log?: Logger;
   readonly clock?: Clock;
   readonly random?: Random;
@@ -237,7 +237,7 @@ async function bindAndBuild(options: IntermediateOptions, driver: Driver, clock:
     random,
     unixSeconds: () => Date.now() / 1000,
     users: options.turnUsers ?? [],
-    secret: options.turnSecret,
+    secrets: options.turnSecrets,
   });
   const policy = new RelayPolicy({
     allowPrivate: options.allowPrivateRelay ?? false,

@@ -57,6 +57,7 @@ export interface Sender {
 export const ALICE = { username: "alice", password: "secret-of-alice" };
 export const BOB = { username: "bob", password: "secret-of-bob" };
 export const REST_SECRET = "shared";
+export const OLD_REST_SECRET = "shared before";
 
 export class RelayKit {
   now = 0;
@@ -82,7 +83,7 @@ export class RelayKit {
       random,
       unixSeconds: () => EPOCH_S + this.now / 1000,
       users: [ALICE, BOB].map(({ username, password }) => ({ name: username, password })),
-      secret: REST_SECRET,
+      secrets: [REST_SECRET, OLD_REST_SECRET],
     });
     const relayed = [relayedIp, options.relayIp6].filter((ip) => ip !== undefined);
     this.policy = new RelayPolicy({

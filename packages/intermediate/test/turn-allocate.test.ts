@@ -20,6 +20,7 @@ import {
   bob,
   CLIENT,
   EPOCH_S,
+  OLD_REST_SECRET,
   outcome,
   RELAY_IP,
   REST_SECRET,
@@ -385,6 +386,9 @@ test("the REST convention: base64(HMAC-SHA1(secret, expiry:id)), until its expir
   t.equal(outcome(kit.allocate(rest(EPOCH_S + 10, "other"))), 401);
   t.equal(outcome(kit.allocate(rest(EPOCH_S))), 401, "expired now");
   t.equal(outcome(kit.allocate(rest(EPOCH_S + 10))), "success");
+  const old = rest(EPOCH_S + 10, OLD_REST_SECRET);
+  t.equal(outcome(kit.refresh(old, 0)), "success", "made with the old secret, the same id is the same client");
+  t.equal(outcome(kit.allocate(old)), "success", "what was made with the secret before goes on to its expiry");
   // openssl dgst -sha1 -hmac north -binary | base64
   t.equal(restPassword("north", "1700000000:bob"), "7tNSWpJ3gOxGfEgOjt+kaWhBC20=");
 });

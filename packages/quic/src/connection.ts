@@ -185,7 +185,7 @@ export class QuicConnection {
 
   /** How long the packet may be that {@link send} writes next, bytes: {@link maxPacketBytes} mostly. Room of that length is not cut. */
   get nextPacketBytes(): number {
-    return this.#paths.limit(this.#now, this.maxPacketBytes);
+    return this.#datagrams.isWaiting ? this.maxPacketBytes : this.#paths.limit(this.#now, this.maxPacketBytes);
   }
 
   /** What the active path is known to carry, at least 1200 bytes. Datagrams (RFC 9221) that wait and do not fit any more are dropped. */

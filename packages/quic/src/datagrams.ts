@@ -10,6 +10,8 @@ export class Datagrams {
   readonly #configuredBytes: number;
   #maxPacketBytes: number;
   #receivedBytes = 0;
+  /** One was queued, and the native queue was not seen empty since: it need not be asked all the time. */
+  #mayWait = false;
 
   /** `maxPacketBytes`: the longest packet that the connection is configured for. */
   constructor(native: NativeConnection, maxPacketBytes: number) {
@@ -32,6 +34,12 @@ export class Datagrams {
     return this.#maxPacketBytes;
   }
 
+  /** Some are queued: one that is as long as fits needs a whole packet, and until it has left none behind it does. */
+  get isWaiting(): boolean {
+    if (this.#mayWait) this.#mayWait = this.#native.dgramSendQueueLen() > 0;
+    return this.#mayWait;
+  }
+
   /** No packet is longer from now on. What waits and does not fit any more is dropped. */
   limitPackets(bytes: number): void {
     const fewer = bytes < this.#maxPacketBytes;
@@ -51,6 +59,7 @@ export class Datagrams {
     } catch (error) {
       throw fromNative(error, "send a datagram");
     }
+    this.#mayWait = true;
     return "queued";
   }
 

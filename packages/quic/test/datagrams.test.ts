@@ -1,5 +1,5 @@
 import { test } from "@adit/harness";
-import { Pair, pattern, pour, Sink } from "./pair.ts";
+import { Pair, pattern, pour, Sink, sleep } from "./pair.ts";
 
 const large = { maxDatagramSizeBytes: 1472 };
 
@@ -31,6 +31,17 @@ test("packets are as long as the path is said to carry, and change with it under
   }
   await pair.until(() => sink.current?.ended === true, "all has arrived");
   t.equal(Buffer.compare(sink.current?.bytes ?? new Uint8Array(), data), 0);
+});
+
+test("a datagram as long as fits leaves at once, however long nothing was heard", async (t) => {
+  const { pair, longest } = measured();
+  pair.client.limitPackets(1472);
+  await sleep(60); // by then a path may be silent, and what is sent may have to go another way
+  t.equal(pair.client.sendDatagram(new Uint8Array(pair.client.maxDatagramBytes)), "queued");
+  t.equal(pair.client.sendDatagram(new Uint8Array(1)), "queued");
+  pair.exchange();
+  t.equal(pair.serverEvents.filter((event) => event.type === "datagram").length, 2);
+  t.ok(longest.bytes > 1465, `${longest.bytes}`);
 });
 
 test("a path never carries less than 1200 bytes, nor more than was configured", (t) => {

@@ -2,7 +2,7 @@
 import { SocketAddress, systemRandom } from "@adit/core";
 import type { QuicConfig, QuicConnection, QuicStream } from "@adit/quic";
 import { QuicEndpoint } from "@adit/quic";
-import { SignalingClient } from "@adit/signaling";
+import { SignalingClient, type TurnServer } from "@adit/signaling";
 import { bindUdp, type UdpSocket } from "@adit/transport";
 
 const room = new Uint8Array(4096);
@@ -17,6 +17,8 @@ export class LoadClient {
   /** How long signing up took; null while it is under way. */
   doneMs: number | null = null;
   isClosed = false;
+  /** Welcome came, with credentials of the relay. */
+  onUp: ((turn: TurnServer | null) => void) | null = null;
   #stream: QuicStream | null = null;
 
   constructor(
@@ -47,6 +49,7 @@ export class LoadClient {
     }
     if (this.#stream) this.#converse(now, this.#stream);
     for (let event = this.signaling.pollEvent(); event; event = this.signaling.pollEvent()) {
+      if (event.type === "up") this.onUp?.(event.turn);
       if (event.type === "registered") this.doneMs ??= now - this.startedAt;
     }
   }

@@ -31,7 +31,10 @@ export class RunningIntermediate {
     this.#addresses = addresses;
   }
 
-  static async start(extra: readonly string[] = []): Promise<RunningIntermediate> {
+  static async start(
+    extra: readonly string[] = [],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<RunningIntermediate> {
     const dir = mkdtempSync(join(tmpdir(), "adit-bench-"));
     const policy = join(dir, "policy.toml");
     writeFileSync(policy, POLICY);
@@ -39,6 +42,7 @@ export class RunningIntermediate {
     const more = ["--relay-ports", "20000-60000", "--allow-private-relay", "--policy", policy, "--log", "json"];
     const child = spawn(LAUNCHER, [...listen, ...more, "--state-dir", join(dir, "state"), ...extra], {
       stdio: ["ignore", "ignore", "pipe"],
+      env: { ...process.env, ...env },
     });
     return new RunningIntermediate(child, dir, await listening(child));
   }
@@ -65,6 +69,11 @@ export class RunningIntermediate {
       const samples = [...body.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, "gm"))];
       return samples.length === 0 ? Number.NaN : samples.reduce((sum, [, value]) => sum + Number(value), 0);
     };
+  }
+
+  /** The process; null where somebody else started it. */
+  get child(): ChildProcess | null {
+    return this.#child;
   }
 
   /** CPU time of the process so far, user and system, ms. */

@@ -2,16 +2,12 @@ import type { Logger } from "@adit/core";
 import type { QuicConfig } from "./config.ts";
 import type { QuicConnection } from "./connection.ts";
 import type { NativeConnection } from "./native.ts";
+import type { IdSource } from "./own-ids.ts";
 import type { PeerCheck } from "./peer-check.ts";
 import type { VirtualAddress } from "./types.ts";
 
 /** What a connection needs of its endpoint. */
-export interface ConnectionOwner {
-  /** A new connection ID that leads to the connection. */
-  issueId(connection: QuicConnection): Uint8Array;
-  retireId(connection: QuicConnection, id: Uint8Array): void;
-  /** The stateless reset token of an ID of ours, 128 bits. */
-  resetToken(id: Uint8Array): bigint;
+export interface ConnectionOwner extends IdSource<QuicConnection> {
   /** The handshake is over: the ID that the client chose is not used any more. */
   established(connection: QuicConnection): void;
   /** No packet is expected any more. */

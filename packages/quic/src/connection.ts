@@ -1,16 +1,16 @@
-import { type Deadline, deadlineAt, earliest, fromUtf8 } from "@adit/core";
+import { type Deadline, deadlineAt, earliest, fromUtf8, type Logger } from "@adit/core";
 import type { QuicConfig } from "./config.ts";
-import type { ConnectionOptions } from "./connection-options.ts";
+import type { ConnectionOptions, ConnectionOwner } from "./connection-options.ts";
 import { Datagrams } from "./datagrams.ts";
 import { type CloseReason, parseNativeError, QuicError } from "./errors.ts";
 import { HandshakeRepeats } from "./handshake-repeats.ts";
 import type { PeerId } from "./identity.ts";
-import { Lifecycle } from "./lifecycle.ts";
+import { Lifecycle, type LifecycleListener } from "./lifecycle.ts";
 import type { NativeConnection } from "./native.ts";
 import { NativeTimer } from "./native-timer.ts";
-import { type IdSource, idsOf, replenishIds } from "./own-ids.ts";
+import { replenishIds } from "./own-ids.ts";
 import { Paths } from "./paths.ts";
-import { checkPeer } from "./peer-check.ts";
+import { checkPeer, NO_CHECK, type PeerCheck } from "./peer-check.ts";
 import { type LimitReason, limitClose, PeerLimits } from "./peer-limits.ts";
 import { statsOf } from "./stats.ts";
 import type { QuicStream } from "./stream.ts";
@@ -40,14 +40,16 @@ export class QuicConnection {
   /** Called when the application did something, so that the driver comes back; once until `send` returned null. */
   onWork: (() => void) | null = null;
   readonly #native: NativeConnection;
-  readonly #options: ConnectionOptions;
+  readonly #owner: ConnectionOwner;
+  readonly #log: Logger;
+  /** Until the handshake is over. */
+  #check: PeerCheck;
   readonly #streams: StreamTable;
   readonly #paths: Paths;
-  readonly #ids: IdSource;
   readonly #limits: PeerLimits;
   readonly #datagrams: Datagrams;
   readonly #timer: NativeTimer;
-  readonly #life: Lifecycle;
+  readonly #life: Lifecycle<QuicConnection>;
   readonly #tail: Tail;
   /** Null: not wanted, or the handshake is over, for a client when the server has been heard after it. */
   #repeats: HandshakeRepeats | null;
@@ -63,10 +65,26 @@ export class QuicConnection {
   #receiveErrors = 0;
   #sendErrors = 0;
 
+  /** One for all connections, of which there may be thousands. */
+  static readonly #listener: LifecycleListener<QuicConnection> = {
+    onEnding: (connection, error) => {
+      connection.#repeats = null;
+      connection.#streams.closedError = error;
+      connection.#work();
+    },
+    onTold: (connection, close, error) => {
+      connection.#streams.close(error);
+      connection.#events.push({ type: "closed", ...close });
+    },
+    onClosed: (connection) => connection.#owner.closed(connection),
+  };
+
   /** @internal Made by QuicEndpoint. */
   constructor(options: ConnectionOptions) {
-    const { native, config } = options;
-    this.#options = options;
+    const { native, config, log } = options;
+    this.#owner = options.owner;
+    this.#log = log;
+    this.#check = options.check;
     this.#native = native;
     this.config = config;
     this.role = config.role;
@@ -77,31 +95,11 @@ export class QuicConnection {
     this.#repeats = config.repeatsHandshake ? new HandshakeRepeats(native, options.rttMs) : null;
     this.#datagrams = new Datagrams(native, config.maxDatagramSizeBytes);
     this.#limits = new PeerLimits(native, config, options.now);
-    this.#ids = idsOf(this, options.owner, () => this.#limits.idRetired());
     this.#paths = new Paths(native, config.role, { local: options.local, remote: options.remote }, options.now);
-    this.#streams = new StreamTable({
-      native,
-      config,
-      log: options.log,
-      onWork: () => this.#work(),
-      onUnsent: () => this.#unsent(),
-    });
-    this.#life = new Lifecycle({
-      native,
-      id: options.id,
-      log: options.log,
-      handshakeDeadline: options.now + config.handshakeTimeoutMs,
-      onEnding: (error) => {
-        this.#repeats = null;
-        this.#streams.closedError = error;
-        this.#work();
-      },
-      onTold: (close, error) => {
-        this.#streams.close(error);
-        this.#events.push({ type: "closed", ...close });
-      },
-      onClosed: () => options.owner.closed(this),
-    });
+    const [onWork, onUnsent] = [() => this.#work(), () => this.#unsent()];
+    this.#streams = new StreamTable({ native, config, log, onWork, onUnsent });
+    const handshakeDeadline = options.now + config.handshakeTimeoutMs;
+    this.#life = new Lifecycle<QuicConnection>(this, QuicConnection.#listener, { native, log, handshakeDeadline });
   }
 
   get state(): QuicConnectionState {
@@ -304,7 +302,7 @@ export class QuicConnection {
     } catch (error) {
       this.#receiveErrors++;
       const level = this.#native.localError() ? "warn" : "debug"; // some of it ends the connection
-      this.#options.log[level]("quic-receive-error", { connection: this.id, error: parseNativeError(error).name });
+      this.#log[level]("quic-receive-error", { connection: this.id, error: parseNativeError(error).name });
     }
     this.#paths.afterReceive(now, path);
     this.#tail.handleReceived(now);
@@ -376,7 +374,8 @@ export class QuicConnection {
     if (this.closeReason) this.#streams.pumpKicked();
     if (this.#life.state === "established") {
       this.#paths.pump(this.#now, (event) => this.#events.push(event));
-      replenishIds(this.#native, this.#ids, this.config.idsFor(this.#paths.count), this.#options.log);
+      const limit = this.config.idsFor(this.#paths.count);
+      this.#limits.idsRetired(replenishIds(this.#native, this, this.#owner, limit, this.#log));
       // Streams come before the end: what arrived in front of a CONNECTION_CLOSE is read.
       this.#streams.pump(this.#now, received, (stream) => this.#events.push({ type: "stream", stream }));
       this.#datagrams.receive(MAX_EVENTS - this.#events.length, (data) =>
@@ -391,7 +390,8 @@ export class QuicConnection {
   #pumpHandshake(): void {
     const native = this.#native;
     if (!native.isEstablished() || native.isDraining() || native.isClosed()) return;
-    const peer = checkPeer(native, this.#options.check);
+    const peer = checkPeer(native, this.#check);
+    this.#check = NO_CHECK;
     if (!("peerId" in peer)) return this.#life.refuse(peer.code, peer.reason);
     const { peerId } = peer;
     this.#peerId = peerId;
@@ -399,13 +399,13 @@ export class QuicConnection {
     if (this.role === "server") this.#repeats = null;
     this.#limits.established();
     this.#settledAt = this.#now + 2 * (native.pathStats()[0]?.rtt ?? 0) + SETTLE_MARGIN_MS;
-    this.#options.owner.established(this);
+    this.#owner.established(this);
     this.#events.push({ type: "established", peerId, alpn: fromUtf8(native.applicationProto()) });
   }
 
   /** The peer has crossed a bound: nothing is sent any more, not even a CONNECTION_CLOSE. */
   #abandon(why: LimitReason): void {
-    this.#options.log.warn("quic-peer-limit", { connection: this.id, peerId: this.#peerId, reason: why });
+    this.#log.warn("quic-peer-limit", { connection: this.id, peerId: this.#peerId, reason: why });
     this.#life.abandon(limitClose(why));
     this.#work();
   }
@@ -425,7 +425,7 @@ export class QuicConnection {
         this.#sendErrors++;
         this.#pumpNeeded = true;
         const { name } = parseNativeError(error);
-        this.#options.log.debug("quic-send-error", { connection: this.id, error: name });
+        this.#log.debug("quic-send-error", { connection: this.id, error: name });
         // No path can be used just now. One may become usable: the idle timer decides.
         if (name === "InvalidState" || name === "OutOfIdentifiers") return null;
         this.#life.fail();

@@ -11,29 +11,35 @@ type State =
   | { is: "draining"; close: CloseReason }
   | { is: "closed"; close: CloseReason };
 
-/** Who learns of the end, in this order. */
-export interface LifecycleOptions {
-  readonly native: NativeConnection;
-  /** The connection, for logs. */
-  readonly id: string;
-  readonly log: Logger;
-  readonly handshakeDeadline: number;
+/** Who learns of a connection's end, in this order. */
+export interface LifecycleListener<Connection> {
   /** It ends: what is written from now on is refused. */
-  readonly onEnding: (error: ConnectionClosedError) => void;
+  readonly onEnding: (connection: Connection, error: ConnectionClosedError) => void;
   /** Everyone is told, once. */
-  readonly onTold: (close: CloseReason, error: ConnectionClosedError) => void;
+  readonly onTold: (connection: Connection, close: CloseReason, error: ConnectionClosedError) => void;
   /** No packet is expected any more. */
-  readonly onClosed: () => void;
+  readonly onClosed: (connection: Connection) => void;
 }
 
 /** The states of a connection, from its handshake to its end, and who ended it. */
-export class Lifecycle {
-  readonly #options: LifecycleOptions;
+export class Lifecycle<Connection extends { readonly id: string }> {
+  readonly #native: NativeConnection;
+  readonly #connection: Connection;
+  readonly #listener: LifecycleListener<Connection>;
+  readonly #log: Logger;
   #state: State;
   #isTold = false;
 
-  constructor(options: LifecycleOptions) {
-    this.#options = options;
+  /** @param connection what the listener is told about. */
+  constructor(
+    connection: Connection,
+    listener: LifecycleListener<Connection>,
+    options: { readonly native: NativeConnection; readonly log: Logger; readonly handshakeDeadline: number },
+  ) {
+    this.#native = options.native;
+    this.#connection = connection;
+    this.#listener = listener;
+    this.#log = options.log;
     this.#state = { is: "handshaking", deadline: options.handshakeDeadline };
   }
 
@@ -98,7 +104,7 @@ export class Lifecycle {
 
   /** Looks whether the native connection has come to its end. */
   pump(): void {
-    const { native } = this.#options;
+    const native = this.#native;
     if (this.#state.is === "closed") return;
     const nativeClosed = native.isClosed();
     if (!("close" in this.#state)) {
@@ -122,22 +128,21 @@ export class Lifecycle {
   #tell(close: CloseReason): void {
     if (this.#isTold) return;
     this.#isTold = true;
-    this.#options.onTold(close, new ConnectionClosedError(close));
+    this.#listener.onTold(this.#connection, close, new ConnectionClosedError(close));
   }
 
   #forget(close: CloseReason): void {
     this.#state = { is: "closed", close };
-    this.#options.onClosed();
+    this.#listener.onClosed(this.#connection);
   }
 
   #end(state: State & { close: CloseReason }): void {
     this.#state = state;
-    this.#options.onEnding(new ConnectionClosedError(state.close));
+    this.#listener.onEnding(this.#connection, new ConnectionClosedError(state.close));
   }
 
   #closeNative(isApp: boolean, code: number, reason: string): void {
-    const { native, id, log } = this.#options;
-    const error = closeNative(native, isApp, code, reason);
-    if (error !== null) log.debug("quic-close-error", { connection: id, error });
+    const error = closeNative(this.#native, isApp, code, reason);
+    if (error !== null) this.#log.debug("quic-close-error", { connection: this.#connection.id, error });
   }
 }

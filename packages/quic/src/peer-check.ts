@@ -9,6 +9,9 @@ export interface PeerCheck {
   readonly admit?: ((peerId: PeerId) => boolean) | undefined;
 }
 
+/** Nothing is asked. */
+export const NO_CHECK: PeerCheck = {};
+
 /** The peer of an established connection, or why it is none: a transport error code, and a sentence for this side. */
 export type CheckedPeer = { readonly peerId: PeerId } | { readonly code: number; readonly reason: string };
 

@@ -78,9 +78,9 @@ export class PeerLimits {
     return true;
   }
 
-  /** The peer has retired an ID of ours. */
-  idRetired(): void {
-    this.#retiredIds++;
+  /** The peer has retired so many IDs of ours. */
+  idsRetired(count: number): void {
+    this.#retiredIds += count;
   }
 
   /** A packet is about to be read. `switches`: it did not come on the active path, which may change with it. */

@@ -14,7 +14,7 @@ export interface ReceiveBudgetOptions {
   /** No window grows beyond it. */
   readonly maxWindowBytes: number;
   /** Of the connection, ms. Asked at the start of a spell. */
-  readonly rttMs: () => number;
+  rttMs(): number;
 }
 
 /** What one stream's window may have grown to. */

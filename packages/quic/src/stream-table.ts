@@ -2,7 +2,7 @@ import type { Logger } from "@adit/core";
 import { type QuicConfig, STREAM_REFUSED } from "./config.ts";
 import { type ConnectionClosedError, fromNative, parseNativeError, QuicError } from "./errors.ts";
 import { type NativeConnection, quiche } from "./native.ts";
-import { ReceiveBudget } from "./receive-budget.ts";
+import { ReceiveBudget, type ReceiveBudgetOptions } from "./receive-budget.ts";
 import { QuicStream, type StreamHost } from "./stream.ts";
 import type { StreamEnding } from "./stream-ending.ts";
 import { Writers } from "./writers.ts";
@@ -52,7 +52,7 @@ interface Lingering {
 }
 
 /** The streams of one connection: which exist, which of them have something to say. */
-export class StreamTable implements StreamHost {
+export class StreamTable implements StreamHost, ReceiveBudgetOptions {
   readonly native: NativeConnection;
   readonly receiveBudget: ReceiveBudget;
   closedError: ConnectionClosedError | null = null;
@@ -72,7 +72,7 @@ export class StreamTable implements StreamHost {
   /** Writers wait that were passed over for that: when to ask them at the latest. */
   #askAt: number | null = null;
   /** A handler was set since the last pump. */
-  readonly #kicked = new Set<QuicStream>();
+  #kicked: Set<QuicStream> | null = null;
   #ended: QuicStream[] = [];
   /** Streams that are over here, and that the native library may not forget by itself; see {@link StreamTable.#look}. */
   readonly #lingering = new Map<number, Lingering>();
@@ -92,11 +92,15 @@ export class StreamTable implements StreamHost {
   constructor(options: StreamTableOptions) {
     this.#options = options;
     this.native = options.native;
-    this.receiveBudget = new ReceiveBudget({
-      budgetBytes: options.config.receiveBudgetBytes,
-      maxWindowBytes: options.config.maxStreamWindowBytes,
-      rttMs: () => this.#rttMs(),
-    });
+    this.receiveBudget = new ReceiveBudget(this);
+  }
+
+  get budgetBytes(): number {
+    return this.#options.config.receiveBudgetBytes;
+  }
+
+  get maxWindowBytes(): number {
+    return this.#options.config.maxStreamWindowBytes;
   }
 
   /** How many streams are open, either direction. */
@@ -175,6 +179,7 @@ export class StreamTable implements StreamHost {
   }
 
   kick(stream: QuicStream): void {
+    this.#kicked ??= new Set();
     this.#kicked.add(stream);
     this.work();
   }
@@ -247,10 +252,9 @@ export class StreamTable implements StreamHost {
 
   /** A handler that was set late is told of what came before. */
   pumpKicked(): void {
-    if (this.#kicked.size === 0) return;
-    const kicked = [...this.#kicked];
-    this.#kicked.clear();
-    for (const stream of kicked) {
+    const kicked = this.#kicked;
+    this.#kicked = null;
+    for (const stream of kicked ?? []) {
       if (this.native.streamReadable(stream.id)) stream.pumpReadable();
       stream.pumpWritable();
       stream.pumpClosed();
@@ -317,7 +321,8 @@ export class StreamTable implements StreamHost {
     return stream;
   }
 
-  #rttMs(): number {
+  /** The connection's, quiche's own, ms. */
+  rttMs(): number {
     if (this.#now >= this.#rtt.askAt) {
       const path = this.native.pathStats().find(({ active }) => active);
       this.#rtt = { ms: path?.rtt ?? this.#rtt.ms, askAt: this.#now + RTT_INTERVAL_MS };

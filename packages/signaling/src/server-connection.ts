@@ -74,6 +74,7 @@ export class SignalingServerConnection {
   readonly #liveness: Liveness;
   readonly #events: SignalingServerEvent[] = [];
   #observed: SocketAddress;
+  /** For the next Welcome. */
   #turn: TurnServer | null;
   #state: State;
   #budget: { messages: number; at: Millis };
@@ -248,6 +249,7 @@ export class SignalingServerConnection {
     }
   }
 
+  /** The credentials are not kept: each client has its own. */
   #sendWelcome(): void {
     this.#write({
       type: "welcome",
@@ -256,6 +258,7 @@ export class SignalingServerConnection {
       observed: this.#observed,
       turn: this.#turn,
     });
+    this.#turn = null;
   }
 
   #ping(now: Millis): void {

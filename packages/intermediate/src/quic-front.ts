@@ -10,6 +10,7 @@ import {
 } from "@adit/core";
 import { type Identity, QuicConfig, type QuicConnection, QuicEndpoint, type VirtualAddress } from "@adit/quic";
 import { SIGNALING_ALPN } from "@adit/signaling";
+import { PacketBuffers } from "@adit/transport/internal";
 import type { FormerClient } from "./former-clients.ts";
 import type { HandshakeDrop, HandshakeGate } from "./handshake-gate.ts";
 import { LoosePackets } from "./loose-packets.ts";
@@ -54,8 +55,7 @@ export class QuicFront {
   /** The other way round, by {@link keyOf}. */
   readonly #socketOf: ReadonlyMap<string, SocketId>;
   readonly #main: BoundUdp;
-  /** For the next packet. */
-  #out = new Uint8Array(MAX_PACKET_BYTES);
+  readonly #buffers = new PacketBuffers(MAX_PACKET_BYTES);
 
   constructor(options: QuicFrontOptions) {
     const { identity, random, log, resetKey } = options;
@@ -115,14 +115,16 @@ export class QuicFront {
     onPacket(connection);
   }
 
-  /** The next packet of that connection. */
+  /** The next packet of that connection. Its bytes are used again, as a driver's component may. */
   transmit(connection: QuicConnection): Transmit | null {
-    const packet = connection.send(this.#out);
+    const packet = connection.send(this.#buffers.next(connection.nextPacketBytes));
     if (!packet) return null;
-    const data = this.#out.subarray(0, packet.length);
-    this.#out = new Uint8Array(MAX_PACKET_BYTES);
     const socket = this.#socketOf.get(keyOf(packet.local)) ?? this.#main.socket;
-    return { data, socket, to: SocketAddress.of(packet.remote.host, packet.remote.port) };
+    return {
+      data: this.#buffers.commit(packet.length),
+      socket,
+      to: SocketAddress.of(packet.remote.host, packet.remote.port),
+    };
   }
 
   /** By what the client of that connection can be told, after a crash, that it is over. */

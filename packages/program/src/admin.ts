@@ -32,7 +32,7 @@ export interface AdminServer {
   close(): Promise<void>;
 }
 
-/** Connections at once; the next ones are closed. */
+/** Connections at once; the next ones are closed. Bun does not heed it, and tells of no connection before its request: there a silent one ends after some 12 s. */
 const MAX_CONNECTIONS = 64;
 const REQUEST_TIMEOUT_MS = 5000;
 

@@ -8,7 +8,7 @@ export interface ByteStream {
   read(into: Uint8Array): number | "blocked" | "end";
   /** How many bytes were taken, maybe 0. @throws when the peer stopped reading or the connection is gone. */
   write(data: Uint8Array): number;
-  /** FIN behind what was written. */
+  /** FIN behind what was written. @throws when the connection is gone, which the other calls may not have told yet. */
   finish(): void;
   reset(code: number): void;
   stopSending(code: number): void;
@@ -157,8 +157,12 @@ class Forwarder {
     }
     if (up.held !== null) return;
     if (up.state === "ending") {
+      try {
+        this.#stream.finish();
+      } catch (error) {
+        return this.#break("peer", sentenceOf(error));
+      }
       this.#up = "done";
-      this.#stream.finish();
       this.#endWhenDone();
     } else if (wasHolding && this.#local.readable.isPaused()) {
       this.#local.readable.resume();

@@ -140,6 +140,19 @@ test("a peer that stops reading breaks the user's connection at its next bytes",
   t.equal(peer.resetBy, STREAM_BROKEN);
 });
 
+test("a user who ends when the connection is gone, which nobody was told of yet, is reset, and the program goes on", async (t) => {
+  const { user, accepted } = await tcpPair(t);
+  const [stream] = fakeStreamPair();
+  stream.finish = () => {
+    throw new Error("this side closed the connection");
+  };
+  const result = forwardTcp(accepted, stream);
+  const ended = ending(user);
+  user.end();
+  t.equal(await ended, "ECONNRESET");
+  t.same((await result).broken, { by: "peer", reason: "this side closed the connection" });
+});
+
 test("50 MB to a slow reader arrive whole, and little of them is held on the way", async (t) => {
   const total = 50 * 1024 * 1024;
   const { user, service, near, far, a, b, results } = await tunnel(t);

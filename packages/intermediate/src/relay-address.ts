@@ -1,7 +1,7 @@
 /** Which IP addresses the relay tells its clients, and why. */
-import { networkInterfaces } from "node:os";
 import { AditError, classifyIp, formatIp, type IpClass, type IpFamily, parseIp, type SocketAddress } from "@adit/core";
 import { localAddresses } from "@adit/transport";
+import { SystemInterfaces } from "@adit/transport/internal";
 import type { RelayedIp } from "./relay-ports.ts";
 
 export class RelayAddressError extends AditError {
@@ -74,10 +74,12 @@ function rank(ip: string): number {
   return ORDER.indexOf(classifyIp(ip));
 }
 
-/** Every IP address of this host, for the relay to keep away from: containers' bridges and all. */
+const system = new SystemInterfaces();
+
+/** Every IP address of this host, for the relay to keep away from: containers' bridges and all. Those of before where no descriptor is left to ask with. */
 export function hostAddresses(): string[] {
   const out = new Set<string>();
-  for (const addresses of Object.values(networkInterfaces())) {
+  for (const addresses of Object.values(system.current())) {
     for (const { address } of addresses ?? []) {
       const bytes = parseIp(address.replace(/%.*$/, ""));
       if (bytes) out.add(formatIp(bytes));

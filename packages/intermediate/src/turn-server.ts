@@ -226,6 +226,7 @@ export class TurnServer {
     this.#log.warn("relay-bind-failed", { port, reason });
     if (allocation.state.kind === "binding" && allocation.relays.length === 1) {
       const response = this.#requests.allocateFailure(allocation.state.request);
+      this.refusals.add("allocations");
       this.#allocations.remove(allocation, "bind-failed");
       return this.#transmit(response, allocation.clientSocket, allocation.client);
     }

@@ -318,6 +318,7 @@ test("where no port at all can be bound, the first failure is the answer", (t) =
   kit.pump();
   t.equal(kit.binds.length, 1);
   t.equal(outcome(kit.read(alice(), t.must(kit.take()[0]).data)), 508);
+  t.same(kit.server.refusals.toJSON(), { allocations: 1 });
 });
 
 test("a socket that comes up after its allocation has gone is closed", (t) => {

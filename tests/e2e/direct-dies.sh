@@ -59,3 +59,10 @@ equal "upload: the service was asked once" "$(tool count --log "$dir/service.out
 
 read -r migrations < <(wait_agent 2000 sessions.0.migrations)
 at_least "migrations: $migrations (to direct, and twice there and back)" "$migrations" 5
+
+# Three connections in the midst of it, and Ctrl-C: a clean end all the same.
+for number in 1 2 3; do start_tool "cut-off-$number" get --url "http://$local_address/file" --timeout 45000; done
+for number in 1 2 3; do tool wait --log "$dir/cut-off-$number.out" --where event=progress --timeout 10000 >/dev/null; done
+stop agent INT
+equal "Ctrl-C in the midst of three downloads: the agent ends cleanly" "$status" 0
+check "and the connector goes on" running connector

@@ -347,7 +347,8 @@ export class Rendezvous {
     for (const session of [...this.#sessions.of(connection.peerId)]) {
       const party = session[connection.role];
       if (party.peerId !== connection.peerId || connectionOf(party) !== connection.connection) continue;
-      this.#sendTo(otherParty(session, party), { type: "session-end", sessionId: session.id, reason: "peer-stopped" });
+      const reason = `the ${connection.role} said goodbye to the intermediate`;
+      this.#sendTo(otherParty(session, party), { type: "session-end", sessionId: session.id, reason });
       this.#sessions.endInPeace(now, session);
     }
   }

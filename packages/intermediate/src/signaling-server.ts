@@ -275,7 +275,7 @@ export class SignalingServer implements DriverComponent {
         return this.rendezvous.handleRtt(id, event.rttMs);
       case "close":
         this.#log.debug("client-closed", { peerId, code: event.code, reason: event.reason });
-        this.rendezvous.handleClosed(now, id, event.code === "goodbye" && !this.#draining ? "goodbye" : "broken");
+        this.rendezvous.handleClosed(now, id, event.code === "goodbye" ? "goodbye" : "broken");
         return client.beginClose(now, event.reason);
     }
   }

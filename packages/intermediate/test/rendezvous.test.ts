@@ -512,7 +512,9 @@ test("Goodbye ends a client's sessions at once, and only those of that connectio
   kit.say(second, connect(8n));
   kit.got(connector);
   kit.leave(agent, "goodbye");
-  t.same(kit.got(connector), [{ type: "session-end", sessionId: 7n, reason: "peer-stopped" }]);
+  t.same(kit.got(connector), [
+    { type: "session-end", sessionId: 7n, reason: "the agent said goodbye to the intermediate" },
+  ]);
   t.equal(kit.rendezvous.sessionCounts().active, 1);
 });
 

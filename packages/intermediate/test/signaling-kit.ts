@@ -146,6 +146,11 @@ export class Peer {
     if (!this.client.send(now, message)) throw new Error(`${message.type} could not be sent`);
   }
 
+  /** Ends its stream, as a client does that gives the connection up to make another. */
+  endStream(): void {
+    this.#stream?.finish();
+  }
+
   /** The messages of that type that came. */
   got<K extends IntermediateMessage["type"]>(type: K): Extract<IntermediateMessage, { type: K }>[] {
     return this.events.flatMap((event) =>

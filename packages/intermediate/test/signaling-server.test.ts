@@ -1,6 +1,7 @@
 import { SocketAddress, seededRandom } from "@adit/core";
 import { test } from "@adit/harness";
 import { Identity } from "@adit/quic";
+import { PEER_CONNECTED_ANEW } from "@adit/signaling";
 import { CREDENTIAL_LIFETIME_S } from "../src/credentials.ts";
 import { RETRY_FROM_HANDSHAKES, RETRY_FROM_HANDSHAKES_PER_IP } from "../src/handshake-gate.ts";
 import { DEFAULT_LIMITS } from "../src/limits.ts";
@@ -86,6 +87,22 @@ test("a clean stop ends the client's sessions and its registration", async (t) =
     "QUIC has let go of it",
     () => kit.server.clientCount === 1 && kit.server.entrance.quic.connectionCount === 1,
   );
+});
+
+test("a client that gives its connection up and makes another keeps its sessions: it did not say Goodbye", async (t) => {
+  const kit = new SignalingKit();
+  const connector = kit.join("connector", { name: "office" });
+  const agent = kit.join("agent");
+  await kit.until("both up", () => connector.event("registered") !== undefined && agent.client.isUp);
+  agent.say(kit.now, { type: "connect", sessionId: 7n, target: "office", expectedPeer: null });
+  await kit.until("connected", () => agent.got("connected").length > 0);
+  agent.endStream();
+  await kit.until("up again", () => agent.events.filter(({ type }) => type === "up").length === 2);
+  t.same(
+    connector.got("session-end").map(({ reason }) => reason),
+    [PEER_CONNECTED_ANEW],
+  );
+  t.equal(kit.server.rendezvous.sessionCounts().active, 1);
 });
 
 test("shutdown says Goodbye to everybody in one turn", async (t) => {

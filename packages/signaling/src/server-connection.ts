@@ -54,7 +54,10 @@ export type SignalingServerEvent =
   | { readonly type: "message"; readonly message: SessionMessage }
   | { readonly type: "rtt"; readonly rttMs: Millis }
   /** Last of all: write what {@link SignalingServerConnection.pollBytes} still has, then finish the stream and close the connection. */
-  | { readonly type: "close"; readonly code: WireErrorCode | "goodbye"; readonly reason: string };
+  | { readonly type: "close"; readonly code: CloseCode; readonly reason: string };
+
+/** `goodbye`: the client said it, so its program ends. `ended`: we said it, or the connection is over otherwise; the client may come back. */
+type CloseCode = WireErrorCode | "goodbye" | "ended";
 
 type State =
   | { readonly at: "greeting"; readonly deadline: Millis }
@@ -180,7 +183,7 @@ export class SignalingServerConnection {
 
   /** Closes with Goodbye: `replaced`, `shutdown`. */
   goodbye(reason: string): void {
-    this.#close("goodbye", reason, { type: "goodbye", reason });
+    this.#close("ended", reason, { type: "goodbye", reason });
   }
 
   /** Closes with Error. */
@@ -190,7 +193,7 @@ export class SignalingServerConnection {
 
   /** The connection is gone by itself. */
   handleDisconnected(reason: string): void {
-    this.#close("goodbye", reason, null);
+    this.#close("ended", reason, null);
   }
 
   /** The next frame to write to the stream. Take only what the stream takes. */
@@ -242,7 +245,7 @@ export class SignalingServerConnection {
         return;
       case "error":
         if (message.sessionId !== null) this.#events.push({ type: "message", message });
-        else this.#close("goodbye", `the client said ${message.code}: ${message.message}`, null);
+        else this.#close("ended", `the client said ${message.code}: ${message.message}`, null);
         return;
       default:
         this.#events.push({ type: "message", message });
@@ -273,7 +276,7 @@ export class SignalingServerConnection {
     return taken;
   }
 
-  #close(code: WireErrorCode | "goodbye", reason: string, last: IntermediateMessage | null): void {
+  #close(code: CloseCode, reason: string, last: IntermediateMessage | null): void {
     if (this.#state.at === "closed") return;
     if (last) this.#outbox.push(signalingCodec.encodeFrame(last));
     this.#state = { at: "closed" };

@@ -20,6 +20,10 @@ start_round() {
     start "agent$i" "$bin/adit-agent" forward --intermediate 127.0.0.1:4433 --to office --local "127.0.0.2:$((9000 + i))=web" \
       --bind "127.0.1.$i" --admin "127.0.0.1:$((9500 + i))" --state-dir "$dir/agent$i" --log json
   done
+  # On a machine with much else to do ten programs that start at once take longer than the 10 s that a local connection waits.
+  for ((i = 1; i <= agents; i++)); do
+    wait_status "http://127.0.0.1:$((9500 + i))/status" 60000 sessions.0.handshakes sessions.0.handshakes=1 >/dev/null
+  done
   for ((i = 1; i <= agents; i++)); do
     start_tool "request$i" get --url "http://127.0.0.2:$((9000 + i))/hello" --connect-for 10000
   done

@@ -5,7 +5,10 @@ const OVERDUE_ROUND_TRIPS = 1.5;
 const OVERDUE_EXTRA_MS = 10;
 /** What was heard earlier than this share of a round trip after a packet left does not answer it. */
 const ANSWER_SHARE = 0.8;
-/** Shorter packets only acknowledge, and nobody acknowledges them, bytes. */
+/**
+ * Shorter packets mostly only acknowledge, and nobody acknowledges them, bytes. A window update alone is as short: one that is lost when its sender has nothing
+ * else to say waits for quiche's timeout.
+ */
 const MIN_ELICITING_BYTES = 64;
 /**
  * RFC 9002 §6.1.1, kPacketThreshold: 3. A packet is lost when one that was sent three later is acknowledged, whatever the round trip is taken

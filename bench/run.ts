@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { type Floor, measureFloor } from "./lib/floor.ts";
-import { type Transfer, transfer, withIntermediate } from "./lib/processes.ts";
+import { bundleForNode, type Transfer, transfer, withIntermediate } from "./lib/processes.ts";
 import { FIRST_BYTES } from "./lib/sink.ts";
 import { measureTunnel } from "./lib/tunnel.ts";
 
@@ -19,7 +19,7 @@ const { values } = parseArgs({
   options: {
     bytes: { type: "string", default: "1000000000" },
     rounds: { type: "string", default: "2" },
-    only: { type: "string", default: "adit,floor,stock,iroh,datachannel,streams,tunnel" },
+    only: { type: "string", default: "adit,floor,stock,iroh,iroh-node,datachannel,streams,tunnel" },
   },
 });
 const bytes = Number(values.bytes);
@@ -44,6 +44,15 @@ interface Contest extends Omit<Transfer, "bytes"> {
 const contests: readonly Contest[] = [
   { name: "stock", label: "@matrixai/quic QUICClient", file: "stock.ts", bytes: bytes / 40, aim: 40 },
   { name: "iroh", label: "@number0/iroh", file: "iroh.ts", bytes: bytes / 4, aim: 15 },
+  // The runtime that its addon is made for.
+  {
+    name: "iroh-node",
+    label: "@number0/iroh on Node",
+    file: "iroh.ts",
+    bytes: bytes / 16,
+    runtime: "node",
+    aim: 15,
+  },
   { name: "datachannel", label: "node-datachannel", file: "datachannel.ts", bytes: bytes / 2, aim: 2 },
 ];
 
@@ -66,7 +75,8 @@ async function compare(): Promise<void> {
   const run = async (name: string, what: Transfer): Promise<void> => {
     if (!wanted.has(name) || failures.has(name)) return;
     try {
-      const { bytes, ms, firstMs } = await transfer(what);
+      const file = what.runtime === "node" ? bundleForNode(what.file, directory) : what.file;
+      const { bytes, ms, firstMs } = await transfer({ ...what, file });
       const bitsPerS = (bytes * 8000) / ms;
       if (bitsPerS <= (best.get(name)?.bitsPerS ?? 0)) return;
       best.set(name, { bitsPerS, firstBitsPerS: firstMs === null ? null : (FIRST_BYTES * 8000) / firstMs });

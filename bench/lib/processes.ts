@@ -1,6 +1,6 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { existsSync, readFileSync, symlinkSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import type { Received } from "./sink.ts";
 
@@ -73,7 +73,10 @@ export class Teller {
   }
 }
 
+const PEERS = join(import.meta.dirname, "../peers");
+
 export interface Transfer {
+  /** Of those in `peers`, or where {@link bundleForNode} has put it. */
   readonly file: string;
   readonly bytes: number;
   readonly streams?: number;
@@ -93,7 +96,7 @@ export async function transfer({
   flags,
 }: Transfer): Promise<Received & { senderCpuMs: number }> {
   const command = runtime === "bun" ? bun : (process.env.BENCH_NODE ?? "node");
-  const path = join(import.meta.dirname, "../peers", file);
+  const path = resolve(PEERS, file);
   const receiver = new Teller(command, [...(flags?.receive ?? []), path, "receive", String(bytes)], env);
   let sender: Teller | null = null;
   try {
@@ -108,6 +111,17 @@ export async function transfer({
     await sender?.end();
     await receiver.end();
   }
+}
+
+/** A peer as Node 20 takes it, which reads no TypeScript: in that directory, beside the packages of the bench. @throws when it cannot be made. */
+export function bundleForNode(file: string, directory: string): string {
+  const bundle = join(directory, file.replace(/\.ts$/, ".mjs"));
+  const args = ["build", join(PEERS, file), "--target=node", "--packages=external", `--outfile=${bundle}`];
+  const { status, stderr } = spawnSync(bun, args, { encoding: "utf8" });
+  if (status !== 0) throw new Error(`error: ${file} could not be bundled: ${stderr.trim()}`);
+  const packages = join(directory, "node_modules");
+  if (!existsSync(packages)) symlinkSync(join(root, "bench/node_modules"), packages);
+  return bundle;
 }
 
 /** CPU time of a process so far, ms; 0 where the system has no /proc. Ticks are 10 ms. */

@@ -50,6 +50,8 @@ export interface QuicConfigOptions {
   readonly datagrams?: boolean;
   /** What the peer may send beside streams and datagrams; not bounded unless given. */
   readonly overheadLimit?: OverheadLimit;
+  /** Whether the acknowledgement of a lone small packet waits some milliseconds for an answer that carries it; false by default. */
+  readonly waitsForAnswers?: boolean;
   /** Connection IDs given to the peer, and kept of it: {@link CONNECTION_ID_LIMIT} by default, 2 at least. Each costs some memory. */
   readonly connectionIds?: number;
   /**
@@ -102,6 +104,7 @@ export class QuicConfig {
   readonly maxStreamWindowBytes: number;
   readonly receiveBudgetBytes: number;
   readonly overheadLimit: OverheadLimit | null;
+  readonly waitsForAnswers: boolean;
   readonly connectionIds: number;
   readonly spareConnectionIds: number;
   /** @internal */
@@ -119,6 +122,7 @@ export class QuicConfig {
     this.maxStreamWindowBytes = options.maxStreamWindowBytes ?? 8 * MIB;
     this.receiveBudgetBytes = options.receiveBudgetBytes ?? 128 * MIB;
     this.overheadLimit = options.overheadLimit ?? null;
+    this.waitsForAnswers = options.waitsForAnswers ?? false;
     this.connectionIds = Math.max(2, options.connectionIds ?? CONNECTION_ID_LIMIT);
     this.spareConnectionIds = Math.max(1, options.spareConnectionIds ?? this.connectionIds);
     this.native = native;

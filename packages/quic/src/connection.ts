@@ -2,7 +2,7 @@ import { type Deadline, deadlineAt, earliest, fromUtf8, type Logger } from "@adi
 import type { QuicConfig } from "./config.ts";
 import type { ConnectionOptions, ConnectionOwner } from "./connection-options.ts";
 import { Datagrams } from "./datagrams.ts";
-import { type CloseReason, parseNativeError, QuicError } from "./errors.ts";
+import { type CloseReason, checkCode, parseNativeError } from "./errors.ts";
 import { HandshakeRepeats } from "./handshake-repeats.ts";
 import type { PeerId } from "./identity.ts";
 import { Lifecycle, type LifecycleListener } from "./lifecycle.ts";
@@ -13,6 +13,7 @@ import { Paths } from "./paths.ts";
 import { checkPeer, NO_CHECK, type PeerCheck } from "./peer-check.ts";
 import { type LimitReason, limitClose, PeerLimits } from "./peer-limits.ts";
 import { statsOf } from "./stats.ts";
+import type { Path } from "./stranded.ts";
 import type { QuicStream } from "./stream.ts";
 import type { StreamEnding } from "./stream-ending.ts";
 import { StreamTable } from "./stream-table.ts";
@@ -91,7 +92,7 @@ export class QuicConnection {
     this.id = options.id;
     this.#now = options.now;
     this.#timer = new NativeTimer(native);
-    this.#tail = new Tail(native);
+    this.#tail = new Tail(native, config.waitsForAnswers);
     this.#repeats = config.repeatsHandshake ? new HandshakeRepeats(native, options.rttMs) : null;
     this.#datagrams = new Datagrams(native, config.maxDatagramSizeBytes);
     this.#limits = new PeerLimits(native, config, options.now);
@@ -226,7 +227,7 @@ export class QuicConnection {
   }
 
   /** Where packets go that are no probes. */
-  get activePath(): { readonly local: VirtualAddress; readonly remote: VirtualAddress } {
+  get activePath(): Path {
     return this.#paths.active;
   }
 
@@ -234,10 +235,7 @@ export class QuicConnection {
    * Liveness checks on the active path go unanswered: should it be left, what was under way on it is taken for lost. `spare`: another one that answers,
    * which a server makes use of ahead of its client's move.
    */
-  suspectPath(
-    isSuspect: boolean,
-    spare: { readonly local: VirtualAddress; readonly remote: VirtualAddress } | null,
-  ): void {
+  suspectPath(isSuspect: boolean, spare: Path | null): void {
     this.#paths.suspect(isSuspect, spare);
     if (spare) this.#isSilent = false;
   }
@@ -264,9 +262,7 @@ export class QuicConnection {
    * nothing waits for its acknowledgement. Does nothing when it is over already.
    */
   close(code: number, reason: string): void {
-    if (!Number.isSafeInteger(code) || code < 0) {
-      throw new QuicError("invalid-argument", `an application error code is an integer from 0, not ${code}`);
-    }
+    checkCode(code);
     if (this.closeReason) return;
     this.#life.close(code, reason);
     this.#work();
@@ -305,7 +301,7 @@ export class QuicConnection {
       this.#log[level]("quic-receive-error", { connection: this.id, error: parseNativeError(error).name });
     }
     this.#paths.afterReceive(now, path);
-    this.#tail.handleReceived(now);
+    this.#tail.handleReceived(now, data.length);
     if (this.#repeats?.received(now) && this.#life.state === "established") this.#repeats = null;
     this.#received = true;
     this.#isSilent = false;
@@ -317,16 +313,20 @@ export class QuicConnection {
   send(out: Uint8Array): SentPacket | null {
     if (this.#life.state === "closed" || this.#isSilent) return null;
     this.#timer.touched();
+    this.#workTold = false;
     const room = out.length > this.nextPacketBytes ? out.subarray(0, this.nextPacketBytes) : out;
-    const packet = this.#paths.sendFirst(this.#now, room) ?? this.#paths.sendSpare(room) ?? this.#sendNative(room);
+    const first = this.#paths.sendFirst(this.#now, room) ?? this.#paths.sendSpare(room);
+    const mayWait = !first && this.#life.state === "established" && !this.#streams.isUnsent;
+    if (mayWait && this.#tail.waits(this.#now, this.receivedBytes)) return null;
+    const packet = first ?? this.#sendNative(room);
     if (packet) return packet;
     if (this.#life.flushed()) {
       this.#pumpNeeded = true;
       return this.#sendNative(room);
     }
-    this.#workTold = false;
     this.#paths.passOver();
     this.#streams.flushed();
+    this.#tail.handleFlushed(this.receivedBytes);
     const copy =
       this.#repeats?.take(room) ?? (this.state === "established" ? this.#tail.takeCopy(this.#now, room) : null);
     this.#isSilent = copy === null && !this.#paths.isFailed;
@@ -393,14 +393,13 @@ export class QuicConnection {
     const peer = checkPeer(native, this.#check);
     this.#check = NO_CHECK;
     if (!("peerId" in peer)) return this.#life.refuse(peer.code, peer.reason);
-    const { peerId } = peer;
-    this.#peerId = peerId;
+    this.#peerId = peer.peerId;
     this.#life.established();
     if (this.role === "server") this.#repeats = null;
     this.#limits.established();
     this.#settledAt = this.#now + 2 * (native.pathStats()[0]?.rtt ?? 0) + SETTLE_MARGIN_MS;
     this.#owner.established(this);
-    this.#events.push({ type: "established", peerId, alpn: fromUtf8(native.applicationProto()) });
+    this.#events.push({ type: "established", peerId: peer.peerId, alpn: fromUtf8(native.applicationProto()) });
   }
 
   /** The peer has crossed a bound: nothing is sent any more, not even a CONNECTION_CLOSE. */
@@ -436,6 +435,7 @@ export class QuicConnection {
 
   #work(): void {
     this.#pumpNeeded = true;
+    this.#tail.endWait();
     this.#unsent();
   }
 

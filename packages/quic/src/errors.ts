@@ -127,3 +127,10 @@ const NATIVE_CODES: Readonly<Record<string, readonly [QuicErrorCode, string]>> =
   InvalidStreamState: ["stream-finished", "the stream has ended"],
   FinalSize: ["stream-finished", "the stream was finished before"],
 };
+
+/** @throws QuicError `invalid-argument` for what is no application error code. */
+export function checkCode(code: number): void {
+  if (!Number.isSafeInteger(code) || code < 0) {
+    throw new QuicError("invalid-argument", `an application error code is an integer from 0, not ${code}`);
+  }
+}

@@ -159,6 +159,11 @@ export class StreamTable implements StreamHost, ReceiveBudgetOptions {
     this.#mayWrite = true;
   }
 
+  /** What was written may not have left yet. */
+  get isUnsent(): boolean {
+    return this.#isUnsent;
+  }
+
   /** Everything that could be sent now has left. */
   flushed(): void {
     this.#isUnsent = false;

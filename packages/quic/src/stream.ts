@@ -1,5 +1,6 @@
 import {
   type ConnectionClosedError,
+  checkCode,
   fromNative,
   parseNativeError,
   QuicError,
@@ -434,11 +435,5 @@ export class QuicStream {
     } catch (error) {
       this.#host.failed(this, error);
     }
-  }
-}
-
-function checkCode(code: number): void {
-  if (!Number.isSafeInteger(code) || code < 0) {
-    throw new QuicError("invalid-argument", `an application error code is an integer from 0, not ${code}`);
   }
 }

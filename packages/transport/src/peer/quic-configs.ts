@@ -21,6 +21,7 @@ export const peerConfig = ({
     maxIdleTimeoutMs: PEER_IDLE_TIMEOUT_MS,
     maxDatagramSizeBytes: MAX_DATAGRAM_BYTES,
     repeatsHandshake: true, // ICE's gates bound what goes to an address that has not answered a check
+    waitsForAnswers: true,
     ...(congestion && { congestion }),
   });
 

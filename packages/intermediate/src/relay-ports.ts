@@ -32,6 +32,8 @@ export class RelayPorts {
   readonly #last: number;
   readonly #random: Random;
   readonly #holders = new Map<number, Relay | Reservation>();
+  /** How many ports nobody holds, by whether they are even: a range without any is not searched for each request. */
+  readonly #free = { even: 0, odd: 0 };
 
   constructor(ip: RelayedIp, range: { readonly first: number; readonly last: number }, random: Random) {
     this.relayedIp = ip.relayedIp;
@@ -39,6 +41,9 @@ export class RelayPorts {
     this.#first = range.first;
     this.#last = range.last;
     this.#random = random;
+    const [beforeFirst, last] = [range.first - 1, range.last];
+    this.#free.even = Math.floor(last / 2) - Math.floor(beforeFirst / 2);
+    this.#free.odd = last - beforeFirst - this.#free.even;
   }
 
   /** The relay that is bound to this address, if it is one of ours. */
@@ -52,11 +57,12 @@ export class RelayPorts {
   }
 
   hold(port: number, holder: Relay | Reservation): void {
+    if (!this.#holders.has(port)) this.#free[parityOf(port)]--;
     this.#holders.set(port, holder);
   }
 
   release(port: number): void {
-    this.#holders.delete(port);
+    if (this.#holders.delete(port)) this.#free[parityOf(port)]++;
   }
 
   /**
@@ -64,6 +70,7 @@ export class RelayPorts {
    * goes on behind the port that failed. `pair`: even, and with the next port free too.
    */
   find(after: number | null, want: "any" | "even" | "pair"): number | null {
+    if (!this.#mayHave(want)) return null;
     const size = this.#last - this.#first + 1;
     const start = after === null ? randomInt(this.#random, size) : after - this.#first + 1;
     for (let i = 0; i < size; i++) {
@@ -75,7 +82,15 @@ export class RelayPorts {
     return null;
   }
 
+  #mayHave(want: "any" | "even" | "pair"): boolean {
+    const { even, odd } = this.#free;
+    if (want === "any") return even + odd > 0;
+    return even > 0 && (want === "even" || odd > 0);
+  }
+
   #isFree(port: number): boolean {
     return port <= this.#last && !this.#holders.has(port);
   }
 }
+
+const parityOf = (port: number): "even" | "odd" => (port % 2 === 0 ? "even" : "odd");

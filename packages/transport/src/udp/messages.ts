@@ -188,7 +188,11 @@ export class MessageSender {
     return at - from >= MIN_RUN ? at - from : 1;
   }
 
-  /** So many datagrams that were not taken as one message went out in another way: this path, or this system, cannot do it. */
+  /**
+   * So many datagrams that were not taken as one message went out in another way: this path, or this system, cannot do it. To give these calls up
+   * loses nothing: what {@link send} does not take its caller offers in that way, as it did each time before. A system that refuses for another
+   * reason only now and then (an ICMP error about an earlier datagram, a full kernel) takes one in between, and is counted anew.
+   */
   refused(count: number): void {
     if (count > 1) this.#runsRefused++;
     else this.#refused++;

@@ -9,6 +9,7 @@ import type { UsageStore } from "./accounts.ts";
 import { FORMER_CLIENTS_FILE, FormerClientsFile } from "./former-clients.ts";
 import { Health } from "./health.ts";
 import { type NameStore, NameStoreError } from "./names/name-store.ts";
+import { startTrimming } from "./native-memory.ts";
 import { PolicyFile } from "./policy-file.ts";
 import { RelayAddressError } from "./relay-address.ts";
 import { SelfCheck } from "./self-check.ts";
@@ -91,6 +92,7 @@ async function serve(values: IntermediateValues, opened: Opened, context: Contex
   const saving = setInterval(save, USAGE_WRITE_MS);
   process.on("SIGHUP", reload);
   const watchdog = await startWatchdog();
+  const trimming = await startTrimming();
   const udp = server.stun.udp.map(({ address }) => ({ transport: "udp" as const, address }));
   const selfCheck = new SelfCheck([...udp, { transport: "tcp", address: server.stunAddress }]);
   let admin: AdminServer | null = null;
@@ -126,6 +128,7 @@ async function serve(values: IntermediateValues, opened: Opened, context: Contex
     save();
     process.off("SIGHUP", reload);
     watchdog?.stop();
+    trimming?.stop();
     server.close();
     await clients.remove();
     await admin?.close();

@@ -76,8 +76,8 @@ export class SignalingKit {
     throw new Error("they never come to rest");
   }
 
-  /** Pumps until `done`, while QUIC's real timers run. */
-  async until(what: string, done: () => boolean, timeoutMs = 5_000): Promise<void> {
+  /** Pumps until `done`, while QUIC's real timers run. What is to come in time says so; else `timeoutMs` is against hanging for ever, on loaded machines too. */
+  async until(what: string, done: () => boolean, timeoutMs = 30_000): Promise<void> {
     const end = performance.now() + timeoutMs;
     for (;;) {
       this.pump();

@@ -326,7 +326,7 @@ test("a direct path slower than the relay by more than 5 ms for 10 s is left, an
   world.runUntil(30_000);
   t.equal(world.agent.path, "direct");
   direct.rttMs = 45;
-  world.runUntil(38_000);
+  world.runUntil(47_000);
   t.equal(world.agent.path, "direct");
   world.runUntil(60_000);
   t.equal(world.agent.path, "relay");

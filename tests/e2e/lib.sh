@@ -271,7 +271,7 @@ local_address=127.0.0.2:9000 # where the agent listens
 start_intermediate() {
   start intermediate "$bin/adit-intermediate" --listen "$intermediate_address" --stun "$stun_address" \
     --admin "$intermediate_admin" --state-dir "$dir/intermediate" --allow-private-relay --log json "$@"
-  tool wait --url "http://$intermediate_admin/healthz" --timeout 10000 --pid "${pid_of[intermediate]}" >/dev/null ||
+  tool wait --url "http://$intermediate_admin/healthz" --timeout 30000 --pid "${pid_of[intermediate]}" >/dev/null ||
     fail "the intermediate is healthy"
 }
 
@@ -290,7 +290,7 @@ start_connector() {
   shift
   start connector "$bin/adit-connector" --intermediate "$intermediate_address" --name office --expose "web=tcp://$service_address" \
     ${allowed:+--allow "$allowed"} --bind "$connector_ip" --admin "$connector_admin" --state-dir "$dir/connector" --log json "$@"
-  tool wait --url "http://$intermediate_admin/status" --where registrations.0.name=office --timeout 10000 \
+  tool wait --url "http://$intermediate_admin/status" --where registrations.0.name=office --timeout 30000 \
     --pid "${pid_of[connector]}" >/dev/null ||
     fail "the connector is registered"
 }

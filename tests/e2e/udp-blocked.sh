@@ -8,10 +8,11 @@ size=5000000
 file=$(make_file served "$size")
 hash=$(hash_of "$file")
 
-# block_udp ADDRESS...: nothing but TCP reaches these hosts, or comes from them.
+# block_udp ADDRESS...: nothing but TCP reaches these hosts, or comes from them. What was blocked before is not open for a moment in between.
 block_udp() {
-  unblock_udp
   nft -f - <<RULES
+table inet adit_cut
+delete table inet adit_cut
 table inet adit_cut {
   set hosts { type ipv4_addr; elements = { $(IFS=, && echo "$*") } }
   chain arriving {
